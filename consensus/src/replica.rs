@@ -1,0 +1,956 @@
+//! The replica: one visible match over the inputs, then the rules in a fixed order.
+//!
+//! Every input only notes what it says; `settle` then applies the rules of the protocol
+//! (numbered in the crate's page) to what is known. So it does not matter in which order things
+//! become known, and what is late is acted upon when it comes.
+
+use crate::check::{CheckOutcome, CheckResult, CheckWork, JobId};
+use crate::checks::{Checks, Purpose};
+use crate::config::{Config, Parent, Start, VIEWS_AHEAD_MAX};
+use crate::error::StartError;
+use crate::evidence::Evidence;
+use crate::fetches::Fetches;
+use crate::input::{Certification, Input, Verdict};
+use crate::log::{LogEntry, VoteRecord};
+use crate::output::{Offence, Output, To};
+use crate::round::{Round, Stage};
+use crate::safety::Signer;
+use crate::status::{MemberStatus, Status};
+use crate::timers::{Pace, Timers};
+use crate::tree::{Bytes, Need, Tree};
+use skerry_types::block::Header;
+use skerry_types::certificate::Certificate;
+use skerry_types::codec::Version;
+use skerry_types::committee::LeaderSchedule;
+use skerry_types::consensus::{ConsensusMessage, FetchRequest};
+use skerry_types::ids::{Digest, LogPosition, MemberIndex, TimeMs, View, Weight};
+use skerry_types::vote::{Statement, Vote};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Nullified views further back than this keep their certificates only.
+const VOTES_BACK_MAX: u64 = 64;
+/// Views before the current one whose own votes are sent again after a restart.
+const RESEND_BACK_MAX: u64 = 16;
+/// Views before the current one whose own finalize votes are repeated at a standstill.
+const FINALIZE_BACK_MAX: u64 = 4;
+
+/// One member's part in one instance of consensus.
+#[derive(Debug)]
+pub struct Replica {
+    pub(crate) config: Config,
+    pub(crate) signer: Signer,
+    pub(crate) tree: Tree,
+    pub(crate) rounds: BTreeMap<View, Round>,
+    pub(crate) current: View,
+    pub(crate) now: TimeMs,
+    pub(crate) timers: Timers,
+    pub(crate) lead: Lead,
+    pub(crate) fetches: Fetches,
+    pub(crate) checks: Checks,
+    pub(crate) peers: Vec<Peer>,
+    /// The newest finalization; its block may not be here yet.
+    pub(crate) finalization: Option<Certificate>,
+    /// When the proposal that is ahead of the clock may be looked at.
+    pub(crate) wake_at: Option<TimeMs>,
+    leaders: LeaderSchedule,
+    restored: Option<Vec<VoteRecord>>,
+    /// First view in which this replica may propose: none entered before a restart.
+    propose_from: View,
+    nullified_max: View,
+    certified_max: View,
+    /// Views above the final one that are notarized and not certified.
+    uncertified: BTreeSet<View>,
+    logged: BTreeSet<Statement>,
+    last_position: LogPosition,
+    /// Own votes that count once they are durable.
+    undurable: VecDeque<(LogPosition, Vote)>,
+    behind_at: Option<TimeMs>,
+}
+
+/// How far the leader of the current view has come, when it is this replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lead {
+    /// Another leads, or all is done.
+    No,
+    /// A parent is sought.
+    Wanted,
+    /// The glue builds.
+    Asked(Box<Parent>),
+}
+
+/// What is remembered of a member.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Peer {
+    pub(crate) last_view: View,
+    pub(crate) timeouts: u64,
+    pub(crate) helped_at: Option<TimeMs>,
+    pub(crate) served_from: TimeMs,
+    pub(crate) served: u32,
+}
+
+impl Replica {
+    /// Restores a replica from what it remembers. Nothing happens before the first step.
+    ///
+    /// # Errors
+    /// When `start` does not belong to `config`.
+    pub fn new(config: Config, start: Start) -> Result<Self, StartError> {
+        check_start(&config, &start)?;
+        let committee = config.committee.committee();
+        let members = committee.members.len();
+        let leaders = LeaderSchedule::new(committee);
+        let instance = *config.committee.instance();
+        let scheme = std::sync::Arc::clone(&config.scheme);
+        let signer = Signer::new(config.secret.clone(), scheme, instance, config.me);
+        let finalization = match &start.root {
+            crate::config::Root::Genesis => None,
+            crate::config::Root::Finalized { certificate, .. } => Some(certificate.clone()),
+        };
+        let tree = Tree::new(&config, start.root, start.blocks);
+        let last_position = LogPosition::new(u64::try_from(start.log.len()).unwrap_or(u64::MAX));
+        Ok(Self {
+            signer,
+            tree,
+            rounds: BTreeMap::new(),
+            current: View::ZERO,
+            now: TimeMs::ZERO,
+            timers: Timers::default(),
+            lead: Lead::No,
+            fetches: Fetches::default(),
+            checks: Checks::default(),
+            peers: vec![Peer::default(); members],
+            finalization,
+            wake_at: None,
+            leaders,
+            restored: Some(start.log),
+            propose_from: View::new(1),
+            nullified_max: View::ZERO,
+            certified_max: View::ZERO,
+            uncertified: BTreeSet::new(),
+            logged: BTreeSet::new(),
+            last_position,
+            undurable: VecDeque::new(),
+            behind_at: None,
+            config,
+        })
+    }
+
+    /// Takes one input at the time `now` and appends what is to be done to `out`. Time never runs
+    /// backwards: an earlier `now` counts as the latest one.
+    pub fn step(&mut self, now: TimeMs, input: Input, out: &mut Vec<Output>) {
+        self.now = self.now.max(now);
+        if let Some(log) = self.restored.take() {
+            self.resume(log, out);
+        }
+        match input {
+            // Rule 7 and all retries look at the clock after every input.
+            Input::Tick => {}
+            // Votes, certificates, proposals, requests and their answers.
+            Input::Message { from, message } => self.on_message(from, *message, out),
+            // A vote leaves the replica, also towards its own table, when it is durable.
+            Input::Durable(position) => self.on_durable(position, out),
+            // Certificates formed or believed, votes blamed.
+            Input::Checked(result) => self.on_checked(result, out),
+            // Rule 3: the leader's block, or none.
+            Input::Built { view, header, body } => self.on_built(view, *header, body, out),
+            Input::CannotBuild { view, .. } => self.on_cannot_build(view, out),
+            // Rule 4: the verdict on a proposal.
+            Input::Verified {
+                view,
+                digest,
+                verdict,
+            } => {
+                self.on_verified(view, digest, verdict, out);
+            }
+            // Rule 5: the bytes of a notarized block.
+            Input::Certified { digest, outcome } => self.on_certified(digest, outcome),
+            // Rule 8: final blocks that came another way.
+            Input::Synced {
+                header,
+                certificate,
+            } => self.on_synced(*header, certificate, out),
+            Input::StopVoting => self.signer.stop(),
+        }
+        self.settle(out);
+    }
+
+    /// When the next [`Input::Tick`] is due; `None` before the first step.
+    pub fn deadline(&self) -> Option<TimeMs> {
+        if self.restored.is_some() || self.tree.is_sealed() {
+            return None;
+        }
+        [
+            self.timers.deadline(),
+            self.fetches.deadline(),
+            self.wake_at,
+            self.behind_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// What the replica looks like now.
+    pub fn status(&self) -> Status {
+        let round = self.rounds.get(&self.current);
+        let members = (0_u16..)
+            .zip(&self.peers)
+            .map(|(index, peer)| MemberStatus {
+                member: MemberIndex::new(index),
+                last_view: peer.last_view,
+                timeouts: peer.timeouts,
+            });
+        Status {
+            view: self.current,
+            leader: self
+                .leaders
+                .clone()
+                .leader(self.current)
+                .unwrap_or_default(),
+            voting: self.signer.is_voting(),
+            finalized_view: self.finalized_view(),
+            root_height: self.tree.root().height,
+            root_digest: self.tree.root().digest,
+            weight_seen: round.map_or(0, |round| round.votes.weight_seen()),
+            quorum: self.config.committee.quorum(),
+            rounds: self.rounds.len(),
+            blocks: self.tree.len(),
+            fetches: self.fetches.len(),
+            checks: self.checks.len(),
+            members: members.collect(),
+        }
+    }
+
+    // ---- the rules, in order -----------------------------------------------------------------
+
+    fn settle(&mut self, out: &mut Vec<Output>) {
+        self.wake_at = None;
+        self.deliver_final(out);
+        if self.tree.is_sealed() {
+            self.lead = Lead::No;
+            return;
+        }
+        self.certify(out);
+        self.enter(out);
+        self.give_up_when_due(out);
+        self.take_the_lead(out);
+        self.follow(out);
+        self.ask(out);
+        // What was due and not repeated is over.
+        self.behind_at = self.behind_at.filter(|at| *at > self.now);
+        self.assert_bounds();
+    }
+
+    /// Rule 8: a finalization finalizes its block and all ancestors, once they are here.
+    fn deliver_final(&mut self, out: &mut Vec<Output>) {
+        let Some(certificate) = self.finalization.clone() else {
+            return;
+        };
+        let Some(digest) = certificate.statement.digest() else {
+            return;
+        };
+        if certificate.view() <= self.tree.root().view {
+            self.behind_at = None;
+            return;
+        }
+        if self.pursue(digest, certificate.view(), out) {
+            let headers = self.tree.finalize(&certificate);
+            if !headers.is_empty() {
+                out.push(Output::Finalized {
+                    headers,
+                    certificate,
+                });
+            }
+            self.behind_at = None;
+        }
+    }
+
+    /// Rule 5: a notarized block whose bytes and ancestors are durable is certified, however late;
+    /// then it is finalized, unless the view was nullified or its leader equivocated.
+    fn certify(&mut self, out: &mut Vec<Output>) {
+        for view in self.uncertified.clone() {
+            let Some(digest) = self.rounds.get(&view).and_then(Round::notarized) else {
+                continue;
+            };
+            if !self.pursue(digest, view, out) {
+                continue;
+            }
+            self.uncertified.remove(&view);
+            self.certified_max = self.certified_max.max(view);
+            let equivocated = self.rounds.get(&view).is_none_or(|round| round.equivocated);
+            if !equivocated
+                && let Ok(vote) = self
+                    .signer
+                    .sign(Statement::Finalize { view, digest }, self.current)
+            {
+                let notarization = self
+                    .rounds
+                    .get(&view)
+                    .and_then(|round| round.notarization.clone());
+                self.log_certificate(notarization, out);
+                self.cast(vote, out);
+            }
+        }
+    }
+
+    /// Rule 1: a view is entered on a certified notarization or a nullification of the one before
+    /// it, or on a finalization of it or a later one; from any view ahead, never back.
+    fn enter(&mut self, out: &mut Vec<Output>) {
+        let closed = self
+            .finalized_view()
+            .max(self.nullified_max)
+            .max(self.certified_max);
+        if closed.next() > self.current {
+            self.log_certificate(self.opener(closed.next()), out);
+            self.open(closed.next(), out);
+        }
+    }
+
+    /// Rule 7: a view that lasts too long, or whose notarized block is malformed, is nullified;
+    /// then its votes and what opened it are repeated.
+    fn give_up_when_due(&mut self, out: &mut Vec<Output>) {
+        let malformed = self
+            .rounds
+            .get(&self.current)
+            .is_some_and(|round| round.malformed);
+        if self.timers.is_expired(self.now) {
+            if let Some(leader) = self.leader(self.current)
+                && let Some(peer) = self.peers.get_mut(leader.index())
+            {
+                peer.timeouts = peer.timeouts.saturating_add(1);
+            }
+            self.nullify(out);
+        } else if malformed {
+            self.nullify(out);
+        }
+        let retry = self.pace().retry_ms(self.current, self.finalized_view());
+        if self
+            .timers
+            .take_retry(self.now, self.now.saturating_add(retry))
+        {
+            self.repeat(out);
+        }
+    }
+
+    /// At a standstill: the own votes of this view, late finalize votes, and what opened the view.
+    fn repeat(&mut self, out: &mut Vec<Output>) {
+        let from = self.finalized_view().next();
+        let recent = self.current.saturating_sub(FINALIZE_BACK_MAX).max(from);
+        let current = self.current;
+        let matters = |vote: &&Vote| {
+            vote.statement.view() == current || matches!(vote.statement, Statement::Finalize { .. })
+        };
+        let votes: Vec<Vote> = self
+            .signer
+            .votes_from(recent)
+            .filter(matters)
+            .cloned()
+            .collect();
+        for vote in votes {
+            self.send_vote(vote, out);
+        }
+        if let Some(certificate) = self.opener(current) {
+            self.send(To::All, ConsensusMessage::Certificate(certificate), out);
+        }
+    }
+
+    /// Asks peers for what this step found missing.
+    fn ask(&mut self, out: &mut Vec<Output>) {
+        // A replica that does not vote gets no help by voting late, so it asks.
+        if !self.signer.is_voting() && self.timers.is_given_up() {
+            let hint = self.leader(self.current).unwrap_or_default();
+            self.fetches
+                .need(FetchRequest::View(self.current), hint, self.now);
+        }
+        let (now, delta) = (self.now, self.config.delta_ms);
+        let due = self
+            .fetches
+            .take_due(now, delta, self.config.me, self.peers.len());
+        for (to, request) in due {
+            self.send(To::One(to), ConsensusMessage::Request(request), out);
+        }
+    }
+
+    fn assert_bounds(&self) {
+        let top = self.current.saturating_add(VIEWS_AHEAD_MAX);
+        let vote_views = self
+            .rounds
+            .iter()
+            .rev()
+            .find(|(_, round)| round.votes.len() > 0)
+            .map(|(view, _)| *view);
+        debug_assert!(
+            vote_views.is_none_or(|view| view <= top),
+            "votes are kept for near views"
+        );
+        debug_assert!(
+            self.rounds
+                .keys()
+                .next()
+                .is_none_or(|view| *view >= self.finalized_view()),
+            "nothing is kept below the final view"
+        );
+        debug_assert!(
+            self.rounds
+                .values()
+                .all(|round| round.votes.len() <= self.peers.len().saturating_mul(3)),
+            "one vote of a kind per member"
+        );
+    }
+
+    // ---- inputs ------------------------------------------------------------------------------
+
+    fn on_message(&mut self, from: MemberIndex, message: ConsensusMessage, out: &mut Vec<Output>) {
+        if from == self.config.me || from.index() >= self.peers.len() {
+            return;
+        }
+        match message {
+            ConsensusMessage::Vote(vote) if vote.signer != from => {
+                out.push(Output::Misbehaved {
+                    member: from,
+                    offence: Offence::BadVote,
+                });
+            }
+            ConsensusMessage::Vote(vote) => self.on_vote(vote, out),
+            ConsensusMessage::Certificate(certificate) => {
+                self.on_certificates(from, vec![certificate], out);
+            }
+            ConsensusMessage::Proposal(proposal) => self.on_proposal(from, *proposal, out),
+            ConsensusMessage::Request(request) => self.on_request(from, request, out),
+            ConsensusMessage::Reply(reply) => self.on_reply(from, *reply, out),
+        }
+    }
+
+    fn on_durable(&mut self, position: LogPosition, out: &mut Vec<Output>) {
+        while let Some((_, vote)) = self.undurable.pop_front_if(|(at, _)| *at <= position) {
+            self.on_vote(vote, out);
+        }
+    }
+
+    /// Counts a vote; asks for a check when a quorum of weight is there.
+    pub(crate) fn on_vote(&mut self, vote: Vote, out: &mut Vec<Output>) {
+        let (view, signer) = (vote.statement.view(), vote.signer);
+        let Some(weight) = self.weight(signer) else {
+            return;
+        };
+        if let Some(peer) = self.peers.get_mut(signer.index()) {
+            peer.last_view = peer.last_view.max(view);
+        }
+        self.help_if_behind(&vote, out);
+        let top = self.current.saturating_add(VIEWS_AHEAD_MAX);
+        if view == View::ZERO || view < self.finalized_view() || view > top {
+            return;
+        }
+        let is_leader = self.leader(view) == Some(signer);
+        let round = self.rounds.entry(view).or_default();
+        if let Some(earlier) = round.votes.add(&vote, weight) {
+            // Two blocks of one leader are seen at once, blamed only when both signatures are good.
+            round.equivocated |= is_leader && vote.statement.digest() != earlier.statement.digest();
+            if signer != self.config.me && round.votes.accuse(signer) {
+                let work = CheckWork::Votes(vec![earlier, vote]);
+                out.push(Output::Check(Box::new(
+                    self.checks.open(Purpose::Evidence, work),
+                )));
+            }
+            return;
+        }
+        self.check_quorum(vote.statement, out);
+    }
+
+    fn check_quorum(&mut self, statement: Statement, out: &mut Vec<Output>) {
+        if self.is_known(&statement) {
+            return;
+        }
+        let quorum = self.config.committee.quorum();
+        let Some(round) = self.rounds.get_mut(&statement.view()) else {
+            return;
+        };
+        if let Some(votes) = round.votes.take_quorum(&statement, quorum) {
+            let work = CheckWork::Aggregate { statement, votes };
+            out.push(Output::Check(Box::new(
+                self.checks.open(Purpose::Form(statement), work),
+            )));
+        }
+    }
+
+    /// Has unknown certificates checked.
+    pub(crate) fn on_certificates(
+        &mut self,
+        from: MemberIndex,
+        certificates: Vec<Certificate>,
+        out: &mut Vec<Output>,
+    ) {
+        let unknown: Vec<Certificate> = certificates
+            .into_iter()
+            .filter(|certificate| !self.is_known(&certificate.statement))
+            .collect();
+        if let Some(job) = self.checks.receive(from, unknown) {
+            out.push(Output::Check(Box::new(job)));
+        }
+    }
+
+    fn on_checked(&mut self, result: CheckResult, out: &mut Vec<Output>) {
+        let id = result.id;
+        match (self.checks.close(&result), result.outcome) {
+            (Some(Purpose::Form(statement)), CheckOutcome::Aggregate(formed)) => {
+                self.on_formed(statement, formed, out);
+            }
+            (Some(Purpose::Received { from, statements }), CheckOutcome::Certificates(checked)) => {
+                self.on_certificates_checked(from, checked, out);
+                for statement in statements {
+                    for (sender, parked) in self.checks.unpark(&statement) {
+                        self.on_certificates(sender, vec![parked], out);
+                    }
+                }
+            }
+            (Some(Purpose::Proposal { from, view }), CheckOutcome::Certificates(checked)) => {
+                let good = self.on_certificates_checked(from, checked, out);
+                self.on_proposal_checked(view, id, good);
+            }
+            (Some(Purpose::Evidence), CheckOutcome::Votes(checked)) => {
+                self.on_evidence_checked(checked, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_formed(
+        &mut self,
+        statement: Statement,
+        formed: Result<Certificate, Vec<MemberIndex>>,
+        out: &mut Vec<Output>,
+    ) {
+        match formed {
+            // Everybody is told once, by whoever forms it first here.
+            Ok(certificate) if self.accept(certificate.clone(), out) => {
+                self.send(To::All, ConsensusMessage::Certificate(certificate), out);
+            }
+            Ok(_) => {}
+            Err(members) => {
+                for member in &members {
+                    out.push(Output::Misbehaved {
+                        member: *member,
+                        offence: Offence::BadVote,
+                    });
+                }
+                if let Some(round) = self.rounds.get_mut(&statement.view()) {
+                    round.votes.mark_bad(&statement, &members);
+                }
+                self.check_quorum(statement, out);
+            }
+        }
+    }
+
+    fn on_certificates_checked(
+        &mut self,
+        from: MemberIndex,
+        checked: Vec<(Certificate, bool)>,
+        out: &mut Vec<Output>,
+    ) -> bool {
+        let mut all_good = true;
+        for (certificate, good) in checked {
+            if good {
+                self.accept(certificate, out);
+            } else {
+                all_good = false;
+                out.push(Output::Misbehaved {
+                    member: from,
+                    offence: Offence::BadCertificate,
+                });
+            }
+        }
+        all_good
+    }
+
+    fn on_proposal_checked(&mut self, view: View, id: JobId, good: bool) {
+        let offer = self
+            .rounds
+            .get_mut(&view)
+            .and_then(|round| round.proposal.as_mut());
+        if let Some(offer) = offer.filter(|offer| offer.check == Some(id)) {
+            offer.check = None;
+            if !good {
+                offer.stage = Stage::Rejected;
+            }
+        }
+    }
+
+    fn on_evidence_checked(&mut self, checked: Vec<(Vote, bool)>, out: &mut Vec<Output>) {
+        let mut votes = checked.into_iter();
+        if let (Some((one, true)), Some((other, true))) = (votes.next(), votes.next())
+            && let Some(evidence) = Evidence::of(one, other)
+        {
+            out.push(Output::Fault(Box::new(evidence)));
+        }
+    }
+
+    fn on_verified(&mut self, view: View, digest: Digest, verdict: Verdict, out: &mut Vec<Output>) {
+        let offer = self
+            .rounds
+            .get_mut(&view)
+            .and_then(|round| round.proposal.as_mut());
+        let Some(offer) = offer.filter(|o| o.digest == digest && o.stage == Stage::Verifying)
+        else {
+            return;
+        };
+        match verdict {
+            Verdict::Valid => {
+                offer.stage = Stage::Decided;
+                self.notarize(view, digest, out);
+            }
+            Verdict::Invalid => offer.stage = Stage::Rejected,
+        }
+    }
+
+    fn on_certified(&mut self, digest: Digest, outcome: Certification) {
+        let bytes = match outcome {
+            Certification::Durable => Bytes::Durable,
+            Certification::Missing => Bytes::Missing,
+            Certification::Malformed => Bytes::Malformed,
+        };
+        self.tree.on_bytes(&digest, bytes);
+    }
+
+    fn on_synced(&mut self, header: Header, certificate: Certificate, out: &mut Vec<Output>) {
+        let digest = header.digest();
+        let is_own = matches!(
+            certificate.statement,
+            Statement::Finalize { digest: certified, .. } if certified == digest
+        );
+        if !is_own || certificate.view() <= self.tree.root().view {
+            return;
+        }
+        self.tree.jump(header, certificate.clone());
+        self.behind_at = None;
+        self.accept(certificate, out);
+    }
+
+    // ---- what several rules use --------------------------------------------------------------
+
+    /// Takes up a good certificate. Whether it was news.
+    pub(crate) fn accept(&mut self, certificate: Certificate, out: &mut Vec<Output>) -> bool {
+        if self.is_known(&certificate.statement) {
+            return false;
+        }
+        match certificate.statement {
+            Statement::Notarize { view, digest } => {
+                let round = self.rounds.entry(view).or_default();
+                // The leader proposed another block to us than to the quorum.
+                round.equivocated |= round
+                    .proposal
+                    .as_ref()
+                    .is_some_and(|offer| offer.digest != digest);
+                round.notarization = Some(certificate);
+                self.uncertified.insert(view);
+                self.tree.on_notarized(&digest, view);
+                out.push(Output::Notarized { view, digest });
+            }
+            Statement::Nullify { view } => {
+                self.rounds.entry(view).or_default().nullification = Some(certificate);
+                self.nullified_max = self.nullified_max.max(view);
+            }
+            Statement::Finalize { view, .. } => {
+                self.finalization = Some(certificate);
+                self.rounds = self.rounds.split_off(&view);
+                self.uncertified = self.uncertified.split_off(&view.next());
+                self.logged.retain(|statement| statement.view() >= view);
+                self.signer.raise_floor(view.next());
+            }
+        }
+        true
+    }
+
+    /// Whether a certificate of this statement would change nothing.
+    pub(crate) fn is_known(&self, statement: &Statement) -> bool {
+        let view = statement.view();
+        let round = self.rounds.get(&view);
+        view <= self.finalized_view()
+            || match statement {
+                Statement::Notarize { .. } => round.is_some_and(|r| r.notarization.is_some()),
+                Statement::Nullify { .. } => round.is_some_and(|r| r.nullification.is_some()),
+                Statement::Finalize { .. } => false,
+            }
+    }
+
+    /// Nullifies the current view, if that may still be signed, and gives it up.
+    pub(crate) fn nullify(&mut self, out: &mut Vec<Output>) {
+        if let Ok(vote) = self
+            .signer
+            .sign(Statement::Nullify { view: self.current }, self.current)
+        {
+            self.cast(vote, out);
+        }
+        self.lead = Lead::No;
+        let retry = self.pace().retry_ms(self.current, self.finalized_view());
+        self.timers.on_give_up(self.now.saturating_add(retry));
+    }
+
+    /// Notarizes a verified proposal of the current view.
+    pub(crate) fn notarize(&mut self, view: View, digest: Digest, out: &mut Vec<Output>) {
+        if let Ok(vote) = self
+            .signer
+            .sign(Statement::Notarize { view, digest }, self.current)
+        {
+            self.cast(vote, out);
+        }
+    }
+
+    /// Logs a fresh vote, sends it when it is durable, and counts it then.
+    fn cast(&mut self, vote: Vote, out: &mut Vec<Output>) {
+        self.log_vote(vote.clone(), out);
+        self.send_vote(vote, out);
+    }
+
+    /// Logs a fresh vote; it counts once it is durable.
+    pub(crate) fn log_vote(&mut self, vote: Vote, out: &mut Vec<Output>) {
+        self.persist(LogEntry::Vote(vote.clone()), out);
+        self.undurable.push_back((self.last_position, vote));
+    }
+
+    fn log_certificate(&mut self, certificate: Option<Certificate>, out: &mut Vec<Output>) {
+        if let Some(certificate) = certificate
+            && self.logged.insert(certificate.statement)
+        {
+            self.persist(LogEntry::Certificate(certificate), out);
+        }
+    }
+
+    fn persist(&mut self, entry: LogEntry, out: &mut Vec<Output>) {
+        self.last_position = self.last_position.next();
+        let instance = self.config.committee.instance();
+        let (chain, epoch) = (instance.chain, instance.epoch);
+        let record = Box::new(VoteRecord {
+            version: Version,
+            chain,
+            epoch,
+            entry,
+        });
+        out.push(Output::Persist {
+            position: self.last_position,
+            record,
+        });
+    }
+
+    /// Sends an own vote after all that is logged so far.
+    pub(crate) fn send_vote(&self, vote: Vote, out: &mut Vec<Output>) {
+        self.send_logged(To::All, ConsensusMessage::Vote(vote), out);
+    }
+
+    /// Sends what the replica signed, once all that is logged so far is durable.
+    pub(crate) fn send_logged(&self, to: To, message: ConsensusMessage, out: &mut Vec<Output>) {
+        out.push(Output::Send {
+            after: self.last_position,
+            to,
+            message: Box::new(message),
+        });
+    }
+
+    /// Sends what the replica did not sign.
+    pub(crate) fn send(&self, to: To, message: ConsensusMessage, out: &mut Vec<Output>) {
+        out.push(Output::Send {
+            after: LogPosition::ZERO,
+            to,
+            message: Box::new(message),
+        });
+    }
+
+    /// Whether a block is connected; asks for what is missing when it is not.
+    pub(crate) fn pursue(&mut self, digest: Digest, view: View, out: &mut Vec<Output>) -> bool {
+        let needs = self.tree.pursue(digest);
+        let connected = needs.is_empty();
+        for need in needs {
+            match need {
+                Need::Fetch(digest) => {
+                    let hint = self.leader(view).unwrap_or_default();
+                    self.fetches
+                        .need(FetchRequest::Block(digest), hint, self.now);
+                }
+                Need::Store(digest) => {
+                    self.fetches.pause(FetchRequest::Block(digest));
+                    out.push(Output::Certify { digest });
+                }
+                Need::Wait(digest) => self.fetches.pause(FetchRequest::Block(digest)),
+                Need::Dead => {}
+                Need::Behind(height, digest) => {
+                    if self.behind_at.is_none_or(|at| at <= self.now) {
+                        let patience = self.config.delta_ms.saturating_mul(4).max(1);
+                        self.behind_at = Some(self.now.saturating_add(patience));
+                        out.push(Output::Behind { height, digest });
+                    }
+                }
+                Need::Malformed(digest) => {
+                    if self.uncertified.remove(&view) {
+                        out.push(Output::MalformedNotarized { digest });
+                    }
+                    self.rounds.entry(view).or_default().malformed = true;
+                }
+            }
+        }
+        connected
+    }
+
+    /// The best certificate that opens `view`: a finalization, else the nullification or the
+    /// notarization of the view before.
+    pub(crate) fn opener(&self, view: View) -> Option<Certificate> {
+        let before = view.previous()?;
+        if self
+            .finalization
+            .as_ref()
+            .is_some_and(|final_one| final_one.view() >= before)
+        {
+            return self.finalization.clone();
+        }
+        self.rounds
+            .get(&before)
+            .and_then(|round| round.certificates().next().cloned())
+    }
+
+    /// Enters a view.
+    fn open(&mut self, view: View, out: &mut Vec<Output>) {
+        self.current = view;
+        self.timers = Timers::of_view(self.pace(), view, self.finalized_view(), self.now);
+        if self
+            .rounds
+            .get(&view)
+            .is_some_and(|round| round.proposal.is_some())
+        {
+            self.timers.on_proposal();
+        }
+        let leader = self.leader(view).unwrap_or_default();
+        let leads =
+            leader == self.config.me && self.signer.is_voting() && view >= self.propose_from;
+        self.lead = if leads { Lead::Wanted } else { Lead::No };
+        self.forget_votes_of_old_views();
+        out.push(Output::Entered { view, leader });
+    }
+
+    fn forget_votes_of_old_views(&mut self) {
+        let horizon = self.current.saturating_sub(VOTES_BACK_MAX);
+        for round in self.rounds.range_mut(..horizon).map(|(_, round)| round) {
+            if round.nullification.is_some() {
+                round.votes = crate::votes::Votes::default();
+                round.proposal = None;
+            }
+        }
+    }
+
+    /// Takes up the log at the first step: own votes count again and are sent again, certificates
+    /// are believed, the view is the latest one that was entered, and its timers are armed.
+    fn resume(&mut self, log: Vec<VoteRecord>, out: &mut Vec<Output>) {
+        let root_view = self.finalized_view();
+        self.signer.raise_floor(root_view.next());
+        self.propose_from = root_view.next();
+        let mut entered = root_view.next();
+        for record in &log {
+            let (view, next) = (record.entry.view(), record.entry.view().next());
+            match &record.entry {
+                LogEntry::Vote(vote) => {
+                    self.signer.restore(vote.clone());
+                    entered = entered.max(view);
+                }
+                LogEntry::Certificate(certificate) => {
+                    self.logged.insert(certificate.statement);
+                    self.accept(certificate.clone(), out);
+                    entered = entered.max(next);
+                }
+                LogEntry::Floor(floor) => {
+                    self.signer.raise_floor(*floor);
+                    entered = entered.max(*floor);
+                    self.propose_from = self.propose_from.max(*floor);
+                }
+            }
+            let entered_here = match record.entry {
+                LogEntry::Vote(_) => view > root_view,
+                LogEntry::Certificate(_) => view >= root_view,
+                LogEntry::Floor(_) => false,
+            };
+            if entered_here {
+                self.propose_from = self.propose_from.max(entered.next());
+            }
+        }
+        self.signer.raise_floor(self.finalized_view().next());
+        self.open(entered, out);
+        if self
+            .signer
+            .votes(entered)
+            .is_some_and(|own| own.nullify.is_some())
+        {
+            let retry = self.pace().retry_ms(entered, self.finalized_view());
+            self.timers.on_give_up(self.now.saturating_add(retry));
+        }
+        let own: Vec<Vote> = self.signer.votes_from(View::ZERO).cloned().collect();
+        let recent = entered.saturating_sub(RESEND_BACK_MAX);
+        for vote in own {
+            self.on_vote(vote.clone(), out);
+            if self.signer.is_voting() && vote.statement.view() >= recent {
+                self.send_vote(vote, out);
+            }
+        }
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        Pace {
+            delta_ms: self.config.delta_ms,
+            idle_interval_ms: self.config.idle_interval_ms,
+        }
+    }
+
+    /// The newest view known to be final.
+    pub(crate) fn finalized_view(&self) -> View {
+        self.finalization
+            .as_ref()
+            .map_or(View::ZERO, Certificate::view)
+    }
+
+    pub(crate) fn leader(&mut self, view: View) -> Option<MemberIndex> {
+        self.leaders.leader(view)
+    }
+
+    pub(crate) fn weight(&self, member: MemberIndex) -> Option<Weight> {
+        self.config
+            .committee
+            .committee()
+            .member(member)
+            .map(|member| member.weight)
+    }
+
+    pub(crate) fn is_nullified(&self, view: View) -> bool {
+        self.rounds
+            .get(&view)
+            .is_some_and(|round| round.nullification.is_some())
+    }
+}
+
+fn check_start(config: &Config, start: &Start) -> Result<(), StartError> {
+    start.root.check()?;
+    let committee = config.committee.committee();
+    let (me, members) = (config.me, committee.members.len());
+    let member = committee
+        .member(me)
+        .ok_or(StartError::Member { me, members })?;
+    if config
+        .secret
+        .as_ref()
+        .is_some_and(|secret| secret.public_key() != member.public_key)
+    {
+        return Err(StartError::Key { me });
+    }
+    for (position, record) in (1_u64..).zip(&start.log) {
+        let (chain, epoch) = (record.chain, record.epoch);
+        if chain != committee.chain || epoch != committee.epoch {
+            return Err(StartError::Record {
+                position,
+                chain,
+                epoch,
+            });
+        }
+        if let LogEntry::Vote(vote) = &record.entry
+            && vote.signer != me
+        {
+            return Err(StartError::Signer {
+                position,
+                signer: vote.signer,
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! What may be signed. The only place that holds the vote key.
+//!
+//! The guards look at the own votes alone; whether a statement is *wise* (the block is valid, the
+//! notarization is held) is the replica's business, whether it can ever contradict another one is
+//! decided here. Votes are recorded when they are signed, and restored from the log at a start.
+
+use crate::error::Refusal;
+use skerry_types::committee::Instance;
+use skerry_types::crypto::bls::SecretKey;
+use skerry_types::crypto::scheme::VoteScheme;
+use skerry_types::ids::{Digest, MemberIndex, View};
+use skerry_types::vote::{Statement, Vote};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The own votes of one view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnVotes {
+    /// The notarize.
+    pub notarize: Option<Vote>,
+    /// The nullify.
+    pub nullify: Option<Vote>,
+    /// The finalize.
+    pub finalize: Option<Vote>,
+}
+
+impl OwnVotes {
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Vote> {
+        [&self.notarize, &self.nullify, &self.finalize]
+            .into_iter()
+            .flatten()
+    }
+
+    fn slot(&mut self, statement: &Statement) -> &mut Option<Vote> {
+        match statement {
+            Statement::Notarize { .. } => &mut self.notarize,
+            Statement::Nullify { .. } => &mut self.nullify,
+            Statement::Finalize { .. } => &mut self.finalize,
+        }
+    }
+}
+
+fn digest_of(vote: Option<&Vote>) -> Option<Digest> {
+    vote.and_then(|vote| vote.statement.digest())
+}
+
+/// Whether `statement` may be signed besides the votes `own` of its view, in the view `current`.
+///
+/// # Errors
+/// The rule that forbids it.
+pub fn guard(own: &OwnVotes, statement: &Statement, current: View) -> Result<(), Refusal> {
+    let view = statement.view();
+    let notarized = digest_of(own.notarize.as_ref());
+    if let Some(digest) = digest_of(own.finalize.as_ref()) {
+        return Err(Refusal::Finalized { digest });
+    }
+    if own.nullify.is_some() {
+        return Err(Refusal::Nullified);
+    }
+    match statement {
+        Statement::Notarize { .. } | Statement::Nullify { .. } if view != current => {
+            Err(Refusal::NotCurrent { view, current })
+        }
+        Statement::Nullify { .. } => Ok(()),
+        Statement::Notarize { .. } => {
+            notarized.map_or(Ok(()), |digest| Err(Refusal::Notarized { digest }))
+        }
+        Statement::Finalize { digest, .. } => match notarized {
+            Some(other) if other != *digest => Err(Refusal::Notarized { digest: other }),
+            _ => Ok(()),
+        },
+    }
+}
+
+/// The vote key with the memory of what it signed.
+#[derive(Debug)]
+pub struct Signer {
+    secret: Option<SecretKey>,
+    scheme: Arc<dyn VoteScheme>,
+    instance: Instance,
+    me: MemberIndex,
+    floor: View,
+    votes: BTreeMap<View, OwnVotes>,
+}
+
+impl Signer {
+    /// A signer that has signed nothing yet.
+    pub fn new(
+        secret: Option<SecretKey>,
+        scheme: Arc<dyn VoteScheme>,
+        instance: Instance,
+        me: MemberIndex,
+    ) -> Self {
+        Self {
+            secret,
+            scheme,
+            instance,
+            me,
+            floor: View::new(1),
+            votes: BTreeMap::new(),
+        }
+    }
+
+    /// Takes up a vote of the log.
+    pub fn restore(&mut self, vote: Vote) {
+        let own = self.votes.entry(vote.statement.view()).or_default();
+        own.slot(&vote.statement).get_or_insert(vote);
+    }
+
+    /// Signs nothing below `floor` any more, and forgets what was signed there.
+    pub fn raise_floor(&mut self, floor: View) {
+        self.floor = self.floor.max(floor);
+        self.votes = self.votes.split_off(&self.floor);
+    }
+
+    /// Never signs again.
+    pub fn stop(&mut self) {
+        self.secret = None;
+    }
+
+    /// Whether anything can be signed.
+    pub fn is_voting(&self) -> bool {
+        self.secret.is_some()
+    }
+
+    /// The own votes of a view.
+    pub fn votes(&self, view: View) -> Option<&OwnVotes> {
+        self.votes.get(&view)
+    }
+
+    /// The own votes of all views from `view` on, in order.
+    pub fn votes_from(&self, view: View) -> impl Iterator<Item = &Vote> {
+        self.votes.range(view..).flat_map(|(_, own)| own.iter())
+    }
+
+    /// Signs and records `statement`, in the view `current`.
+    ///
+    /// # Errors
+    /// The rule that forbids it.
+    pub fn sign(&mut self, statement: Statement, current: View) -> Result<Vote, Refusal> {
+        let view = statement.view();
+        let secret = self.secret.as_ref().ok_or(Refusal::NoVoter)?;
+        if view < self.floor {
+            return Err(Refusal::BelowFloor {
+                view,
+                floor: self.floor,
+            });
+        }
+        let own = self.votes.entry(view).or_default();
+        guard(own, &statement, current)?;
+        let signature = self
+            .scheme
+            .sign(secret, &statement.signing_digest(&self.instance));
+        let vote = Vote {
+            statement,
+            signer: self.me,
+            signature,
+        };
+        *own.slot(&statement) = Some(vote.clone());
+        Ok(vote)
+    }
+}

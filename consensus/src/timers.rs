@@ -1,0 +1,122 @@
+//! When a view has lasted too long.
+//!
+//! A leader has 2 Δ and the idle interval for its proposal; certification has 3 Δ and the idle
+//! interval, which stays armed when the proposal or even the notarization is there. After a nullify
+//! the votes of the view are repeated every 3 Δ. All grow by a quarter for each view that was not
+//! finalized, after the third, up to a minute; only a finalization resets that.
+
+use crate::config::TIMEOUT_MS_MAX;
+use skerry_types::ids::{TimeMs, View};
+
+/// Views without finalization that cost nothing: what is in flight when all goes well.
+const PATIENCE: u64 = 3;
+
+/// The lengths.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Δ.
+    pub(crate) delta_ms: u64,
+    /// How long a leader may wait for work.
+    pub(crate) idle_interval_ms: u64,
+}
+
+impl Pace {
+    fn grown(self, base_ms: u64, view: View, finalized: View) -> u64 {
+        let unfinalized = view.above(finalized).saturating_sub(1);
+        let mut length = base_ms;
+        for _ in 0..unfinalized.saturating_sub(PATIENCE) {
+            if length >= TIMEOUT_MS_MAX {
+                break;
+            }
+            // At least one more, so that small lengths grow too.
+            length = length.saturating_add((length / 4).max(1));
+        }
+        length.clamp(1, TIMEOUT_MS_MAX)
+    }
+
+    /// How long the leader of `view` has.
+    pub(crate) fn leader_ms(self, view: View, finalized: View) -> u64 {
+        let base = self
+            .delta_ms
+            .saturating_mul(2)
+            .saturating_add(self.idle_interval_ms);
+        self.grown(base, view, finalized)
+    }
+
+    /// How long `view` has until a block of it is certified.
+    pub(crate) fn certify_ms(self, view: View, finalized: View) -> u64 {
+        let base = self
+            .delta_ms
+            .saturating_mul(3)
+            .saturating_add(self.idle_interval_ms);
+        self.grown(base, view, finalized)
+    }
+
+    /// How often the votes of a nullified view are repeated.
+    pub(crate) fn retry_ms(self, view: View, finalized: View) -> u64 {
+        self.grown(self.delta_ms.saturating_mul(3), view, finalized)
+    }
+}
+
+/// The timers of the current view.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timers {
+    leader: Option<TimeMs>,
+    certify: Option<TimeMs>,
+    retry: Option<TimeMs>,
+}
+
+impl Timers {
+    /// Those of a view that is entered now.
+    pub(crate) fn of_view(pace: Pace, view: View, finalized: View, now: TimeMs) -> Self {
+        Self {
+            leader: Some(now.saturating_add(pace.leader_ms(view, finalized))),
+            certify: Some(now.saturating_add(pace.certify_ms(view, finalized))),
+            retry: None,
+        }
+    }
+
+    /// The proposal is here.
+    pub(crate) fn on_proposal(&mut self) {
+        self.leader = None;
+    }
+
+    /// The view is given up: only the repetition runs on.
+    pub(crate) fn on_give_up(&mut self, retry_at: TimeMs) {
+        *self = Self {
+            leader: None,
+            certify: None,
+            retry: self.retry.or(Some(retry_at)),
+        };
+    }
+
+    /// Whether the view is given up.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.retry.is_some()
+    }
+
+    /// Whether the view has lasted too long.
+    pub(crate) fn is_expired(&self, now: TimeMs) -> bool {
+        [self.leader, self.certify]
+            .into_iter()
+            .flatten()
+            .any(|at| at <= now)
+    }
+
+    /// Whether a repetition is due; arms the next one.
+    pub(crate) fn take_retry(&mut self, now: TimeMs, next: TimeMs) -> bool {
+        let due = self.retry.is_some_and(|at| at <= now);
+        if due {
+            self.retry = Some(next);
+        }
+        due
+    }
+
+    /// The earliest.
+    pub(crate) fn deadline(&self) -> Option<TimeMs> {
+        [self.leader, self.certify, self.retry]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}

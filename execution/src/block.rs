@@ -1,0 +1,207 @@
+//! What a block does, in this order: beacon facts or cross-links, acknowledgements, accepting
+//! inbound batches, executing inbound messages in their gas lane, transactions, hooks.
+//!
+//! This sequential executor is the specification. It is a function of its arguments and never
+//! panics; what must not happen (a batch off its cursor, a transaction of another shard) is skipped
+//! with an alarm, since [`crate::validate`] made such a block invalid before.
+
+use crate::error::CrossLinkSkip;
+use crate::fees::Ledger;
+use crate::inbox::Inbox;
+use crate::module::Module;
+use crate::modules::{MODULES, beacon_facts, channels, crosslinks};
+use crate::network::NetworkInfo;
+use crate::outbox::Outbox;
+use crate::overlay::BlockOverlay;
+use crate::transaction::Machine;
+use crate::views;
+use skerry_types::amount::Amount;
+use skerry_types::beacon::{Facts, SystemOperation};
+use skerry_types::block::{BlockRef, ExecutionResult};
+use skerry_types::crypto::hash::list_root;
+use skerry_types::ids::{ChainRef, Digest, Gas, Height, ShardId, TimeMs};
+use skerry_types::message::{Batch, ChannelSummary, channels_root};
+use skerry_types::receipt::Receipt;
+use skerry_types::state::{ChangeSet, StateRead};
+use skerry_types::transaction::CheckedTransaction;
+use std::sync::Arc;
+
+/// Where and when a block executes.
+#[derive(Clone, Debug)]
+pub struct BlockContext {
+    /// The network.
+    pub network: Arc<NetworkInfo>,
+    /// The executing chain.
+    pub chain: ChainRef,
+    /// Height of the block.
+    pub height: Height,
+    /// Time of the block.
+    pub time: TimeMs,
+    /// Beacon reference of the block; on the beacon, the parent.
+    pub beacon: BlockRef,
+}
+
+/// What a block holds, with everything checked that can make it invalid.
+#[derive(Clone, Debug, Default)]
+pub struct BlockWork {
+    /// Facts to import; shards only.
+    pub facts: Option<Facts>,
+    /// Operations of validators; beacon only.
+    pub system: Vec<SystemOperation>,
+    /// Batches whose proofs hold, in the body's order.
+    pub inbound: Vec<Batch>,
+    /// Transactions whose signatures are good, in the body's order.
+    pub transactions: Vec<Arc<CheckedTransaction>>,
+}
+
+/// What executing a block gave. The state root is the caller's to add.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What differs from the parent's state.
+    pub changes: ChangeSet,
+    /// First those of executed messages, then those of transactions, each in order of execution.
+    pub receipts: Vec<Receipt>,
+    /// Batches to relay, in order of destination and position.
+    pub outgoing: Vec<Batch>,
+    /// The channel summaries after the block, in order of peer; see [`views::channel_summaries`].
+    pub channels: Vec<ChannelSummary>,
+    /// On the beacon, the facts of the new state.
+    pub facts: Option<Facts>,
+    /// Root of the receipts.
+    pub receipts_root: Digest,
+    /// Root of the summaries.
+    pub channels_root: Digest,
+    /// Gas of all that was executed.
+    pub gas: Gas,
+    /// Base units of `sker` destroyed.
+    pub burnt: Amount,
+    /// Cross-links that changed nothing, and why. Part of no result.
+    pub skipped: Vec<CrossLinkSkip>,
+    /// Broken invariants, for the operator. Part of no result.
+    pub alarms: Vec<String>,
+}
+
+impl Outcome {
+    /// The result that a header reports, once the state root is known.
+    pub const fn result(&self, state_root: Digest) -> ExecutionResult {
+        ExecutionResult {
+            state_root,
+            receipts_root: self.receipts_root,
+            channels_root: self.channels_root,
+            gas: self.gas,
+            burnt: self.burnt,
+        }
+    }
+}
+
+/// Executes a working block on its parent's state.
+pub fn execute(context: &BlockContext, work: &BlockWork, parent: &dyn StateRead) -> Outcome {
+    execute_with(MODULES, context, work, parent)
+}
+
+/// [`execute`] with another table of modules.
+pub fn execute_with(
+    modules: &[&'static dyn Module],
+    context: &BlockContext,
+    work: &BlockWork,
+    parent: &dyn StateRead,
+) -> Outcome {
+    let depth = context.chain.shard().map_or(0, ShardId::depth);
+    let mut block = Block {
+        context,
+        modules,
+        overlay: BlockOverlay::new(parent, depth),
+        outbox: Outbox::new(context.chain),
+        ledger: Ledger::default(),
+        receipts: Vec::with_capacity(work.transactions.len()),
+        alarms: Vec::new(),
+    };
+    let skipped = block.beacon_part(work);
+    let mut inbox = Inbox::load(&mut block.overlay, context);
+    for batch in &work.inbound {
+        if let Err(alarm) = inbox.accept(batch) {
+            block.alarms.push(alarm);
+        }
+    }
+    let mut machine = Machine::default();
+    inbox.execute(&mut block, &mut machine, || transactions_gas(modules, work));
+    for transaction in &work.transactions {
+        let receipt = machine.run(&mut block, transaction);
+        block.receipts.push(receipt);
+    }
+    inbox.store(&mut block.overlay);
+    block.hooks(&mut machine);
+    block.finish(skipped)
+}
+
+fn transactions_gas(modules: &[&'static dyn Module], work: &BlockWork) -> Gas {
+    work.transactions
+        .iter()
+        .fold(Gas::ZERO, |sum, transaction| {
+            let gas = crate::fees::transaction_gas_with(modules, transaction);
+            sum.saturating_add(gas.unwrap_or(Gas::ZERO).get())
+        })
+}
+
+/// A block while it executes.
+pub(crate) struct Block<'a> {
+    pub(crate) context: &'a BlockContext,
+    pub(crate) modules: &'a [&'static dyn Module],
+    pub(crate) overlay: BlockOverlay<'a>,
+    pub(crate) outbox: Outbox,
+    pub(crate) ledger: Ledger,
+    pub(crate) receipts: Vec<Receipt>,
+    pub(crate) alarms: Vec<String>,
+}
+
+impl Block<'_> {
+    /// Imports facts or applies cross-links, then forgets what the destinations accepted.
+    fn beacon_part(&mut self, work: &BlockWork) -> Vec<CrossLinkSkip> {
+        let Self {
+            context, overlay, ..
+        } = self;
+        if context.chain.is_beacon() {
+            let skipped = crosslinks::apply(overlay, context, &work.system);
+            channels::acknowledge_from_records(overlay, context);
+            return skipped;
+        }
+        if let Some(facts) = &work.facts {
+            beacon_facts::import(overlay, context, facts);
+            channels::acknowledge(overlay, context, facts);
+        }
+        Vec::new()
+    }
+
+    fn hooks(&mut self, machine: &mut Machine) {
+        self.outbox.store(&mut self.overlay, self.context.height);
+        for module in self.modules {
+            if let Err(alarm) = machine.hook(self, *module) {
+                self.alarms.push(alarm);
+            }
+        }
+    }
+
+    fn finish(mut self, skipped: Vec<CrossLinkSkip>) -> Outcome {
+        let context = self.context;
+        let after = self.overlay.as_state();
+        let channels = views::channel_summaries(&after, &context.network, context.chain);
+        let facts = context
+            .chain
+            .is_beacon()
+            .then(|| views::beacon_facts(&after, &context.network));
+        let hashes: Vec<Digest> = self.receipts.iter().map(Receipt::hash).collect();
+        Outcome {
+            changes: self.overlay.into_changes(),
+            outgoing: self.outbox.into_batches(),
+            channels_root: channels_root(&channels),
+            channels,
+            facts,
+            receipts_root: list_root(&hashes),
+            receipts: self.receipts,
+            gas: self.ledger.gas,
+            burnt: self.ledger.burnt_sker(),
+            skipped,
+            alarms: std::mem::take(&mut self.alarms),
+        }
+    }
+}

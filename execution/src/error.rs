@@ -1,0 +1,518 @@
+//! Why a call fails, a transaction is not admitted, a block is invalid, a proof proves nothing.
+//!
+//! A [`CallError`] becomes a [`Failure`] in a receipt; a [`Rejection`] becomes an error reason of
+//! the API; a [`BlockError`] is a reason not to vote; a [`ProofFailure`] a reason to blame a peer.
+//! Errors of other crates are quoted in the text, so none is also a `source`.
+
+use skerry_types::amount::Amount;
+use skerry_types::block::BlockKind;
+use skerry_types::certificate::CertificateError;
+use skerry_types::codec::CodecError;
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, Sequence};
+use skerry_types::merkle::ProofError;
+use skerry_types::receipt::Failure;
+use skerry_types::transaction::TransactionError;
+
+/// Why a call does not happen. Its code is stable and part of receipts.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The owner holds too little.
+    #[error("{owner} holds {actual} of {denom}, {expected} needed")]
+    InsufficientBalance {
+        /// Whose balance.
+        owner: Address,
+        /// Of which denom.
+        denom: Denom,
+        /// Needed.
+        expected: Amount,
+        /// Held.
+        actual: Amount,
+    },
+    /// The sheet ends below zero.
+    #[error("the bundle spends {missing} of {denom} more than it has")]
+    SheetNegative {
+        /// Of which denom.
+        denom: Denom,
+        /// How much is missing.
+        missing: Amount,
+    },
+    /// Less is left than the sender demands.
+    #[error("{actual} of {denom} is left, the bundle demands {expected}")]
+    MinimumOutput {
+        /// Of which denom.
+        denom: Denom,
+        /// Demanded.
+        expected: Amount,
+        /// Left.
+        actual: Amount,
+    },
+    /// A sum exceeds 128 bits.
+    #[error("{what} would exceed 2^128")]
+    Overflow {
+        /// Which sum.
+        what: &'static str,
+    },
+    /// The bundle's deadline is over.
+    #[error("the deadline was beacon height {deadline}, the reference is {actual}")]
+    DeadlinePassed {
+        /// Last height at which it may run.
+        deadline: Height,
+        /// Height of the block's beacon reference.
+        actual: Height,
+    },
+    /// An object lives on another chain.
+    #[error("{object} lives on {home}, this is {here}")]
+    ElsewhereObject {
+        /// The object.
+        object: Address,
+        /// Its home.
+        home: ChainRef,
+        /// The executing chain.
+        here: ChainRef,
+    },
+    /// The module touched what its plan does not declare. A bug of the module, never of the user.
+    #[error("module {module:?} touched {object}, which its plan does not declare for {access}")]
+    Undeclared {
+        /// The module.
+        module: ModuleId,
+        /// What it touched.
+        object: Address,
+        /// How.
+        access: &'static str,
+    },
+    /// A stored record cannot be read or a rule of the module is broken. A bug, never the user's.
+    #[error("broken invariant: {what}")]
+    Invariant {
+        /// Which.
+        what: String,
+    },
+    /// A key or value is larger than the state allows.
+    #[error("a record of {actual} bytes, at most {limit} allowed")]
+    RecordTooLarge {
+        /// Bytes.
+        actual: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// A rule of the module.
+    #[error("{detail}")]
+    Refused {
+        /// Stable name, such as `NOT_AUTHORITY`.
+        code: &'static str,
+        /// What was expected and what was found.
+        detail: String,
+    },
+    /// Bytes that are no call of the module.
+    #[error("not a call of {module}: {reason}")]
+    Undecodable {
+        /// Name of the module.
+        module: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl CallError {
+    /// The stable name.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InsufficientBalance { .. } => "INSUFFICIENT_BALANCE",
+            Self::SheetNegative { .. } => "SHEET_NEGATIVE",
+            Self::MinimumOutput { .. } => "MINIMUM_OUTPUT",
+            Self::Overflow { .. } => "OVERFLOW",
+            Self::DeadlinePassed { .. } => "DEADLINE_PASSED",
+            Self::ElsewhereObject { .. } => "ELSEWHERE_OBJECT",
+            Self::Undeclared { .. } => "UNDECLARED_ACCESS",
+            Self::Invariant { .. } => "BROKEN_INVARIANT",
+            Self::RecordTooLarge { .. } => "RECORD_TOO_LARGE",
+            Self::Refused { code, .. } => code,
+            Self::Undecodable { .. } => "UNDECODABLE_CALL",
+        }
+    }
+
+    /// Whether this shows a bug of ours, of which operators are told.
+    pub const fn is_alarm(&self) -> bool {
+        matches!(self, Self::Undeclared { .. } | Self::Invariant { .. })
+    }
+
+    /// The failure of a receipt.
+    pub fn failure(&self, module: ModuleId) -> Failure {
+        Failure {
+            module,
+            code: self.code().to_owned(),
+            detail: self.to_string(),
+        }
+    }
+}
+
+/// Why a transaction is not admitted to a mempool or a proposal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The sender lives on another shard.
+    #[error("{sender} lives on {home}, this is {here}")]
+    WrongShard {
+        /// The sender.
+        sender: Address,
+        /// Its home.
+        home: ChainRef,
+        /// This chain.
+        here: ChainRef,
+    },
+    /// The stated authenticator does not control the account.
+    #[error("the stated keys do not control {sender}")]
+    AuthenticatorMismatch {
+        /// The sender.
+        sender: Address,
+    },
+    /// The nonce was used.
+    #[error("nonce {actual} of stream {stream} was used, the next is {expected}")]
+    NonceUsed {
+        /// The stream.
+        stream: u16,
+        /// The next number.
+        expected: u64,
+        /// The transaction's.
+        actual: u64,
+    },
+    /// `valid_until` has passed.
+    #[error("valid until beacon height {valid_until}, which is now {actual}")]
+    Expired {
+        /// The transaction's.
+        valid_until: Height,
+        /// The beacon reference.
+        actual: Height,
+    },
+    /// `valid_until` lies too far ahead.
+    #[error("valid until beacon height {valid_until}, at most {limit} is allowed now")]
+    ExpiryTooFar {
+        /// The transaction's.
+        valid_until: Height,
+        /// Largest allowed.
+        limit: Height,
+    },
+    /// The gas limit is below the gas of the calls.
+    #[error("gas limit {actual}, the transaction needs {expected}")]
+    GasLimitTooLow {
+        /// Gas of the transaction.
+        expected: Gas,
+        /// Its limit.
+        actual: Gas,
+    },
+    /// The transaction is larger than what a block executes.
+    #[error("the transaction needs {actual} gas, a block has {limit}")]
+    GasAboveBlock {
+        /// Gas for transactions in a block.
+        limit: Gas,
+        /// Gas of the transaction.
+        actual: Gas,
+    },
+    /// The price is below the base fee.
+    #[error("gas price {actual}, the base fee is {expected}")]
+    PriceTooLow {
+        /// The base fee.
+        expected: Amount,
+        /// The transaction's price.
+        actual: Amount,
+    },
+    /// The fee cannot be paid.
+    #[error("the fee is {expected} nsker, {sender} holds {actual}")]
+    FeeUnpayable {
+        /// Who pays.
+        sender: Address,
+        /// The fee.
+        expected: Amount,
+        /// The balance.
+        actual: Amount,
+    },
+    /// The module does not exist.
+    #[error("operation {operation} names {module:?}, which does not exist")]
+    UnknownModule {
+        /// Position of the operation.
+        operation: usize,
+        /// Its module.
+        module: ModuleId,
+    },
+    /// A call is not one of its module.
+    #[error("operation {operation}: {cause}")]
+    Call {
+        /// Position of the operation.
+        operation: usize,
+        /// Why.
+        cause: Box<CallError>,
+    },
+    /// Bundles on other chains are not available in this version.
+    #[error("the bundle's target is not home; remote bundles are not available yet")]
+    RemoteTarget,
+    /// The beacon takes no transactions.
+    #[error("the beacon executes no transactions; send to the sender's home shard")]
+    BeaconTakesNone,
+}
+
+impl Rejection {
+    /// The stable name, which the API's error reasons use.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::WrongShard { .. } => "WRONG_SHARD",
+            Self::AuthenticatorMismatch { .. } => "AUTHENTICATOR_MISMATCH",
+            Self::NonceUsed { .. } => "NONCE_USED",
+            Self::Expired { .. } => "EXPIRED",
+            Self::ExpiryTooFar { .. } => "EXPIRY_TOO_FAR",
+            Self::GasLimitTooLow { .. } => "GAS_LIMIT_TOO_LOW",
+            Self::GasAboveBlock { .. } => "GAS_ABOVE_BLOCK",
+            Self::PriceTooLow { .. } => "GAS_PRICE_TOO_LOW",
+            Self::FeeUnpayable { .. } => "INSUFFICIENT_FEE_BALANCE",
+            Self::UnknownModule { .. } => "UNKNOWN_MODULE",
+            Self::Call { .. } => "UNDECODABLE_CALL",
+            Self::RemoteTarget => "REMOTE_TARGET",
+            Self::BeaconTakesNone => "BEACON_TAKES_NONE",
+        }
+    }
+}
+
+/// Why a block is invalid: nobody notarizes it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BlockError {
+    /// Another network.
+    #[error("made for chain id {actual}, this is {expected}")]
+    ChainId {
+        /// This network.
+        expected: Digest,
+        /// The header's.
+        actual: Digest,
+    },
+    /// Another chain.
+    #[error("a block of {actual}, this is {expected}")]
+    Chain {
+        /// This chain.
+        expected: ChainRef,
+        /// The header's.
+        actual: ChainRef,
+    },
+    /// The kind does not allow a body, or needs one.
+    #[error("a {kind:?} block with {bytes} bytes of body")]
+    BodyOfKind {
+        /// The block's kind.
+        kind: BlockKind,
+        /// Bytes of body.
+        bytes: usize,
+    },
+    /// The body's bytes are wrong.
+    #[error("body: {0}")]
+    Codec(CodecError),
+    /// The header commits to another body.
+    #[error("body root {actual}, the header commits to {expected}")]
+    BodyRoot {
+        /// The header's.
+        expected: Digest,
+        /// The body's.
+        actual: Digest,
+    },
+    /// Too many of something.
+    #[error("{actual} {what}, at most {limit} allowed")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// Allowed.
+        limit: u64,
+        /// Found.
+        actual: u64,
+    },
+    /// The gas of the transactions exceeds the block's.
+    #[error("the transactions need {actual} gas, {limit} is left for them")]
+    Gas {
+        /// Allowed.
+        limit: Gas,
+        /// Needed.
+        actual: Gas,
+    },
+    /// A transaction's bytes are wrong.
+    #[error("transaction {index}: {cause}")]
+    Transaction {
+        /// Position in the block.
+        index: usize,
+        /// Why.
+        cause: TransactionError,
+    },
+    /// A transaction may not be in this block.
+    #[error("transaction {index}: {cause}")]
+    Admission {
+        /// Position in the block.
+        index: usize,
+        /// Why.
+        cause: Box<Rejection>,
+    },
+    /// The same transaction twice.
+    #[error("transaction {index} repeats the bytes of an earlier one")]
+    Duplicate {
+        /// Position in the block.
+        index: usize,
+    },
+    /// A beacon block with something that only shards have, or the other way round.
+    #[error("{chain} blocks hold no {what}")]
+    NotOnThisChain {
+        /// The chain.
+        chain: ChainRef,
+        /// What was found.
+        what: &'static str,
+    },
+    /// The facts do not follow the beacon reference.
+    #[error("facts with root {actual:?}, the beacon reference demands {expected:?}")]
+    Facts {
+        /// Root that the body must carry; `None` when it must carry no facts.
+        expected: Option<Digest>,
+        /// Root that it carries.
+        actual: Option<Digest>,
+    },
+    /// A batch that is not for this chain, or from no chain of the network.
+    #[error("a batch from {batch_source} to {destination} in a block of {here}")]
+    BatchChannel {
+        /// The batch's source.
+        batch_source: ChainRef,
+        /// The batch's destination.
+        destination: ChainRef,
+        /// This chain.
+        here: ChainRef,
+    },
+    /// A batch does not begin at the cursor: it would be a gap or a repetition.
+    #[error("a batch from {batch_source} begins at {actual}, the cursor is {expected}")]
+    Cursor {
+        /// The batch's source.
+        batch_source: ChainRef,
+        /// The accepted cursor.
+        expected: Sequence,
+        /// The batch's first.
+        actual: Sequence,
+    },
+    /// A batch of the wrong size, or with a message above the limit.
+    #[error("a batch from {batch_source} with {messages} messages of {bytes} bytes")]
+    BatchSize {
+        /// The batch's source.
+        batch_source: ChainRef,
+        /// Messages in it.
+        messages: usize,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// The beacon accepts only what the cross-links show as sent.
+    #[error("a batch from {batch_source} ends at {actual}, cross-linked as sent is {expected}")]
+    NotCrossLinked {
+        /// The batch's source.
+        batch_source: ChainRef,
+        /// Cross-linked.
+        expected: Sequence,
+        /// End of the batch.
+        actual: Sequence,
+    },
+}
+
+/// Why a batch or a cross-link proves nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProofFailure {
+    /// The header is of another chain or network than the committee.
+    #[error("a header of {actual}, the committee is of {expected}")]
+    Chain {
+        /// The committee's chain.
+        expected: ChainRef,
+        /// The header's.
+        actual: ChainRef,
+    },
+    /// The header is of another network.
+    #[error("a header for chain id {actual}, this is {expected}")]
+    ChainId {
+        /// This network.
+        expected: Digest,
+        /// The header's.
+        actual: Digest,
+    },
+    /// The header is of another epoch than the committee.
+    #[error("a header of epoch {actual}, the committee is of {expected}")]
+    Epoch {
+        /// The committee's.
+        expected: Epoch,
+        /// The header's.
+        actual: Epoch,
+    },
+    /// A header of the path does not follow the one before.
+    #[error("header {position} of the path does not follow the one before")]
+    PathBroken {
+        /// Position in the path.
+        position: usize,
+    },
+    /// The path is longer than allowed.
+    #[error("a path of {actual} headers, at most {limit} allowed")]
+    PathTooLong {
+        /// Allowed.
+        limit: usize,
+        /// Found.
+        actual: usize,
+    },
+    /// The certificate finalizes another block.
+    #[error("the certificate does not finalize {expected}")]
+    NotFinalized {
+        /// What it should finalize.
+        expected: Digest,
+    },
+    /// The certificate is wrong.
+    #[error("certificate: {0}")]
+    Certificate(CertificateError),
+    /// The record's proof is wrong.
+    #[error("batch record: {0}")]
+    Merkle(ProofError),
+    /// The source's state has no such batch.
+    #[error("the source's state holds no record of this batch")]
+    NoRecord,
+    /// The record is of another batch.
+    #[error("the batch has root {actual}, its record {expected}")]
+    BatchMismatch {
+        /// The record's root.
+        expected: Digest,
+        /// The batch's.
+        actual: Digest,
+    },
+    /// The channel summaries are not those of the header.
+    #[error("channel summaries with root {actual}, the header reports {expected}")]
+    ChannelsRoot {
+        /// Reported.
+        expected: Digest,
+        /// Of what was sent.
+        actual: Digest,
+    },
+}
+
+/// Why a cross-link changes nothing: it is skipped, in every node alike.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CrossLinkSkip {
+    /// Not a shard of this network.
+    #[error("{0} is no shard of this network")]
+    UnknownShard(ChainRef),
+    /// The record is as new or newer.
+    #[error("height {actual} of {shard} is not above the recorded {expected}")]
+    NotNewer {
+        /// The shard.
+        shard: ChainRef,
+        /// Recorded.
+        expected: Height,
+        /// The cross-link's.
+        actual: Height,
+    },
+    /// The epoch is not open.
+    #[error("epoch {0} is not open")]
+    EpochNotOpen(Epoch),
+    /// The channel summaries are not those of the header, or not of this network's chains.
+    #[error("the channel summaries of {0} do not fit")]
+    Channels(ChainRef),
+    /// A cumulative counter falls.
+    #[error("a counter of {0} falls")]
+    CounterFalls(ChainRef),
+    /// It shows more as accepted than the sender's record shows as sent.
+    #[error("{shard} accepted from {peer} what is not cross-linked as sent")]
+    NotClosed {
+        /// The shard.
+        shard: ChainRef,
+        /// From whom.
+        peer: ChainRef,
+    },
+    /// The shard exports or burns more than it holds.
+    #[error("{0} sent or burnt more than it holds")]
+    SupplyNegative(ChainRef),
+}

@@ -1,0 +1,132 @@
+//! What a transaction costs, and where the money goes.
+//!
+//! Gas is a function of the transaction's bytes and is charged in full, whatever happens. Base fee
+//! times gas is destroyed; the rest of the price is a tip for the fee account. Sums are kept beside
+//! the state and written once, at the end of the block.
+
+use crate::error::Rejection;
+use crate::gas;
+use crate::module::{BlockTotals, Call, Module};
+use crate::modules::bank::state::saturating_sum;
+use crate::modules::{self, MODULES};
+use skerry_types::amount::{Amount, Asset};
+use skerry_types::ids::{Denom, Gas};
+use skerry_types::transaction::{Bundle, CheckedTransaction, Target};
+
+/// A bundle's calls, decoded, and their gas.
+pub(crate) struct DecodedBundle {
+    pub(crate) calls: Vec<(&'static dyn Module, Box<dyn Call>)>,
+    pub(crate) gas: Gas,
+}
+
+/// Decodes the calls of a bundle.
+pub(crate) fn decode_bundle(
+    modules: &[&'static dyn Module],
+    bundle: &Bundle,
+) -> Result<DecodedBundle, Rejection> {
+    if bundle.target != Target::Home {
+        return Err(Rejection::RemoteTarget);
+    }
+    let mut calls = Vec::with_capacity(bundle.operations.len());
+    let assets = gas::times(gas::KEY_WRITTEN, bundle.assets.len());
+    // What is left on the sheet may create a balance for each asset that is named.
+    let outputs = gas::times(gas::KEY, bundle.minimum_outputs.len());
+    let mut total = gas::sum(&[assets, outputs]);
+    for (operation, it) in bundle.operations.iter().enumerate() {
+        let module = modules::find(modules, it.module).ok_or(Rejection::UnknownModule {
+            operation,
+            module: it.module,
+        })?;
+        let call = module.decode(&it.call).map_err(|cause| Rejection::Call {
+            operation,
+            cause: Box::new(cause),
+        })?;
+        total = gas::sum(&[total.get(), gas::OPERATION, call.gas().get()]);
+        calls.push((module, call));
+    }
+    Ok(DecodedBundle { calls, gas: total })
+}
+
+/// Gas of what a bundle does, without the transaction around it.
+///
+/// # Errors
+/// When a module does not exist, a call is not one of its module, or the target is not home.
+pub fn bundle_gas(bundle: &Bundle) -> Result<Gas, Rejection> {
+    decode_bundle(MODULES, bundle).map(|decoded| decoded.gas)
+}
+
+/// Gas of a transaction around its bundle: by the length of its wire form and its signatures.
+pub fn envelope_gas(wire_bytes: usize, signatures: usize) -> Gas {
+    gas::sum(&[
+        gas::TRANSACTION,
+        gas::times(gas::SIGNATURE, signatures),
+        gas::times(gas::BYTE, wire_bytes),
+    ])
+}
+
+/// Gas of a transaction.
+///
+/// # Errors
+/// As [`bundle_gas`].
+pub fn transaction_gas(transaction: &CheckedTransaction) -> Result<Gas, Rejection> {
+    transaction_gas_with(MODULES, transaction)
+}
+
+/// [`transaction_gas`] with another table of modules.
+///
+/// # Errors
+/// As [`bundle_gas`].
+pub(crate) fn transaction_gas_with(
+    modules: &[&'static dyn Module],
+    transaction: &CheckedTransaction,
+) -> Result<Gas, Rejection> {
+    let inner = decode_bundle(modules, &transaction.body().bundle)?.gas;
+    Ok(inner.saturating_add(envelope_of(transaction).get()))
+}
+
+pub(crate) fn envelope_of(transaction: &CheckedTransaction) -> Gas {
+    let signatures = transaction.transaction().witness.signatures.len();
+    envelope_gas(transaction.wire().len(), signatures)
+}
+
+/// Gas times price; `None` above 2^128, which nobody can pay.
+pub fn fee(gas: Gas, price: Amount) -> Option<Amount> {
+    price.checked_mul(u128::from(gas.get()))
+}
+
+/// Gas, tips and destruction of a block, summed beside the state.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) gas: Gas,
+    pub(crate) totals: BlockTotals,
+}
+
+impl Ledger {
+    /// Counts a fee that was debited: `burnt` of it is destroyed.
+    pub(crate) fn charge(&mut self, gas: Gas, fee: Amount, burnt: Amount) {
+        self.gas = self.gas.saturating_add(gas.get());
+        let tip = fee.checked_sub(burnt).unwrap_or(Amount::ZERO);
+        self.totals.tips = saturating_sum(self.totals.tips, tip);
+        self.burn(Asset {
+            denom: Denom::SKER,
+            amount: burnt,
+        });
+    }
+
+    /// Counts destroyed value.
+    pub(crate) fn burn(&mut self, asset: Asset) {
+        if !asset.amount.is_zero() {
+            let sum = self.totals.burnt.entry(asset.denom).or_default();
+            *sum = saturating_sum(*sum, asset.amount);
+        }
+    }
+
+    /// Base units of `sker` destroyed.
+    pub(crate) fn burnt_sker(&self) -> Amount {
+        self.totals
+            .burnt
+            .get(&Denom::SKER)
+            .copied()
+            .unwrap_or(Amount::ZERO)
+    }
+}

@@ -1,0 +1,324 @@
+//! How messages arrive: accepted in order and at once, executed in order as the gas lane allows.
+//!
+//! Per source there are two cursors, and a rolling root over the accepted batches. Bodies that are
+//! accepted but wait for gas are records of the state, so every copy of the state holds them.
+//! Sources take turns, one message each, beginning with another source in every block.
+
+use crate::block::{Block, BlockContext};
+use crate::module::Incoming;
+use crate::modules::channels::state::{InboundState, inbound_key, inbox_body_key};
+use crate::modules::{CHANNELS, EXECUTOR};
+use crate::outbox::{add_flow, assets_of, flow_of};
+use crate::overlay::BlockOverlay;
+use crate::transaction::Machine;
+use crate::view::decode_record;
+use skerry_types::amount::{Amount, Asset};
+use skerry_types::codec::{self, Version};
+use skerry_types::ids::{ChainRef, Digest, Gas};
+use skerry_types::limits;
+use skerry_types::message::{Batch, Message, MessageId, Payload};
+use skerry_types::receipt::{Failure, Receipt, Status, Subject};
+use skerry_types::state::Value;
+use std::collections::VecDeque;
+
+/// An accepted message of this block.
+struct Fresh<'w> {
+    wire: &'w [u8],
+    message: Option<Message>,
+}
+
+/// The channel from one source.
+struct Channel<'w> {
+    source: ChainRef,
+    state: InboundState,
+    before: InboundState,
+    /// Accepted in this block and not executed yet: the newest of the waiting messages.
+    fresh: VecDeque<Fresh<'w>>,
+}
+
+/// All channels to the executing chain.
+pub(crate) struct Inbox<'w> {
+    chain: ChainRef,
+    channels: Vec<Channel<'w>>,
+}
+
+fn decode_message(wire: &[u8]) -> Option<Message> {
+    codec::decode(wire, limits::MESSAGE_BYTES_MAX).ok()
+}
+
+impl<'w> Inbox<'w> {
+    pub(crate) fn load(overlay: &mut BlockOverlay<'_>, context: &BlockContext) -> Self {
+        let chain = context.chain;
+        let sources = context
+            .network
+            .chains
+            .iter()
+            .filter(|source| **source != chain);
+        let channels = sources
+            .map(|source| {
+                let stored = overlay.get(inbound_key(chain, *source));
+                let state: InboundState = stored
+                    .and_then(|value| decode_record(&value).ok())
+                    .unwrap_or_default();
+                Channel {
+                    source: *source,
+                    state,
+                    before: state,
+                    fresh: VecDeque::new(),
+                }
+            })
+            .collect();
+        Self { chain, channels }
+    }
+
+    /// Accepts a batch that begins at its source's cursor.
+    ///
+    /// # Errors
+    /// When it does not; validation makes such a block invalid, so this is an alarm.
+    pub(crate) fn accept(&mut self, batch: &'w Batch) -> Result<(), String> {
+        let here = self.chain;
+        let channel = self
+            .channels
+            .iter_mut()
+            .find(|channel| channel.source == batch.source && batch.destination == here)
+            .ok_or_else(|| format!("a batch from {} reached {here}", batch.source))?;
+        let cursor = channel.state.accepted_cursor();
+        if batch.first != cursor || batch.messages.is_empty() {
+            return Err(format!(
+                "a batch from {} begins at {}, the cursor is {cursor}",
+                batch.source, batch.first
+            ));
+        }
+        channel.state.rolling = batch.roll(&channel.state.rolling);
+        for wire in &batch.messages {
+            let message = decode_message(wire);
+            let flow = flow_of(wire.len(), message.as_ref());
+            channel.state.accepted = add_flow(channel.state.accepted, &flow);
+            channel.fresh.push_back(Fresh { wire, message });
+        }
+        Ok(())
+    }
+
+    /// Executes waiting messages until the lane is full; at least one, so that none waits for ever.
+    pub(crate) fn execute(
+        &mut self,
+        block: &mut Block<'_>,
+        machine: &mut Machine,
+        transactions: impl FnOnce() -> Gas,
+    ) {
+        if self
+            .channels
+            .iter()
+            .all(|channel| channel.state.waiting() == 0)
+        {
+            return;
+        }
+        let parameters = &block.context.network.parameters;
+        let spare = parameters.block_gas.saturating_sub(transactions().get());
+        let lane = parameters.inbound_gas.max(spare);
+        let count = self.channels.len();
+        let turn = usize::try_from(block.context.height.get()).unwrap_or(0);
+        let mut position = turn.checked_rem(count).unwrap_or(0);
+        let mut idle: usize = 0;
+        let mut used = Gas::ZERO;
+        while idle < count {
+            let Some(channel) = self.channels.get_mut(position) else {
+                return;
+            };
+            position = position.saturating_add(1).checked_rem(count).unwrap_or(0);
+            if channel.state.waiting() == 0 {
+                idle = idle.saturating_add(1);
+                continue;
+            }
+            idle = 0;
+            let Some(gas) = channel.execute_next(block, machine, used, lane) else {
+                return;
+            };
+            used = used.saturating_add(gas.get());
+        }
+    }
+
+    /// Writes cursors, and the bodies that wait.
+    pub(crate) fn store(self, overlay: &mut BlockOverlay<'_>) {
+        for channel in self.channels {
+            if channel.state == channel.before {
+                continue;
+            }
+            let fresh = u64::try_from(channel.fresh.len()).unwrap_or(u64::MAX);
+            let mut position = channel.state.accepted_cursor().saturating_sub(fresh);
+            for waiting in channel.fresh {
+                let key = inbox_body_key(self.chain, channel.source, position);
+                overlay.put(key, Some(Value::from(waiting.wire)));
+                position = position.next();
+            }
+            let value = Value::from(codec::encode(&channel.state));
+            overlay.put(inbound_key(self.chain, channel.source), Some(value));
+        }
+    }
+}
+
+impl Channel<'_> {
+    /// Executes the oldest waiting message; `None` when the lane has no room for it.
+    fn execute_next(
+        &mut self,
+        block: &mut Block<'_>,
+        machine: &mut Machine,
+        used: Gas,
+        lane: Gas,
+    ) -> Option<Gas> {
+        let destination = block.context.chain;
+        let sequence = self.state.executed_cursor();
+        let id = MessageId {
+            source: self.source,
+            destination,
+            sequence,
+        };
+        let fresh = u64::try_from(self.fresh.len()).unwrap_or(u64::MAX);
+        let is_fresh = self.state.waiting() <= fresh;
+        let room = |gas: Gas| used == Gas::ZERO || used.saturating_add(gas.get()) <= lane;
+        let (bytes, message) = if is_fresh {
+            let next = self.fresh.front()?;
+            let flow = flow_of(next.wire.len(), next.message.as_ref());
+            if !room(Gas::new(flow.gas)) {
+                return None;
+            }
+            let next = self.fresh.pop_front()?;
+            (next.wire.len(), next.message)
+        } else {
+            let key = inbox_body_key(destination, self.source, sequence);
+            let slot = block.overlay.slot(key);
+            let stored = block.overlay.value(slot).cloned();
+            let wire = stored.as_deref().unwrap_or(&[]);
+            let message = decode_message(wire);
+            if !room(Gas::new(flow_of(wire.len(), message.as_ref()).gas)) {
+                return None;
+            }
+            if stored.is_none() {
+                block.alarms.push(format!("the body of {id} is missing"));
+            }
+            block.overlay.set(slot, None);
+            (wire.len(), message)
+        };
+        let mut flow = flow_of(bytes, message.as_ref());
+        let gas = Gas::new(flow.gas);
+        (flow.sker, flow.stsker, flow.rssker) = (0, 0, 0);
+        self.state.executed = add_flow(self.state.executed, &flow);
+        let receipt = deliver(block, machine, id, gas, message);
+        block.ledger.gas = block.ledger.gas.saturating_add(gas.get());
+        block.receipts.push(receipt);
+        Some(gas)
+    }
+}
+
+/// Executes one message. It cannot fail: what cannot be credited becomes a claim, what makes no
+/// sense is dropped and its value counted as destroyed.
+fn deliver(
+    block: &mut Block<'_>,
+    machine: &mut Machine,
+    id: MessageId,
+    gas: Gas,
+    message: Option<Message>,
+) -> Receipt {
+    let origin = message
+        .as_ref()
+        .map_or(Digest::ZERO, |message| message.origin);
+    let mut receipt = Receipt {
+        version: Version,
+        subject: Subject::Message { id, origin },
+        status: Status::Succeeded,
+        gas,
+        fee: Amount::ZERO,
+        messages: Vec::new(),
+        events: Vec::new(),
+    };
+    let Some(message) = message else {
+        receipt.status = dropped("UNDECODABLE", "the bytes are no message".to_owned());
+        return receipt;
+    };
+    let refusal = match &message.payload {
+        Payload::Transfer {
+            sender,
+            recipient,
+            assets,
+        } => {
+            let incoming = Incoming {
+                id,
+                sender: *sender,
+                recipient: *recipient,
+                assets,
+            };
+            match check_transfer(block.context, &incoming) {
+                Err(refusal) => Some(refusal),
+                Ok(()) => match machine.receive(block, &incoming, origin) {
+                    Ok((status, events)) => {
+                        receipt.status = status;
+                        receipt.events = events;
+                        None
+                    }
+                    Err(failure) => Some(Status::Dropped(failure)),
+                },
+            }
+        }
+        Payload::Request { .. } | Payload::Reply { .. } | Payload::System(_) => Some(dropped(
+            "NOT_AVAILABLE",
+            "this kind of message has no use yet".to_owned(),
+        )),
+    };
+    if let Some(status) = refusal {
+        receipt.status = status;
+        for asset in assets_of(&message.payload) {
+            block.ledger.burn(*asset);
+        }
+    }
+    receipt
+}
+
+fn dropped(code: &str, detail: String) -> Status {
+    Status::Dropped(Failure {
+        module: EXECUTOR,
+        code: code.to_owned(),
+        detail,
+    })
+}
+
+fn check_transfer(context: &BlockContext, incoming: &Incoming<'_>) -> Result<(), Status> {
+    let Incoming {
+        id,
+        sender,
+        recipient,
+        assets,
+    } = incoming;
+    let home = context.network.home(recipient);
+    if home != context.chain {
+        return Err(dropped(
+            "WRONG_SHARD",
+            format!("{recipient} lives on {home}"),
+        ));
+    }
+    // Objects of the beacon may send; of a shard, only who lives there.
+    let sender_home = context.network.home(sender);
+    if sender_home != id.source && !id.source.is_beacon() {
+        return Err(dropped(
+            "SENDER_ELSEWHERE",
+            format!(
+                "{sender} lives on {sender_home}, the message is from {}",
+                id.source
+            ),
+        ));
+    }
+    let canonical = !assets.is_empty()
+        && assets.len() <= limits::ASSETS_MAX
+        && assets.iter().all(|asset: &Asset| !asset.amount.is_zero())
+        && assets
+            .windows(2)
+            .all(|pair| matches!(pair, [first, second] if first.denom < second.denom));
+    if canonical {
+        Ok(())
+    } else {
+        Err(Status::Dropped(Failure {
+            module: CHANNELS,
+            code: "ASSETS_NOT_CANONICAL".to_owned(),
+            detail: "assets must be from 1 to 8, above zero, denoms strictly increasing".to_owned(),
+        }))
+    }
+}

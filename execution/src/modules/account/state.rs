@@ -1,0 +1,55 @@
+//! Records of accounts: the next nonce of each stream, and the authenticator once it was rotated.
+//!
+//! A record with a nonce is never deleted: its transactions would count again.
+
+use crate::modules::ACCOUNT;
+use borsh::{BorshDeserialize, BorshSerialize};
+use skerry_types::codec::Version;
+use skerry_types::ids::Address;
+use skerry_types::state::{StateKey, Value};
+use skerry_types::transaction::Authenticator;
+
+pub(crate) const NONCE: u8 = b'n';
+pub(crate) const AUTHENTICATOR: u8 = b'a';
+
+/// How an account is controlled since its last rotation.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct AuthenticatorRecord {
+    /// Version byte.
+    pub version: Version,
+    /// The keys.
+    pub authenticator: Authenticator,
+}
+
+/// Key of the next nonce of a stream: eight bytes, little-endian; absent is zero.
+pub fn nonce_key(owner: &Address, stream: u16) -> StateKey {
+    let [high, low] = stream.to_be_bytes();
+    StateKey {
+        owner: *owner,
+        module: ACCOUNT,
+        local: vec![NONCE, high, low],
+    }
+}
+
+/// Key of the [`AuthenticatorRecord`]; absent while the first keys control the account.
+pub fn authenticator_key(owner: &Address) -> StateKey {
+    StateKey {
+        owner: *owner,
+        module: ACCOUNT,
+        local: vec![AUTHENTICATOR],
+    }
+}
+
+/// Reads a stored nonce; broken bytes read as the end of the stream, so nothing runs.
+pub fn decode_nonce(value: Option<&Value>) -> u64 {
+    let Some(value) = value else { return 0 };
+    value
+        .as_ref()
+        .try_into()
+        .map_or(u64::MAX, u64::from_le_bytes)
+}
+
+/// The stored form of a nonce.
+pub fn encode_nonce(next: u64) -> Value {
+    Value::from(next.to_le_bytes())
+}

@@ -1,0 +1,125 @@
+//! Records of the bank: balances, claims, what was burnt; and the two ways a balance changes.
+//!
+//! A zero balance has no key. A claim lies under its message, so claims never collide and never
+//! overflow.
+
+use crate::error::CallError;
+use crate::modules::BANK;
+use crate::overlay::{Layered, SlotIndex};
+use crate::view::{decode_amount, encode_amount};
+use skerry_types::amount::{Amount, Asset};
+use skerry_types::ids::{Address, ChainRef, Denom, Sequence};
+use skerry_types::state::StateKey;
+
+pub(crate) const BALANCE: u8 = b'b';
+pub(crate) const CLAIM: u8 = b'c';
+pub(crate) const BURNT: u8 = b'x';
+
+fn denom_key(owner: Address, tag: u8, denom: &Denom) -> StateKey {
+    let mut local = Vec::with_capacity(33);
+    local.push(tag);
+    local.extend_from_slice(denom.as_bytes());
+    StateKey {
+        owner,
+        module: BANK,
+        local,
+    }
+}
+
+/// Key of a balance: 16 bytes, little-endian.
+pub fn balance_key(owner: &Address, denom: &Denom) -> StateKey {
+    denom_key(*owner, BALANCE, denom)
+}
+
+/// Key of a claim: an amount as a balance is, for one denom of one message.
+pub fn claim_key(owner: &Address, denom: &Denom, source: ChainRef, sequence: Sequence) -> StateKey {
+    let mut key = denom_key(*owner, CLAIM, denom);
+    key.local.extend_from_slice(&source.to_bytes());
+    key.local.extend_from_slice(&sequence.get().to_be_bytes());
+    key
+}
+
+/// Reads the local part of [`claim_key`].
+pub fn read_claim_key(local: &[u8]) -> Option<(Denom, ChainRef, Sequence)> {
+    let (tag, rest) = local.split_first()?;
+    let (denom, rest) = rest.split_first_chunk::<32>()?;
+    let (source, rest) = rest.split_first_chunk::<3>()?;
+    let sequence: [u8; 8] = rest.try_into().ok().filter(|_| *tag == CLAIM)?;
+    Some((
+        Denom::new(*denom),
+        ChainRef::from_bytes(*source)?,
+        Sequence::new(u64::from_be_bytes(sequence)),
+    ))
+}
+
+/// Reads the local part of [`balance_key`] or [`burnt_key`].
+pub fn read_denom_key(local: &[u8]) -> Option<(u8, Denom)> {
+    let (tag, rest) = local.split_first()?;
+    let denom: [u8; 32] = rest.try_into().ok()?;
+    Some((*tag, Denom::new(denom)))
+}
+
+/// Where the tips of a chain gather.
+pub fn fee_account(chain: ChainRef) -> Address {
+    Address::of_system(BANK.get(), chain, b"fees")
+}
+
+/// The object that counts what a chain destroyed.
+pub fn burnt_object(chain: ChainRef) -> Address {
+    Address::of_system(BANK.get(), chain, b"burnt")
+}
+
+/// Key of what a chain destroyed of a denom, cumulatively.
+pub fn burnt_key(chain: ChainRef, denom: &Denom) -> StateKey {
+    denom_key(burnt_object(chain), BURNT, denom)
+}
+
+/// Takes from the balance in `slot`.
+pub(crate) fn debit_slot(
+    state: &mut Layered<'_, '_>,
+    slot: SlotIndex,
+    owner: Address,
+    asset: Asset,
+) -> Result<(), CallError> {
+    let actual = decode_amount(state.value(slot))?;
+    let rest = actual
+        .checked_sub(asset.amount)
+        .ok_or(CallError::InsufficientBalance {
+            owner,
+            denom: asset.denom,
+            expected: asset.amount,
+            actual,
+        })?;
+    state.set(slot, encode_amount(rest));
+    Ok(())
+}
+
+/// Takes from a balance.
+pub(crate) fn debit(
+    state: &mut Layered<'_, '_>,
+    owner: Address,
+    asset: Asset,
+) -> Result<(), CallError> {
+    let slot = state.slot(balance_key(&owner, &asset.denom));
+    debit_slot(state, slot, owner, asset)
+}
+
+/// Adds to a balance.
+pub(crate) fn credit(
+    state: &mut Layered<'_, '_>,
+    owner: Address,
+    asset: Asset,
+) -> Result<(), CallError> {
+    let slot = state.slot(balance_key(&owner, &asset.denom));
+    let held = decode_amount(state.value(slot))?;
+    let sum = held
+        .checked_add(asset.amount)
+        .ok_or(CallError::Overflow { what: "a balance" })?;
+    state.set(slot, encode_amount(sum));
+    Ok(())
+}
+
+/// Adds to the sum of an amount, staying at the largest number.
+pub(crate) fn saturating_sum(left: Amount, right: Amount) -> Amount {
+    left.checked_add(right).unwrap_or(Amount::MAX)
+}

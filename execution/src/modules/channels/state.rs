@@ -1,0 +1,105 @@
+//! Records of the channels: cursors and counters per peer, batch records, waiting bodies.
+//!
+//! Cursors lie under the object `channels`, batch records under `outbox`, the bodies of messages
+//! that are accepted but not executed under `inbox`; all three belong to the chain itself.
+
+use crate::modules::CHANNELS;
+use borsh::{BorshDeserialize, BorshSerialize};
+use skerry_types::codec::Version;
+use skerry_types::ids::{Address, ChainRef, Digest, Sequence};
+use skerry_types::message::Flow;
+use skerry_types::state::StateKey;
+
+/// What a chain holds of the channel from one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct InboundState {
+    /// Version byte.
+    pub version: Version,
+    /// Accepted so far; its message count is the accepted cursor.
+    pub accepted: Flow,
+    /// Executed so far; its message count is the executed cursor. Values are not counted here.
+    pub executed: Flow,
+    /// Rolling root over all accepted batches.
+    pub rolling: Digest,
+}
+
+impl InboundState {
+    /// Position of the next message to accept.
+    pub const fn accepted_cursor(&self) -> Sequence {
+        Sequence::new(self.accepted.messages)
+    }
+
+    /// Position of the next message to execute.
+    pub const fn executed_cursor(&self) -> Sequence {
+        Sequence::new(self.executed.messages)
+    }
+
+    /// Messages that wait in the inbox.
+    pub const fn waiting(&self) -> u64 {
+        self.accepted
+            .messages
+            .saturating_sub(self.executed.messages)
+    }
+}
+
+/// What a chain holds of the channel to one destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct OutboundState {
+    /// Version byte.
+    pub version: Version,
+    /// Sent so far; its message count is the next sequence.
+    pub sent: Flow,
+    /// First message of the oldest batch whose record is still held.
+    pub acknowledged: Sequence,
+}
+
+impl OutboundState {
+    /// Position of the next message to send.
+    pub const fn next(&self) -> Sequence {
+        Sequence::new(self.sent.messages)
+    }
+}
+
+fn peer_key(chain: ChainRef, tag: u8, peer: ChainRef) -> StateKey {
+    let [depth, low, high] = peer.to_bytes();
+    let object = Address::of_system(CHANNELS.get(), chain, b"channels");
+    StateKey::new(object, CHANNELS, vec![tag, depth, low, high])
+}
+
+fn position_key(object: Address, peer: ChainRef, position: Sequence) -> StateKey {
+    let mut local = Vec::with_capacity(11);
+    local.extend_from_slice(&peer.to_bytes());
+    local.extend_from_slice(&position.get().to_be_bytes());
+    StateKey::new(object, CHANNELS, local)
+}
+
+/// Key of [`InboundState`] on `chain`.
+pub fn inbound_key(chain: ChainRef, source: ChainRef) -> StateKey {
+    peer_key(chain, b'i', source)
+}
+
+/// Key of [`OutboundState`] on `chain`.
+pub fn outbound_key(chain: ChainRef, destination: ChainRef) -> StateKey {
+    peer_key(chain, b'o', destination)
+}
+
+/// The object under which `chain` keeps its batch records.
+pub fn outbox_object(chain: ChainRef) -> Address {
+    Address::of_system(CHANNELS.get(), chain, b"outbox")
+}
+
+/// The object under which `chain` keeps accepted messages that wait for gas.
+pub fn inbox_object(chain: ChainRef) -> Address {
+    Address::of_system(CHANNELS.get(), chain, b"inbox")
+}
+
+/// Key of the [`skerry_types::message::BatchRecord`] of the batch that begins at `first`, in the
+/// source's state.
+pub fn batch_record_key(source: ChainRef, destination: ChainRef, first: Sequence) -> StateKey {
+    position_key(outbox_object(source), destination, first)
+}
+
+/// Key of the bytes of a message that waits in the inbox of `chain`.
+pub fn inbox_body_key(chain: ChainRef, source: ChainRef, position: Sequence) -> StateKey {
+    position_key(inbox_object(chain), source, position)
+}

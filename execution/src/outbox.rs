@@ -1,0 +1,181 @@
+//! How messages leave: numbered as they are emitted, cut into batches at the end of the block.
+//!
+//! The record of each batch enters the state, where its proof leads; the bodies are the caller's
+//! to keep until the batch is acknowledged.
+
+use crate::gas;
+use crate::modules::channels::state::{batch_record_key, outbound_key};
+use crate::overlay::BlockOverlay;
+use crate::view::decode_record;
+use skerry_types::amount::Asset;
+use skerry_types::codec::{self, Version};
+use skerry_types::ids::{ChainRef, Denom, Digest, Gas, Height, Sequence};
+use skerry_types::limits;
+use skerry_types::message::{Batch, BatchRecord, Flow, Message, MessageId, Payload};
+use skerry_types::state::Value;
+use std::collections::BTreeMap;
+
+/// What a payload carries, as far as it is value.
+pub fn assets_of(payload: &Payload) -> &[Asset] {
+    match payload {
+        Payload::Transfer { assets, .. } | Payload::Reply { assets, .. } => assets,
+        Payload::Request { bundle, .. } => &bundle.assets,
+        Payload::System(_) => &[],
+    }
+}
+
+/// What one message adds to the counters of its channel: source and destination compute the same.
+pub fn flow_of(bytes: usize, message: Option<&Message>) -> Flow {
+    let assets = message.map_or(&[][..], |message| assets_of(&message.payload));
+    let mut flow = Flow {
+        messages: 1,
+        bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
+        gas: gas::message(bytes, assets.len()).get(),
+        ..Flow::default()
+    };
+    for asset in assets {
+        let sum = match asset.denom {
+            Denom::SKER => &mut flow.sker,
+            Denom::STSKER => &mut flow.stsker,
+            Denom::RSSKER => &mut flow.rssker,
+            _ => continue,
+        };
+        *sum = sum.saturating_add(asset.amount.get());
+    }
+    flow
+}
+
+/// Sum of two flows. Every counter stays at the largest number, which is out of reach: the supply
+/// of a native denom would have to cross the channel 2^64 times.
+#[must_use]
+pub const fn add_flow(left: Flow, right: &Flow) -> Flow {
+    Flow {
+        messages: left.messages.saturating_add(right.messages),
+        bytes: left.bytes.saturating_add(right.bytes),
+        gas: left.gas.saturating_add(right.gas),
+        sker: left.sker.saturating_add(right.sker),
+        stsker: left.stsker.saturating_add(right.stsker),
+        rssker: left.rssker.saturating_add(right.rssker),
+    }
+}
+
+/// Messages of one block to one destination.
+struct Pending {
+    state: crate::modules::channels::state::OutboundState,
+    batches: Vec<(Batch, BatchRecord)>,
+}
+
+/// Messages of one block.
+pub(crate) struct Outbox {
+    chain: ChainRef,
+    pending: BTreeMap<ChainRef, Pending>,
+}
+
+impl Outbox {
+    pub(crate) const fn new(chain: ChainRef) -> Self {
+        Self {
+            chain,
+            pending: BTreeMap::new(),
+        }
+    }
+
+    /// Numbers a message and keeps it for its batch.
+    pub(crate) fn send(
+        &mut self,
+        overlay: &mut BlockOverlay<'_>,
+        destination: ChainRef,
+        origin: Digest,
+        payload: Payload,
+    ) -> MessageId {
+        let source = self.chain;
+        let pending = self.pending.entry(destination).or_insert_with(|| {
+            let stored = overlay.get(outbound_key(source, destination));
+            let state = stored
+                .and_then(|value| decode_record(&value).ok())
+                .unwrap_or_default();
+            Pending {
+                state,
+                batches: Vec::new(),
+            }
+        });
+        let message = Message {
+            version: Version,
+            origin,
+            payload,
+        };
+        let wire = codec::encode(&message);
+        let flow = flow_of(wire.len(), Some(&message));
+        let sequence = pending.state.next();
+        pending.state.sent = add_flow(pending.state.sent, &flow);
+        pending.push(source, destination, sequence, wire, &flow);
+        MessageId {
+            source,
+            destination,
+            sequence,
+        }
+    }
+
+    /// Writes cursors and batch records.
+    pub(crate) fn store(&mut self, overlay: &mut BlockOverlay<'_>, height: Height) {
+        for (destination, pending) in &mut self.pending {
+            let key = outbound_key(self.chain, *destination);
+            overlay.put(key, Some(Value::from(codec::encode(&pending.state))));
+            for (batch, record) in &mut pending.batches {
+                record.root = batch.root();
+                record.height = height;
+                let key = batch_record_key(self.chain, *destination, batch.first);
+                overlay.put(key, Some(Value::from(codec::encode(record))));
+            }
+        }
+    }
+
+    /// The batches, in order of destination and position.
+    pub(crate) fn into_batches(self) -> Vec<Batch> {
+        let pending = self.pending.into_values();
+        pending
+            .flat_map(|it| it.batches.into_iter().map(|(batch, _)| batch))
+            .collect()
+    }
+}
+
+impl Pending {
+    /// Appends to the last batch, or begins another when it would grow beyond the limits.
+    fn push(
+        &mut self,
+        source: ChainRef,
+        destination: ChainRef,
+        first: Sequence,
+        wire: Vec<u8>,
+        flow: &Flow,
+    ) {
+        let limit = u64::try_from(limits::BATCH_BYTES_MAX).unwrap_or(u64::MAX);
+        let fits = self.batches.last().is_some_and(|(batch, record)| {
+            record.bytes.saturating_add(flow.bytes) <= limit
+                && batch.messages.len() < limits::BATCH_MESSAGES_MAX
+        });
+        if !fits {
+            let messages = Vec::new();
+            let batch = Batch {
+                version: Version,
+                source,
+                destination,
+                first,
+                messages,
+            };
+            let record = BatchRecord {
+                root: Digest::ZERO,
+                count: 0,
+                bytes: 0,
+                gas: Gas::ZERO,
+                height: Height::ZERO,
+            };
+            self.batches.push((batch, record));
+        }
+        if let Some((batch, record)) = self.batches.last_mut() {
+            batch.messages.push(wire);
+            record.count = record.count.saturating_add(1);
+            record.bytes = record.bytes.saturating_add(flow.bytes);
+            record.gas = record.gas.saturating_add(flow.gas);
+        }
+    }
+}

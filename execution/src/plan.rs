@@ -1,0 +1,105 @@
+//! What a call touches, known from the call alone.
+//!
+//! A plan names whole objects: all keys of an owner. The view fails a call that touches anything
+//! else, so a plan is never wrong silently; the parallel scheduler will rely on that.
+
+use crate::network::NetworkInfo;
+use skerry_types::ids::{Address, ChainRef};
+use skerry_types::state::StateKey;
+
+/// How an object is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read only.
+    Read,
+    /// Read and written; calls that share it run in order.
+    Exclusive,
+    /// Amounts are added and fresh records inserted, nothing is read: calls that share it commute.
+    AddOnly,
+}
+
+impl Access {
+    /// The name in failures.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Read => "reading",
+            Self::Exclusive => "writing",
+            Self::AddOnly => "adding",
+        }
+    }
+
+    /// Whether a declared access allows a wanted one.
+    pub const fn allows(self, wanted: Self) -> bool {
+        matches!(
+            (self, wanted),
+            (Self::Exclusive, _) | (Self::Read, Self::Read) | (Self::AddOnly, Self::AddOnly)
+        )
+    }
+}
+
+/// The objects that a call touches, and keys worth fetching early.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    objects: Vec<(Address, Access)>,
+    hints: Vec<StateKey>,
+}
+
+impl Plan {
+    /// Touches nothing but the sheet.
+    pub const fn nothing() -> Self {
+        Self {
+            objects: Vec::new(),
+            hints: Vec::new(),
+        }
+    }
+
+    /// Touches one object.
+    pub fn of(object: Address, access: Access) -> Self {
+        Self {
+            objects: vec![(object, access)],
+            hints: Vec::new(),
+        }
+    }
+
+    /// Adds an object.
+    #[must_use]
+    pub fn and(mut self, object: Address, access: Access) -> Self {
+        self.objects.push((object, access));
+        self
+    }
+
+    /// Adds a key to fetch early.
+    #[must_use]
+    pub fn hint(mut self, key: StateKey) -> Self {
+        self.hints.push(key);
+        self
+    }
+
+    /// The objects.
+    pub fn objects(&self) -> &[(Address, Access)] {
+        &self.objects
+    }
+
+    /// The keys to fetch early.
+    pub fn hints(&self) -> &[StateKey] {
+        &self.hints
+    }
+
+    /// Whether the plan allows `wanted` on `object`.
+    pub fn allows(&self, object: &Address, wanted: Access) -> bool {
+        self.objects
+            .iter()
+            .any(|(declared, access)| declared == object && access.allows(wanted))
+    }
+}
+
+/// What a plan may depend on beside the call: constants, and who calls.
+#[derive(Clone, Copy, Debug)]
+pub struct PlanContext<'a> {
+    /// The network.
+    pub network: &'a NetworkInfo,
+    /// The executing chain.
+    pub chain: ChainRef,
+    /// Who calls.
+    pub sender: Address,
+}

@@ -1,0 +1,180 @@
+//! Whether a batch or a cross-link proves itself: finality, path, Merkle proof, root.
+//!
+//! The caller picks the committee of the source for the header's epoch; a notarization never
+//! suffices. Checking the certificate costs about a millisecond, so [`verify_path`] and the rest
+//! are separate, for callers that cache good certificates.
+
+use crate::error::ProofFailure;
+use crate::modules::channels::state::batch_record_key;
+use crate::view::decode_record;
+use skerry_types::beacon::CrossLink;
+use skerry_types::block::Header;
+use skerry_types::certificate::Certificate;
+use skerry_types::committee::VerifyingCommittee;
+use skerry_types::crypto::scheme::VoteScheme;
+use skerry_types::ids::Digest;
+use skerry_types::message::{BatchRecord, InboundBatch, channels_root};
+use skerry_types::vote::Statement;
+
+/// Longest path from a header to the certified descendant. A leader may run sixteen blocks ahead of
+/// finality, and idle blocks further.
+pub const PATH_HEADERS_MAX: usize = 64;
+
+/// Checks that `path` leads from `header` to a block that `certificate` finalizes by its statement;
+/// the signature is not checked. Returns the digest of the certified block.
+///
+/// # Errors
+/// When a header does not follow the one before, or the certificate is for another block.
+pub fn verify_path(
+    header: &Header,
+    path: &[Header],
+    certificate: &Certificate,
+    committee: &VerifyingCommittee,
+) -> Result<Digest, ProofFailure> {
+    let instance = committee.instance();
+    if header.chain_id != instance.chain_id {
+        return Err(ProofFailure::ChainId {
+            expected: instance.chain_id,
+            actual: header.chain_id,
+        });
+    }
+    if header.chain != instance.chain {
+        return Err(ProofFailure::Chain {
+            expected: instance.chain,
+            actual: header.chain,
+        });
+    }
+    if header.epoch != instance.epoch {
+        return Err(ProofFailure::Epoch {
+            expected: instance.epoch,
+            actual: header.epoch,
+        });
+    }
+    if path.len() > PATH_HEADERS_MAX {
+        let (limit, actual) = (PATH_HEADERS_MAX, path.len());
+        return Err(ProofFailure::PathTooLong { limit, actual });
+    }
+    let mut before = header;
+    let mut digest = header.digest();
+    for (position, next) in path.iter().enumerate() {
+        let follows = next.parent == digest
+            && next.height == before.height.next()
+            && next.chain == before.chain
+            && next.chain_id == before.chain_id
+            && next.epoch == before.epoch;
+        if !follows {
+            return Err(ProofFailure::PathBroken { position });
+        }
+        digest = next.digest();
+        before = next;
+    }
+    match certificate.statement {
+        Statement::Finalize {
+            digest: certified, ..
+        } if certified == digest => Ok(digest),
+        _ => Err(ProofFailure::NotFinalized { expected: digest }),
+    }
+}
+
+/// Checks that `header` is final: [`verify_path`] and the certificate's signature.
+///
+/// # Errors
+/// When the path is broken or the certificate is wrong.
+pub fn verify_final(
+    header: &Header,
+    path: &[Header],
+    certificate: &Certificate,
+    committee: &VerifyingCommittee,
+    scheme: &dyn VoteScheme,
+) -> Result<(), ProofFailure> {
+    verify_path(header, path, certificate, committee)?;
+    certificate
+        .verify(committee, scheme)
+        .map_err(ProofFailure::Certificate)
+}
+
+/// Checks that the state which the proof's header reports records this very batch. Whether the
+/// header is final is not checked.
+///
+/// # Errors
+/// When the record is missing, is another batch's, or its Merkle proof is wrong.
+pub fn verify_record(inbound: &InboundBatch) -> Result<BatchRecord, ProofFailure> {
+    let InboundBatch { batch, proof } = inbound;
+    if proof.header.chain != batch.source {
+        return Err(ProofFailure::Chain {
+            expected: batch.source,
+            actual: proof.header.chain,
+        });
+    }
+    let key = batch_record_key(batch.source, batch.destination, batch.first);
+    let root = proof.header.report.result.state_root;
+    let value = proof
+        .record
+        .verify(&root, &key)
+        .map_err(ProofFailure::Merkle)?;
+    let value = value.ok_or(ProofFailure::NoRecord)?;
+    let record: BatchRecord = decode_record(value).map_err(|_| ProofFailure::NoRecord)?;
+    let actual = batch.root();
+    let count_fits = u32::try_from(batch.messages.len()).is_ok_and(|count| count == record.count);
+    if actual != record.root || !count_fits {
+        return Err(ProofFailure::BatchMismatch {
+            expected: record.root,
+            actual,
+        });
+    }
+    Ok(record)
+}
+
+/// Checks an inbound batch whole, against the committee of its source.
+///
+/// # Errors
+/// When its header is not final, or the batch is not what the header's reported state records.
+pub fn verify_inbound(
+    inbound: &InboundBatch,
+    committee: &VerifyingCommittee,
+    scheme: &dyn VoteScheme,
+) -> Result<BatchRecord, ProofFailure> {
+    let proof = &inbound.proof;
+    let record = verify_record(inbound)?;
+    verify_final(
+        &proof.header,
+        &proof.path,
+        &proof.certificate,
+        committee,
+        scheme,
+    )?;
+    Ok(record)
+}
+
+/// Checks that a cross-link's channel summaries are those that its header reports.
+///
+/// # Errors
+/// When they are not.
+pub fn verify_channels(link: &CrossLink) -> Result<(), ProofFailure> {
+    let expected = link.header.report.result.channels_root;
+    let actual = channels_root(&link.channels);
+    if actual == expected {
+        Ok(())
+    } else {
+        Err(ProofFailure::ChannelsRoot { expected, actual })
+    }
+}
+
+/// Checks a cross-link whole, against the committee of its shard.
+///
+/// # Errors
+/// When its header is not final, or the channel summaries are not those that it reports.
+pub fn verify_crosslink(
+    link: &CrossLink,
+    committee: &VerifyingCommittee,
+    scheme: &dyn VoteScheme,
+) -> Result<(), ProofFailure> {
+    verify_channels(link)?;
+    verify_final(
+        &link.header,
+        &link.path,
+        &link.certificate,
+        committee,
+        scheme,
+    )
+}

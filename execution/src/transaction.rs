@@ -1,0 +1,393 @@
+//! What one transaction does: nonce and fee first, then its bundle, whole or not at all.
+//!
+//! Void: the nonce is wrong or the fee cannot be paid; nothing changes. Failed: the fee is charged
+//! and the nonce used, and nothing else changes. The same machine runs what modules do for inbound
+//! transfers and at the end of a block.
+
+use crate::block::Block;
+use crate::error::{CallError, Rejection};
+use crate::fees::{self, DecodedBundle};
+use crate::module::{Effects, Environment, Incoming, Module, Received, Scene};
+use crate::modules::account::state::{decode_nonce, encode_nonce, nonce_key};
+use crate::modules::bank::state::{balance_key, credit, debit};
+use crate::modules::{self, BANK, EXECUTOR};
+use crate::overlay::{Layer, Layered};
+use crate::plan::{Access, Plan, PlanContext};
+use crate::sheet::Sheet;
+use crate::view::{StateView, decode_amount, encode_amount};
+use skerry_types::amount::Amount;
+use skerry_types::codec::Version;
+use skerry_types::ids::{Address, Denom, Digest, Gas, ModuleId};
+use skerry_types::message::MessageId;
+use skerry_types::receipt::{Event, Failure, Receipt, Status, Subject};
+use skerry_types::transaction::{Bundle, CheckedTransaction, Nonce};
+
+/// Runs calls over a block's state; its buffers are used again for each.
+#[derive(Default)]
+pub(crate) struct Machine {
+    layer: Layer,
+    effects: Effects,
+    trapped: Option<CallError>,
+}
+
+/// A call's error with the module it is of.
+type Refusal = (ModuleId, Box<CallError>);
+
+/// What a transaction is charged.
+struct Charge {
+    gas: Gas,
+    fee: Amount,
+    burnt: Amount,
+}
+
+fn void(code: &str, detail: String) -> Status {
+    Status::Void(Failure {
+        module: EXECUTOR,
+        code: code.to_owned(),
+        detail,
+    })
+}
+
+fn void_of(rejection: &Rejection) -> Status {
+    void(rejection.reason(), rejection.to_string())
+}
+
+impl Machine {
+    /// Runs a transaction and says what happened.
+    pub(crate) fn run(
+        &mut self,
+        block: &mut Block<'_>,
+        transaction: &CheckedTransaction,
+    ) -> Receipt {
+        let mut receipt = Receipt {
+            version: Version,
+            subject: Subject::Transaction(transaction.id()),
+            status: Status::Succeeded,
+            gas: Gas::ZERO,
+            fee: Amount::ZERO,
+            messages: Vec::new(),
+            events: Vec::new(),
+        };
+        let decoded = match decode(block, transaction) {
+            Ok(decoded) => decoded,
+            Err(rejection) => {
+                // The block was invalid; nothing is charged and the operator is told.
+                block
+                    .alarms
+                    .push(format!("transaction {}: {rejection}", transaction.id()));
+                receipt.status = void_of(&rejection);
+                return receipt;
+            }
+        };
+        let charge = match charge(block, transaction, decoded.gas) {
+            Ok(charge) => charge,
+            Err(status) => {
+                receipt.status = status;
+                return receipt;
+            }
+        };
+        block.ledger.charge(charge.gas, charge.fee, charge.burnt);
+        (receipt.gas, receipt.fee) = (charge.gas, charge.fee);
+        match self.bundle(block, transaction, &decoded) {
+            Ok((messages, events)) => (receipt.messages, receipt.events) = (messages, events),
+            Err((module, error)) => {
+                self.forget(block);
+                if error.is_alarm() {
+                    block
+                        .alarms
+                        .push(format!("transaction {}: {error}", transaction.id()));
+                }
+                receipt.status = Status::Failed(error.failure(module));
+            }
+        }
+        receipt
+    }
+
+    fn forget(&mut self, block: &mut Block<'_>) {
+        Layered {
+            overlay: &mut block.overlay,
+            layer: &mut self.layer,
+        }
+        .revert();
+        self.effects.clear();
+        self.trapped = None;
+    }
+
+    fn bundle(
+        &mut self,
+        block: &mut Block<'_>,
+        transaction: &CheckedTransaction,
+        decoded: &DecodedBundle,
+    ) -> Result<(Vec<MessageId>, Vec<Event>), Refusal> {
+        let body = transaction.body();
+        let bundle = &body.bundle;
+        let executor = |error| (EXECUTOR, Box::new(error));
+        let actual = block.context.beacon.height;
+        if bundle.deadline < actual {
+            let deadline = bundle.deadline;
+            return Err(executor(CallError::DeadlinePassed { deadline, actual }));
+        }
+        let mut state = Layered {
+            overlay: &mut block.overlay,
+            layer: &mut self.layer,
+        };
+        for asset in &bundle.assets {
+            debit(&mut state, body.sender, *asset).map_err(executor)?;
+        }
+        let mut sheet = Sheet::with(&bundle.assets);
+        let mut scene = scene(block, body.sender, transaction.id(), body.nonce);
+        for (module, call) in &decoded.calls {
+            let context = PlanContext {
+                network: scene.network,
+                chain: scene.chain,
+                sender: scene.sender,
+            };
+            let plan = call.plan(&context);
+            check_home(&scene, &plan).map_err(|error| (module.id(), Box::new(error)))?;
+            let state = Layered {
+                overlay: &mut block.overlay,
+                layer: &mut self.layer,
+            };
+            let mut environment = Environment {
+                scene,
+                view: StateView {
+                    state,
+                    plan: &plan,
+                    module: module.id(),
+                    trapped: &mut self.trapped,
+                },
+                sheet: &mut sheet,
+                effects: &mut self.effects,
+            };
+            let result = call.execute(&mut environment);
+            let result = self.trapped.take().map_or(result, Err);
+            result.map_err(|error| (module.id(), Box::new(error)))?;
+            scene.operation = scene.operation.saturating_add(1);
+        }
+        self.finish(block, bundle, body.sender, &sheet)
+            .map_err(executor)?;
+        let origin = transaction.id();
+        let mut messages = Vec::with_capacity(self.effects.sent.len());
+        for (destination, payload) in self.effects.sent.drain(..) {
+            messages.push(
+                block
+                    .outbox
+                    .send(&mut block.overlay, destination, origin, payload),
+            );
+        }
+        Ok((messages, std::mem::take(&mut self.effects.events)))
+    }
+
+    /// Credits what the bundle earned and keeps its changes.
+    fn finish(
+        &mut self,
+        block: &mut Block<'_>,
+        bundle: &Bundle,
+        sender: Address,
+        sheet: &Sheet,
+    ) -> Result<(), CallError> {
+        let left = sheet.finish(&bundle.minimum_outputs)?;
+        let mut state = Layered {
+            overlay: &mut block.overlay,
+            layer: &mut self.layer,
+        };
+        for (owner, asset) in self.effects.credits.drain(..) {
+            credit(&mut state, owner, asset)?;
+        }
+        for asset in left {
+            credit(&mut state, sender, asset)?;
+        }
+        state.commit();
+        Ok(())
+    }
+
+    /// Runs an inbound transfer.
+    ///
+    /// # Errors
+    /// When nothing was credited; the value is the caller's to count.
+    pub(crate) fn receive(
+        &mut self,
+        block: &mut Block<'_>,
+        incoming: &Incoming<'_>,
+        origin: Digest,
+    ) -> Result<(Status, Vec<Event>), Failure> {
+        let Some(bank) = modules::find(block.modules, BANK) else {
+            let what = "there is no bank".to_owned();
+            return Err(CallError::Invariant { what }.failure(EXECUTOR));
+        };
+        let plan = Plan::of(incoming.recipient, Access::AddOnly);
+        let mut sheet = Sheet::default();
+        let scene = scene(block, incoming.sender, origin, Nonce::default());
+        let mut environment = Environment {
+            scene,
+            view: StateView {
+                state: Layered {
+                    overlay: &mut block.overlay,
+                    layer: &mut self.layer,
+                },
+                plan: &plan,
+                module: BANK,
+                trapped: &mut self.trapped,
+            },
+            sheet: &mut sheet,
+            effects: &mut self.effects,
+        };
+        let result = bank.receive(incoming, &mut environment);
+        match self.trapped.take().map_or(result, Err) {
+            Ok(received) => {
+                Layered {
+                    overlay: &mut block.overlay,
+                    layer: &mut self.layer,
+                }
+                .commit();
+                let status = match received {
+                    Received::Credited => Status::Succeeded,
+                    Received::Claimed(error) => Status::Claimed(error.failure(BANK)),
+                };
+                Ok((status, std::mem::take(&mut self.effects.events)))
+            }
+            Err(error) => {
+                self.forget(block);
+                block
+                    .alarms
+                    .push(format!("message {}: {error}", incoming.id));
+                Err(error.failure(BANK))
+            }
+        }
+    }
+
+    /// Runs a module's hook.
+    ///
+    /// # Errors
+    /// When it fails, which only a broken invariant can cause; its changes are dropped.
+    pub(crate) fn hook(
+        &mut self,
+        block: &mut Block<'_>,
+        module: &'static dyn Module,
+    ) -> Result<(), String> {
+        let chain = block.context.chain;
+        let plan = module.end_of_block_plan(chain);
+        if plan.objects().is_empty() {
+            return Ok(());
+        }
+        let mut view = StateView {
+            state: Layered {
+                overlay: &mut block.overlay,
+                layer: &mut self.layer,
+            },
+            plan: &plan,
+            module: module.id(),
+            trapped: &mut self.trapped,
+        };
+        let result = module.end_of_block(&block.ledger.totals, chain, &mut view);
+        match self.trapped.take().map_or(result, Err) {
+            Ok(()) => {
+                Layered {
+                    overlay: &mut block.overlay,
+                    layer: &mut self.layer,
+                }
+                .commit();
+                Ok(())
+            }
+            Err(error) => {
+                self.forget(block);
+                Err(format!("end of block of {}: {error}", module.name()))
+            }
+        }
+    }
+}
+
+/// All objects of a bundle live on the executing chain.
+fn check_home(scene: &Scene<'_>, plan: &Plan) -> Result<(), CallError> {
+    for (object, _) in plan.objects() {
+        let home = scene.network.home(object);
+        if home != scene.chain && !scene.chain.is_beacon() {
+            let (object, here) = (*object, scene.chain);
+            return Err(CallError::ElsewhereObject { object, home, here });
+        }
+    }
+    Ok(())
+}
+
+fn scene<'s>(block: &Block<'s>, sender: Address, origin: Digest, nonce: Nonce) -> Scene<'s> {
+    let context = block.context;
+    Scene {
+        network: &context.network,
+        chain: context.chain,
+        height: context.height,
+        time: context.time,
+        beacon: context.beacon,
+        sender,
+        origin,
+        nonce,
+        operation: 0,
+    }
+}
+
+/// Decodes the calls and checks what validation has checked before.
+fn decode(block: &Block<'_>, transaction: &CheckedTransaction) -> Result<DecodedBundle, Rejection> {
+    let body = transaction.body();
+    let network = &block.context.network;
+    let here = block.context.chain;
+    if here.is_beacon() {
+        return Err(Rejection::BeaconTakesNone);
+    }
+    let home = network.home(&body.sender);
+    if home != here {
+        return Err(Rejection::WrongShard {
+            sender: body.sender,
+            home,
+            here,
+        });
+    }
+    let mut decoded = fees::decode_bundle(block.modules, &body.bundle)?;
+    decoded.gas = decoded
+        .gas
+        .saturating_add(fees::envelope_of(transaction).get());
+    if body.gas_limit < decoded.gas {
+        let (expected, actual) = (decoded.gas, body.gas_limit);
+        return Err(Rejection::GasLimitTooLow { expected, actual });
+    }
+    let expected = network.parameters.base_fee;
+    if body.gas_price < expected {
+        return Err(Rejection::PriceTooLow {
+            expected,
+            actual: body.gas_price,
+        });
+    }
+    Ok(decoded)
+}
+
+/// Uses the nonce and takes the fee, or says why the transaction is void.
+fn charge(
+    block: &mut Block<'_>,
+    transaction: &CheckedTransaction,
+    gas: Gas,
+) -> Result<Charge, Status> {
+    let body = transaction.body();
+    let Nonce { stream, sequence } = body.nonce;
+    let nonce_slot = block.overlay.slot(nonce_key(&body.sender, stream));
+    let expected = decode_nonce(block.overlay.value(nonce_slot));
+    // The last number of a stream is never used, so that "next" always exists.
+    if sequence != expected || sequence == u64::MAX {
+        let detail = format!("nonce {sequence} of stream {stream}, the next is {expected}");
+        return Err(void("WRONG_NONCE", detail));
+    }
+    let slot = block.overlay.slot(balance_key(&body.sender, &Denom::SKER));
+    let actual = decode_amount(block.overlay.value(slot)).unwrap_or(Amount::ZERO);
+    let fee = fees::fee(gas, body.gas_price);
+    let Some((fee, rest)) = fee.and_then(|fee| Some((fee, actual.checked_sub(fee)?))) else {
+        return Err(void_of(&Rejection::FeeUnpayable {
+            sender: body.sender,
+            expected: fee.unwrap_or(Amount::MAX),
+            actual,
+        }));
+    };
+    // The price is at least the base fee, so this is at most the fee.
+    let burnt = fees::fee(gas, block.context.network.parameters.base_fee).unwrap_or(fee);
+    block
+        .overlay
+        .set(nonce_slot, Some(encode_nonce(sequence.saturating_add(1))));
+    block.overlay.set(slot, encode_amount(rest));
+    Ok(Charge { gas, fee, burnt })
+}

@@ -1,0 +1,172 @@
+//! The trapped view: how a module reaches the state.
+//!
+//! There is get, put, delete, add and insert, and no iteration. Whatever the plan does not declare
+//! is refused *and* remembered, so a module that swallows the error fails all the same.
+
+use crate::error::CallError;
+use crate::overlay::Layered;
+use crate::plan::{Access, Plan};
+use borsh::{BorshDeserialize, BorshSerialize};
+use skerry_types::amount::Amount;
+use skerry_types::codec;
+use skerry_types::ids::{Address, ModuleId};
+use skerry_types::limits;
+use skerry_types::state::{StateKey, Value};
+
+/// The state as one call may see it.
+pub struct StateView<'v, 'a> {
+    pub(crate) state: Layered<'v, 'a>,
+    pub(crate) plan: &'v Plan,
+    pub(crate) module: ModuleId,
+    pub(crate) trapped: &'v mut Option<CallError>,
+}
+
+impl StateView<'_, '_> {
+    /// Refuses and remembers what the plan does not allow.
+    ///
+    /// # Errors
+    /// When the plan does not declare `object` for `access`.
+    pub fn require(&mut self, object: &Address, access: Access) -> Result<(), CallError> {
+        if self.plan.allows(object, access) {
+            return Ok(());
+        }
+        let error = CallError::Undeclared {
+            module: self.module,
+            object: *object,
+            access: access.name(),
+        };
+        self.trapped.get_or_insert_with(|| error.clone());
+        Err(error)
+    }
+
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// When its owner is not declared for reading or writing.
+    pub fn get(&mut self, key: StateKey) -> Result<Option<Value>, CallError> {
+        self.require(&key.owner, Access::Read)?;
+        let slot = self.state.slot(key);
+        Ok(self.state.value(slot).cloned())
+    }
+
+    /// The decoded record of a key.
+    ///
+    /// # Errors
+    /// When its owner is not declared for reading or writing, or the stored bytes are broken.
+    pub fn record<T: BorshDeserialize>(&mut self, key: StateKey) -> Result<Option<T>, CallError> {
+        match self.get(key)? {
+            None => Ok(None),
+            Some(value) => decode_record(&value).map(Some),
+        }
+    }
+
+    /// Writes a key.
+    ///
+    /// # Errors
+    /// When its owner is not declared for writing, or key or value are too large.
+    pub fn put(&mut self, key: StateKey, value: Value) -> Result<(), CallError> {
+        self.require(&key.owner, Access::Exclusive)?;
+        check_size(&key, &value)?;
+        let slot = self.state.slot(key);
+        self.state.set(slot, Some(value));
+        Ok(())
+    }
+
+    /// Writes the canonical bytes of a record.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn put_record<T: BorshSerialize>(
+        &mut self,
+        key: StateKey,
+        record: &T,
+    ) -> Result<(), CallError> {
+        self.put(key, Value::from(codec::encode(record)))
+    }
+
+    /// Deletes a key.
+    ///
+    /// # Errors
+    /// When its owner is not declared for writing.
+    pub fn delete(&mut self, key: StateKey) -> Result<(), CallError> {
+        self.require(&key.owner, Access::Exclusive)?;
+        let slot = self.state.slot(key);
+        self.state.set(slot, None);
+        Ok(())
+    }
+
+    /// Adds to an amount; an absent key counts as zero.
+    ///
+    /// # Errors
+    /// When its owner is not declared for adding or writing, or the sum overflows.
+    pub fn add(&mut self, key: StateKey, amount: Amount) -> Result<(), CallError> {
+        self.require(&key.owner, Access::AddOnly)?;
+        let slot = self.state.slot(key);
+        let sum = decode_amount(self.state.value(slot))?
+            .checked_add(amount)
+            .ok_or(CallError::Overflow { what: "a balance" })?;
+        self.state.set(slot, encode_amount(sum));
+        Ok(())
+    }
+
+    /// Writes a record under a key that nobody else uses.
+    ///
+    /// # Errors
+    /// When its owner is not declared for adding or writing, the key exists, or it is too large.
+    pub fn insert(&mut self, key: StateKey, value: Value) -> Result<(), CallError> {
+        self.require(&key.owner, Access::AddOnly)?;
+        check_size(&key, &value)?;
+        let slot = self.state.slot(key);
+        if self.state.value(slot).is_some() {
+            return Err(CallError::Invariant {
+                what: "a fresh record exists already".to_owned(),
+            });
+        }
+        self.state.set(slot, Some(value));
+        Ok(())
+    }
+}
+
+fn check_size(key: &StateKey, value: &Value) -> Result<(), CallError> {
+    for (actual, limit) in [
+        (key.local.len(), limits::STATE_LOCAL_KEY_BYTES_MAX),
+        (value.len(), limits::STATE_VALUE_BYTES_MAX),
+    ] {
+        if actual > limit {
+            return Err(CallError::RecordTooLarge { actual, limit });
+        }
+    }
+    Ok(())
+}
+
+/// Reads a stored record.
+///
+/// # Errors
+/// When the bytes are not canonical: a broken invariant, since only the module wrote them.
+pub fn decode_record<T: BorshDeserialize>(value: &[u8]) -> Result<T, CallError> {
+    codec::decode(value, limits::STATE_VALUE_BYTES_MAX).map_err(|error| CallError::Invariant {
+        what: format!("stored record: {error}"),
+    })
+}
+
+/// Reads a stored amount; absent is zero.
+///
+/// # Errors
+/// When the bytes are not an amount.
+pub fn decode_amount(value: Option<&Value>) -> Result<Amount, CallError> {
+    let Some(value) = value else {
+        return Ok(Amount::ZERO);
+    };
+    let bytes: [u8; 16] = value
+        .as_ref()
+        .try_into()
+        .map_err(|_| CallError::Invariant {
+            what: "a stored amount is not 16 bytes".to_owned(),
+        })?;
+    Ok(Amount::new(u128::from_le_bytes(bytes)))
+}
+
+/// The stored form of an amount; zero has no key.
+pub fn encode_amount(amount: Amount) -> Option<Value> {
+    (!amount.is_zero()).then(|| Value::from(amount.get().to_le_bytes()))
+}

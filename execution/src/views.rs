@@ -1,0 +1,265 @@
+//! How others read the state: the glue, the mempool, the gRPC services, the wallet's verifier.
+//!
+//! All keys of the state are made by the functions re-exported here. Broken records read as
+//! absent; [`crate::module::Module::check_invariants`] is what finds them.
+
+use crate::modules::BANK;
+use crate::modules::account::state::{AuthenticatorRecord, authenticator_key, decode_nonce};
+use crate::modules::bank::state::{BALANCE, read_claim_key, read_denom_key};
+use crate::network::NetworkInfo;
+use crate::view::{decode_amount, decode_record};
+use borsh::BorshDeserialize;
+use skerry_types::amount::{Amount, Asset};
+use skerry_types::beacon::{Facts, ShardRecord};
+use skerry_types::codec::Version;
+use skerry_types::ids::{Address, ChainRef, Denom, Sequence};
+use skerry_types::limits;
+use skerry_types::merkle::OwnerEntry;
+use skerry_types::message::{BatchRecord, ChannelSummary, Flow, MessageId};
+use skerry_types::state::{StateKey, StateRead};
+use skerry_types::transaction::Authenticator;
+
+pub use crate::modules::account::state::nonce_key;
+pub use crate::modules::bank::state::{balance_key, burnt_key, claim_key, fee_account};
+pub use crate::modules::beacon_facts::state::{
+    FactsHead, facts_beacon_key, facts_head_key, facts_shard_key,
+};
+pub use crate::modules::channels::state::{
+    InboundState, OutboundState, batch_record_key, inbound_key, inbox_body_key, outbound_key,
+};
+pub use crate::modules::crosslinks::state::shard_record_key;
+pub use crate::modules::token::state::{TokenRecord, supply_key, token_key};
+
+fn record<T: BorshDeserialize>(state: &dyn StateRead, key: &StateKey) -> Option<T> {
+    state.get(key).and_then(|value| decode_record(&value).ok())
+}
+
+/// The next number of an account's stream.
+pub fn next_nonce(state: &dyn StateRead, address: &Address, stream: u16) -> u64 {
+    decode_nonce(state.get(&nonce_key(address, stream)).as_ref())
+}
+
+/// What an account holds of a denom.
+pub fn balance(state: &dyn StateRead, address: &Address, denom: &Denom) -> Amount {
+    let value = state.get(&balance_key(address, denom));
+    decode_amount(value.as_ref()).unwrap_or(Amount::ZERO)
+}
+
+/// The balances among an owner's records, in order of denom.
+pub fn balances(records: &[OwnerEntry]) -> Vec<Asset> {
+    let read = |record: &OwnerEntry| {
+        let (tag, denom) = read_denom_key(&record.local)?;
+        let amount = u128::from_le_bytes(record.value.as_slice().try_into().ok()?);
+        (record.module == BANK && tag == BALANCE).then_some(Asset {
+            denom,
+            amount: Amount::new(amount),
+        })
+    };
+    let mut assets: Vec<Asset> = records.iter().filter_map(read).collect();
+    assets.sort_unstable();
+    assets
+}
+
+/// A claim: value of a message that could not be credited and waits for its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The message's source.
+    pub source: ChainRef,
+    /// The message's position.
+    pub sequence: Sequence,
+    /// What waits.
+    pub asset: Asset,
+}
+
+/// The claims among an owner's records, in order of source, position and denom.
+pub fn claims(records: &[OwnerEntry]) -> Vec<Claim> {
+    let read = |record: &OwnerEntry| {
+        let (denom, source, sequence) = read_claim_key(&record.local)?;
+        let amount = u128::from_le_bytes(record.value.as_slice().try_into().ok()?);
+        let asset = Asset {
+            denom,
+            amount: Amount::new(amount),
+        };
+        (record.module == BANK).then_some(Claim {
+            source,
+            sequence,
+            asset,
+        })
+    };
+    let mut claims: Vec<Claim> = records.iter().filter_map(read).collect();
+    claims.sort_unstable_by_key(|claim| (claim.source, claim.sequence, claim.asset));
+    claims
+}
+
+/// How an account is controlled, when its keys were rotated; else its first keys control it.
+pub fn authenticator(state: &dyn StateRead, address: &Address) -> Option<Authenticator> {
+    record::<AuthenticatorRecord>(state, &authenticator_key(address)).map(|it| it.authenticator)
+}
+
+/// Whether `authenticator` controls `address` in this state.
+pub fn controls(state: &dyn StateRead, address: &Address, authenticator: &Authenticator) -> bool {
+    match state.get(&authenticator_key(address)) {
+        None => authenticator.controls(address),
+        Some(value) => decode_record::<AuthenticatorRecord>(&value)
+            .is_ok_and(|record| record.authenticator == *authenticator),
+    }
+}
+
+/// What a token is, in the state of its creator's shard.
+pub fn token(state: &dyn StateRead, denom: &Denom) -> Option<TokenRecord> {
+    record(state, &token_key(denom))
+}
+
+/// Supply of a token, in the state of its creator's shard.
+pub fn token_supply(state: &dyn StateRead, denom: &Denom) -> Amount {
+    decode_amount(state.get(&supply_key(denom)).as_ref()).unwrap_or(Amount::ZERO)
+}
+
+/// Which facts a shard's state holds.
+pub fn facts_head(state: &dyn StateRead, chain: ChainRef) -> Option<FactsHead> {
+    record(state, &facts_head_key(chain))
+}
+
+/// The facts that a shard's state holds.
+pub fn imported_facts(state: &dyn StateRead, network: &NetworkInfo, chain: ChainRef) -> Facts {
+    let shards = network.chains.iter().filter(|chain| !chain.is_beacon());
+    Facts {
+        version: Version,
+        shards: shards
+            .filter_map(|shard| record(state, &facts_shard_key(chain, *shard)))
+            .collect(),
+        beacon_channels: record(state, &facts_beacon_key(chain)).unwrap_or_default(),
+    }
+}
+
+/// The record of a shard in the beacon's state.
+pub fn shard_record(beacon: &dyn StateRead, shard: ChainRef) -> Option<ShardRecord> {
+    record(beacon, &shard_record_key(shard))
+}
+
+/// The facts that a beacon state shows.
+pub fn beacon_facts(beacon: &dyn StateRead, network: &NetworkInfo) -> Facts {
+    Facts {
+        version: Version,
+        shards: network
+            .chains
+            .iter()
+            .filter_map(|chain| shard_record(beacon, *chain))
+            .collect(),
+        beacon_channels: channel_summaries(beacon, network, ChainRef::Beacon),
+    }
+}
+
+/// Cursors and counters of the channel from `source` to `chain`, in the state of `chain`.
+pub fn inbound(state: &dyn StateRead, chain: ChainRef, source: ChainRef) -> InboundState {
+    record(state, &inbound_key(chain, source)).unwrap_or_default()
+}
+
+/// Counters of the channel from `chain` to `destination`, in the state of `chain`.
+pub fn outbound(state: &dyn StateRead, chain: ChainRef, destination: ChainRef) -> OutboundState {
+    record(state, &outbound_key(chain, destination)).unwrap_or_default()
+}
+
+/// The record of an unacknowledged batch, in the source's state.
+pub fn batch_record(
+    state: &dyn StateRead,
+    source: ChainRef,
+    destination: ChainRef,
+    first: Sequence,
+) -> Option<BatchRecord> {
+    record(state, &batch_record_key(source, destination, first))
+}
+
+/// The unacknowledged batches from `source` to `destination`: first positions with their records,
+/// oldest first, at most `limit`.
+pub fn unacknowledged(
+    state: &dyn StateRead,
+    source: ChainRef,
+    destination: ChainRef,
+    limit: usize,
+) -> Vec<(Sequence, BatchRecord)> {
+    let channel = outbound(state, source, destination);
+    let mut batches = Vec::new();
+    let mut first = channel.acknowledged;
+    while first < channel.next() && batches.len() < limit {
+        let Some(record) = batch_record(state, source, destination, first) else {
+            break;
+        };
+        batches.push((first, record));
+        first = first.saturating_add(u64::from(record.count.max(1)));
+    }
+    batches
+}
+
+/// Messages that were accepted and wait for gas.
+pub fn inbox_waiting(state: &dyn StateRead, network: &NetworkInfo, chain: ChainRef) -> u64 {
+    let waiting = |source: &ChainRef| inbound(state, chain, *source).waiting();
+    network
+        .chains
+        .iter()
+        .map(waiting)
+        .fold(0, u64::saturating_add)
+}
+
+/// The bytes of a message that waits in the inbox.
+pub fn inbox_body(state: &dyn StateRead, message: &MessageId) -> Option<Vec<u8>> {
+    let key = inbox_body_key(message.destination, message.source, message.sequence);
+    state.get(&key).map(|value| value.to_vec())
+}
+
+/// What a chain destroyed of a denom, cumulatively.
+pub fn burnt(state: &dyn StateRead, chain: ChainRef, denom: &Denom) -> Amount {
+    let value = state.get(&burnt_key(chain, denom));
+    decode_amount(value.as_ref()).unwrap_or(Amount::ZERO)
+}
+
+/// The summaries that a chain's channels root commits to, in order of peer.
+///
+/// There is one for every other chain, and one for the chain itself: its `sent` counts what the
+/// chain destroyed of the three native denoms, cumulatively, so that the beacon knows supplies
+/// exactly; its other counters are zero.
+pub fn channel_summaries(
+    state: &dyn StateRead,
+    network: &NetworkInfo,
+    chain: ChainRef,
+) -> Vec<ChannelSummary> {
+    let of_peer = |peer: &ChainRef| {
+        if *peer == chain {
+            let native = |denom| burnt(state, chain, &denom).get();
+            let destroyed = Flow {
+                sker: native(Denom::SKER),
+                stsker: native(Denom::STSKER),
+                rssker: native(Denom::RSSKER),
+                ..Flow::default()
+            };
+            return ChannelSummary {
+                peer: *peer,
+                sent: destroyed,
+                accepted: Flow::default(),
+                executed: 0,
+                granted_bytes: 0,
+                granted_gas: 0,
+            };
+        }
+        let (inbound, outbound) = (inbound(state, chain, *peer), outbound(state, chain, *peer));
+        let (bytes, gas) = window(network);
+        ChannelSummary {
+            peer: *peer,
+            sent: outbound.sent,
+            accepted: inbound.accepted,
+            executed: inbound.executed.messages,
+            granted_bytes: inbound.executed.bytes.saturating_add(bytes),
+            granted_gas: inbound.executed.gas.saturating_add(gas),
+        }
+    };
+    network.chains.iter().map(of_peer).collect()
+}
+
+/// Bytes and gas that one source may have unexecuted at a destination: twenty blocks of the lane,
+/// split evenly.
+fn window(network: &NetworkInfo) -> (u64, u64) {
+    let sources = network.chain_count().saturating_sub(1).max(1);
+    let share = |each: u64| each.saturating_mul(20).checked_div(sources).unwrap_or(0);
+    let bytes = u64::try_from(limits::INBOUND_BYTES_MAX).unwrap_or(u64::MAX);
+    (share(bytes), share(network.parameters.inbound_gas.get()))
+}

@@ -1,0 +1,605 @@
+//! How the parts of a node join: the only place where threads and tasks are started.
+//!
+//! | part | owner | how it ends |
+//! |---|---|---|
+//! | five threads a chain | [`crate::runner::Runner`] | `Stop`, then their queues close |
+//! | vote log writer | [`Node`] | when the last chain is gone |
+//! | network service | [`Node`] | `shutdown` |
+//! | two routers of network events | [`Node`] | when the network's channels close |
+//! | gRPC and HTTP servers | [`Node`] | the stop token |
+
+use crate::beacon::{BeaconFeed, BeaconFinal};
+use crate::chain::jobs::Shared;
+use crate::chain::{ChainNode, Input, Peer, Setup};
+use crate::config::{Follow, NodeConfig};
+use crate::error::NodeError;
+use crate::home;
+use crate::http::HttpState;
+use crate::mempool::MempoolLimits;
+use crate::runner::{
+    ChainMetrics, Event, Mailboxes, PeerNumbers, Runner, RunnerParts, mailbox, now_ms,
+};
+use crate::view::{ChainView, Command, NodeView, PeerSummary};
+use crate::votes::VoteWriter;
+use parking_lot::RwLock;
+use skerry_consensus::log::VoteRecord;
+use skerry_execution::network::NetworkInfo;
+use skerry_network::{
+    Bytes, EventReceiver, Frame, HelloProof, Limits, NetworkConfig, NetworkEvent, NetworkHandle,
+    NetworkKey, PeerKey,
+};
+use skerry_storage::{ChainStore, Identity, RocksBackend, SharedCache, VoteLog};
+use skerry_types::codec::encode;
+use skerry_types::committee::VerifyingCommittee;
+use skerry_types::crypto::bls::SecretKey;
+use skerry_types::crypto::scheme::{BlsScheme, VoteScheme};
+use skerry_types::genesis::Genesis;
+use skerry_types::ids::{ChainRef, ValidatorId};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// Version of the peer protocol.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// Length from which a vote log is compacted at start.
+const VOTE_LOG_BYTES: usize = 1024 * 1024;
+/// Requests of the API that wait for a chain.
+const COMMANDS_MAX: usize = 256;
+
+/// What a node is started with.
+pub struct Settings {
+    /// Its configuration.
+    pub config: NodeConfig,
+    /// Where its chains' databases lie.
+    pub data: PathBuf,
+    /// RAM that all databases of the process share.
+    pub cache: SharedCache,
+}
+
+/// A running node.
+pub struct Node {
+    /// What readers see.
+    pub view: Arc<NodeView>,
+    /// Where gRPC answers.
+    pub grpc: SocketAddr,
+    /// Where metrics and health answer.
+    pub http: SocketAddr,
+    /// Counters of the chains.
+    pub metrics: BTreeMap<ChainRef, Arc<ChainMetrics>>,
+    network: NetworkHandle,
+    runners: Vec<Runner>,
+    votes: Option<JoinHandle<()>>,
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+/// Puts a node together and starts it.
+///
+/// # Errors
+/// When a file, a store, an address or the genesis cannot be used.
+pub async fn start(settings: Settings) -> Result<Node, NodeError> {
+    let Settings {
+        config,
+        data,
+        cache,
+    } = settings;
+    let genesis = Arc::new(home::read_genesis(&config.genesis)?);
+    genesis.check(true)?;
+    let chain_id = genesis.chain_id();
+    let shared = shared(&genesis)?;
+    let validator = load_validator(&config, &genesis)?;
+    let me = validator.as_ref().map(|(id, _)| *id);
+    let secret = validator.map(|(_, secret)| secret);
+    let chains = chains_to_follow(&config, &genesis, me);
+    let mut stores = BTreeMap::new();
+    for chain in &chains {
+        stores.insert(*chain, open_store(&data, &cache, chain_id, *chain)?);
+    }
+    let identity = NetworkKey::load_or_create(&config.network.key)?;
+    let proof = secret
+        .as_ref()
+        .map(|secret| HelloProof::sign(secret, &chain_id, &identity.peer()));
+    let (network, events) = skerry_network::start(
+        NetworkConfig {
+            chain_id,
+            protocol_version: PROTOCOL_VERSION,
+            listen: config.network.listen.clone(),
+            peers: config.network.peers.clone(),
+            external: config.network.external.clone(),
+            chains: chains.clone(),
+            identity,
+            validator: proof,
+            limits: Limits::default(),
+        },
+        &tokio::runtime::Handle::current(),
+    )?;
+    let mailboxes = Mailboxes::default();
+    let peer_numbers = PeerNumbers::default();
+    let (votes, votes_thread, records) = match &config.validator {
+        None => (None, None, Vec::new()),
+        Some(files) => {
+            let (log, records) = open_vote_log(&files.vote_log, &stores)?;
+            let (writer, thread) = VoteWriter::start(log, &config.name)
+                .map_err(|error| NodeError::Environment(error.to_string()))?;
+            (Some(writer), Some(thread), records)
+        }
+    };
+    let beacon_start = beacon_start(&genesis, &shared);
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let mut views = BTreeMap::new();
+    let mut runners = Vec::new();
+    let mut metrics = BTreeMap::new();
+    let mut ready = Vec::new();
+    // The beacon comes first in the order of chains.
+    let mut beacon_points = Vec::new();
+    for (chain, store) in &stores {
+        let member = me.and_then(|id| shared.committees.get(chain)?.committee().index_of(id));
+        if chain.is_beacon() {
+            beacon_points = crate::chain::beacon_points(&store, &beacon_start)?;
+        }
+        let feed = (!chain.is_beacon())
+            .then(|| BeaconFeed::new(beacon_points.clone(), beacon_start.clone()));
+        let node = ChainNode::new(
+            Setup {
+                chain: *chain,
+                genesis: genesis.clone(),
+                shared: shared.clone(),
+                store: store.clone(),
+                voter: member.zip(secret.clone()),
+                log: records
+                    .iter()
+                    .filter(|record| record.chain == *chain)
+                    .cloned()
+                    .collect(),
+                mempool: MempoolLimits::default(),
+                beacon: feed,
+            },
+            now_ms(),
+        )?;
+        let (sender, receiver) = mailbox();
+        let (commands, requests) = mpsc::channel(COMMANDS_MAX);
+        let view = Arc::new(ChainView::new(
+            *chain,
+            store.clone(),
+            node.snapshot(),
+            commands,
+        ));
+        mailboxes.insert(*chain, sender.clone());
+        tasks.spawn(forward_commands(requests, sender.clone()));
+        views.insert(*chain, view.clone());
+        let counters = Arc::new(ChainMetrics::default());
+        metrics.insert(*chain, counters.clone());
+        ready.push((node, sender, receiver, store, view, counters));
+    }
+    for (node, sender, receiver, store, view, counters) in ready {
+        let parts = RunnerParts {
+            shared: shared.clone(),
+            store: store.clone(),
+            view,
+            network: network.clone(),
+            peers: peer_numbers.clone(),
+            mailboxes: mailboxes.clone(),
+            votes: votes.clone(),
+            metrics: counters,
+        };
+        let runner = crate::runner::start(node, sender, receiver, parts)
+            .map_err(|error| NodeError::Environment(error.to_string()))?;
+        runners.push(runner);
+    }
+    drop(votes);
+    let peers = Arc::new(RwLock::new(Vec::new()));
+    let view = Arc::new(NodeView {
+        genesis: genesis.clone(),
+        chain_id,
+        name: config.name.clone(),
+        chains: views,
+        peers: peers.clone(),
+        forward: forwarder(network.clone()),
+    });
+    let router = Router {
+        genesis,
+        committees: shared.committees.clone(),
+        mailboxes: mailboxes.clone(),
+        numbers: peer_numbers,
+        known: Arc::default(),
+        peers,
+    };
+    tasks.spawn(route(router.clone(), events.consensus));
+    tasks.spawn(route(router, events.bulk));
+    let grpc_listener = listen(&config.grpc.listen).await?;
+    let http_listener = listen(&config.http.listen).await?;
+    let grpc = local_address(&grpc_listener)?;
+    let http = local_address(&http_listener)?;
+    let (grpc_view, grpc_stop) = (view.clone(), stop.clone());
+    tasks.spawn(async move {
+        let stopped = async move { grpc_stop.cancelled().await };
+        if let Err(error) = crate::grpc::serve(grpc_view, grpc_listener, stopped).await {
+            tracing::error!(%error, "the gRPC server ended");
+        }
+    });
+    let state = HttpState {
+        view: view.clone(),
+        metrics: metrics.clone(),
+        network: network.clone(),
+        mailboxes: mailboxes.clone(),
+        cache: cache.clone(),
+    };
+    let http_stop = stop.clone();
+    tasks.spawn(async move {
+        let stopped = async move { http_stop.cancelled().await };
+        if let Err(error) = crate::http::serve(state, http_listener, stopped).await {
+            tracing::error!(%error, "the HTTP server ended");
+        }
+    });
+    let votes = votes_thread;
+    Ok(Node {
+        view,
+        grpc,
+        http,
+        metrics,
+        network,
+        runners,
+        votes,
+        tasks,
+        stop,
+    })
+}
+
+impl Node {
+    /// Stops everything in order and waits for it.
+    pub async fn stop(mut self) {
+        self.stop.cancel();
+        self.network.shutdown().await;
+        let runners = std::mem::take(&mut self.runners);
+        let votes = self.votes.take();
+        let joined = tokio::task::spawn_blocking(move || {
+            for runner in runners {
+                runner.stop();
+            }
+            if let Some(votes) = votes {
+                let _ = votes.join();
+            }
+        });
+        if let Err(error) = joined.await {
+            tracing::error!(%error, "a chain's thread panicked");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+/// What the jobs of all chains share, for a genesis.
+///
+/// # Errors
+/// When a committee of the genesis cannot be used.
+pub fn shared(genesis: &Genesis) -> Result<Arc<Shared>, NodeError> {
+    shared_with(genesis, Arc::new(BlsScheme))
+}
+
+/// [`shared`] with another scheme of votes, for the simulator.
+///
+/// # Errors
+/// When a committee of the genesis cannot be used.
+pub fn shared_with(
+    genesis: &Genesis,
+    scheme: Arc<dyn VoteScheme>,
+) -> Result<Arc<Shared>, NodeError> {
+    let mut committees: BTreeMap<ChainRef, Arc<VerifyingCommittee>> = BTreeMap::new();
+    for chain in genesis.chains() {
+        let committee = genesis
+            .verifying_committee(chain, &*scheme)
+            .ok_or(NodeError::UnknownChain(chain))?;
+        committees.insert(chain, Arc::new(committee));
+    }
+    Ok(Arc::new(Shared {
+        scheme,
+        committees,
+        chain_id: genesis.chain_id(),
+        network: Arc::new(NetworkInfo::of(genesis)),
+    }))
+}
+
+/// What the start of the beacon shows.
+pub fn beacon_start(genesis: &Genesis, shared: &Shared) -> BeaconFinal {
+    let facts = Arc::new(skerry_execution::genesis::genesis_facts(genesis));
+    BeaconFinal {
+        block: crate::chain::start_of(shared, ChainRef::Beacon),
+        facts_root: facts.root(),
+        facts: Some(facts),
+    }
+}
+
+/// Which validator this node is, with its key.
+fn load_validator(
+    config: &NodeConfig,
+    genesis: &Genesis,
+) -> Result<Option<(ValidatorId, SecretKey)>, NodeError> {
+    let Some(files) = &config.validator else {
+        return Ok(None);
+    };
+    let secret = home::read_validator_key(&files.key, genesis)?;
+    let public = secret.public_key();
+    let position = genesis.validators.iter().position(|v| v.vote_key == public);
+    let id = position
+        .and_then(|position| u32::try_from(position).ok())
+        .map(ValidatorId::new)
+        .ok_or_else(|| NodeError::NotAValidator {
+            key: format!("{public:?}"),
+        })?;
+    Ok(Some((id, secret)))
+}
+
+/// Opens a key's signing history. When it has grown, what lies below the final views of the stores
+/// is replaced by floors, below which the key signs nothing.
+fn open_vote_log(
+    path: &Path,
+    stores: &BTreeMap<ChainRef, Arc<ChainStore>>,
+) -> Result<(VoteLog, Vec<VoteRecord>), NodeError> {
+    let decode = |bytes: &[u8]| {
+        VoteRecord::decode(bytes).map_err(|error| NodeError::Content {
+            path: path.to_owned(),
+            reason: format!("a record is damaged: {error}; never sign without the log"),
+        })
+    };
+    let (mut log, replayed) = VoteLog::open(path, &mut |_| true)?;
+    let mut records = Vec::with_capacity(replayed.records.len());
+    for record in &replayed.records {
+        records.push(decode(&record.bytes)?);
+    }
+    if log.length() < VOTE_LOG_BYTES {
+        return Ok((log, records));
+    }
+    let mut kept = Vec::new();
+    let mut finals = BTreeMap::new();
+    for (chain, store) in stores {
+        let loaded = store
+            .finalized()
+            .map(|block| store.certificate_at(block.height));
+        let Some(certificate) = loaded.transpose()?.flatten() else {
+            continue;
+        };
+        finals.insert(*chain, certificate.view());
+        let own: Vec<VoteRecord> = records
+            .iter()
+            .filter(|record| record.chain == *chain)
+            .cloned()
+            .collect();
+        let compacted = skerry_consensus::log::compact(own, certificate.view());
+        // The floor comes first, and is durable before anything is left out.
+        if let Some(floor) = compacted.first() {
+            log.append(&floor.encode())?;
+        }
+        kept.extend(compacted);
+    }
+    log.sync()?;
+    kept.extend(
+        records
+            .into_iter()
+            .filter(|record| !finals.contains_key(&record.chain)),
+    );
+    let wanted: std::collections::BTreeSet<Vec<u8>> = kept.iter().map(VoteRecord::encode).collect();
+    log.compact(&mut |record| wanted.contains(&record.bytes))?;
+    Ok((log, kept))
+}
+
+fn chains_to_follow(
+    config: &NodeConfig,
+    genesis: &Genesis,
+    validator: Option<ValidatorId>,
+) -> Vec<ChainRef> {
+    let seated = |chain: &ChainRef| {
+        let committee = genesis.committee(*chain);
+        committee
+            .zip(validator)
+            .is_some_and(|(committee, id)| committee.index_of(id).is_some())
+    };
+    genesis
+        .chains()
+        .into_iter()
+        .filter(|chain| chain.is_beacon() || config.follow == Follow::All || seated(chain))
+        .collect()
+}
+
+fn open_store(
+    data: &Path,
+    cache: &SharedCache,
+    chain_id: skerry_types::ids::Digest,
+    chain: ChainRef,
+) -> Result<Arc<ChainStore>, NodeError> {
+    let folder = data.join(chain.folder());
+    let made = std::fs::create_dir_all(&folder).and_then(|()| {
+        // A folder survives a power cut once those above it are synced.
+        let above = [Some(data), data.parent()].into_iter().flatten();
+        for folder in above.filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    });
+    made.map_err(|source| NodeError::File {
+        action: "cannot create",
+        path: folder.clone(),
+        source,
+    })?;
+    let backend = Arc::new(RocksBackend::open(&folder, cache)?);
+    Ok(Arc::new(ChainStore::open(
+        backend,
+        Identity { chain_id, chain },
+    )?))
+}
+
+async fn listen(address: &str) -> Result<TcpListener, NodeError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| NodeError::Listen {
+            address: address.to_owned(),
+            source,
+        })
+}
+
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, NodeError> {
+    listener.local_addr().map_err(|source| NodeError::Listen {
+        address: "the bound socket".to_owned(),
+        source,
+    })
+}
+
+/// Carries the API's requests to a chain's thread.
+async fn forward_commands(
+    mut requests: mpsc::Receiver<Command>,
+    sender: std::sync::mpsc::SyncSender<Event>,
+) {
+    while let Some(command) = requests.recv().await {
+        // When the thread's queue is full the request is dropped, and its sender told so.
+        let _ = sender.try_send(Event::Command(command));
+    }
+}
+
+/// Sends transactions to peers of a chain that this node does not follow: to two of them, in case
+/// that one is gone.
+fn forwarder(
+    network: NetworkHandle,
+) -> Arc<dyn Fn(ChainRef, Vec<Arc<[u8]>>) -> bool + Send + Sync> {
+    Arc::new(move |chain, wires| {
+        let wires: Vec<&[u8]> = wires.iter().map(|wire| &**wire).collect();
+        let payload = Bytes::from(encode(&wires));
+        let kind = crate::wire::kind::TRANSACTIONS;
+        let members = network
+            .peers()
+            .into_iter()
+            .filter(|peer| peer.chains.contains(&chain));
+        let mut sent = 0;
+        for peer in members.take(2) {
+            let frame = Frame {
+                chain,
+                epoch: 0,
+                kind,
+                payload: payload.clone(),
+            };
+            if matches!(
+                network.send(peer.peer, frame),
+                skerry_network::SendOutcome::Queued { .. }
+            ) {
+                sent += 1;
+            }
+        }
+        sent > 0
+    })
+}
+
+#[derive(Clone)]
+struct Router {
+    genesis: Arc<Genesis>,
+    committees: BTreeMap<ChainRef, Arc<VerifyingCommittee>>,
+    mailboxes: Mailboxes,
+    numbers: PeerNumbers,
+    known: Arc<RwLock<Known>>,
+    peers: Arc<RwLock<Vec<PeerSummary>>>,
+}
+
+#[derive(Default)]
+struct Known {
+    numbers: BTreeMap<PeerKey, u32>,
+    next: u32,
+}
+
+impl Router {
+    fn connected(&self, peer: PeerKey, validator: Option<[u8; 48]>, chains: &[ChainRef]) {
+        let number = {
+            let mut known = self.known.write();
+            known.next = known.next.wrapping_add(1);
+            let number = known.next;
+            known.numbers.insert(peer, number);
+            number
+        };
+        self.numbers.insert(number, peer);
+        let name = validator.and_then(|key| {
+            let found = self.genesis.validators.iter().find(|v| v.vote_key.0 == key);
+            found.map(|validator| validator.name.clone())
+        });
+        self.peers.write().push(PeerSummary {
+            id: peer.to_string(),
+            validator: name,
+            chains: chains.to_vec(),
+        });
+        for chain in self.mailboxes.chains() {
+            let member = validator.and_then(|key| {
+                let committee = self.committees.get(&chain)?.committee();
+                let position = committee
+                    .members
+                    .iter()
+                    .position(|m| m.public_key.0 == key)?;
+                u16::try_from(position)
+                    .ok()
+                    .map(skerry_types::ids::MemberIndex::new)
+            });
+            let chains = chains.to_vec();
+            self.mailboxes.offer(
+                chain,
+                Input::PeerUp {
+                    peer: Peer(number),
+                    member,
+                    chains,
+                },
+            );
+        }
+    }
+
+    fn disconnected(&self, peer: PeerKey) {
+        let id = peer.to_string();
+        self.peers.write().retain(|summary| summary.id != id);
+        let Some(number) = self.known.write().numbers.remove(&peer) else {
+            return;
+        };
+        for chain in self.mailboxes.chains() {
+            self.mailboxes.offer(chain, Input::PeerDown(Peer(number)));
+        }
+        self.numbers.remove(number);
+    }
+
+    fn frame(&self, peer: PeerKey, frame: Frame) {
+        let number = self.known.read().numbers.get(&peer).copied();
+        if let Some(number) = number {
+            let payload: Arc<[u8]> = Arc::from(&*frame.payload);
+            let input = Input::Frame {
+                peer: Peer(number),
+                kind: frame.kind,
+                payload,
+            };
+            self.mailboxes.offer(frame.chain, input);
+        }
+    }
+
+    fn gossip(&self, chain: ChainRef, payload: &Bytes) {
+        let payload: Arc<[u8]> = Arc::from(&**payload);
+        self.mailboxes.offer(chain, Input::Gossip(payload));
+    }
+}
+
+async fn route(router: Router, mut events: EventReceiver) {
+    while let Some(event) = events.recv().await {
+        match event {
+            NetworkEvent::PeerConnected {
+                peer,
+                validator,
+                chains,
+            } => {
+                router.connected(peer, validator, &chains);
+            }
+            NetworkEvent::PeerDisconnected { peer } => router.disconnected(peer),
+            NetworkEvent::Frame { peer, frame } => router.frame(peer, frame),
+            NetworkEvent::Gossip { chain, payload, .. } => router.gossip(chain, &payload),
+            NetworkEvent::Refused {
+                address, reason, ..
+            } => {
+                tracing::warn!(address, %reason, "peer refused");
+            }
+            NetworkEvent::Listening { address } => tracing::info!(address, "listening"),
+        }
+    }
+}

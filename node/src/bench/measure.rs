@@ -1,0 +1,291 @@
+//! Latencies, processor time and memory of the network, and the machine's bound on signatures.
+
+use serde::Serialize;
+use skerry_types::crypto::ed25519::{self, SecretKey, Signature};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+/// Distinct keys in the batches that the bound is measured with.
+const KEYS: u32 = 4_096;
+/// For how long it is measured.
+const MEASURE: Duration = Duration::from_millis(600);
+/// Ticks of `/proc/…/stat` in a second, on every Linux of interest.
+const TICKS_PER_SECOND: f64 = 100.0;
+const PAGE_BYTES: u64 = 4_096;
+const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
+const METRICS_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// A distribution of times.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Latency {
+    /// How many.
+    pub count: usize,
+    /// Mean, in milliseconds.
+    pub mean_ms: Option<f64>,
+    /// Median.
+    pub p50_ms: Option<f64>,
+    /// 99 of 100 are not above it.
+    pub p99_ms: Option<f64>,
+    /// Largest.
+    pub max_ms: Option<f64>,
+}
+
+impl Latency {
+    /// Of times in microseconds.
+    pub(super) fn of(mut micros: Vec<u64>) -> Self {
+        micros.sort_unstable();
+        let count = micros.len();
+        let at = |percent: usize| {
+            // Nearest rank.
+            let rank = count
+                .saturating_mul(percent)
+                .div_ceil(100)
+                .saturating_sub(1);
+            micros.get(rank).map(|micros| float(*micros) / 1_000.0)
+        };
+        let sum: u64 = micros
+            .iter()
+            .fold(0, |sum, micros| sum.saturating_add(*micros));
+        let mean_ms = (count > 0).then(|| float(sum) / 1_000.0 / size(count));
+        Self {
+            count,
+            mean_ms,
+            p50_ms: at(50),
+            p99_ms: at(99),
+            max_ms: at(100),
+        }
+    }
+}
+
+/// What the network's processes used during the load.
+#[derive(Clone, Debug, Serialize)]
+pub struct Usage {
+    /// Processors busy on average, over all nodes; 0 where their processes cannot be seen.
+    pub processors_used: f64,
+    /// Share of that time in the threads that check transactions' signatures; absent where the
+    /// processes cannot be seen. Blocks with transactions that a node had not seen are checked in
+    /// another thread, and not counted.
+    pub signature_share: Option<f64>,
+    /// The nodes' own counter of time in signatures, by the load's length. It is time on the clock,
+    /// not of a processor: on a machine with more to do than processors it says too much.
+    pub signature_clock: f64,
+    /// Resident memory of all nodes at the end.
+    pub resident_bytes: u64,
+}
+
+/// One look at the network.
+pub(super) struct Sample {
+    at: Instant,
+    cpu_s: f64,
+    signature_cpu_s: f64,
+    signature_s: f64,
+    resident_bytes: u64,
+}
+
+/// Looks at processes and counters; what does not answer counts as nothing.
+pub(super) async fn sample(pids: &[u32], metrics: &[String]) -> Option<Sample> {
+    if pids.is_empty() && metrics.is_empty() {
+        return None;
+    }
+    let mut signature_s = 0.0;
+    for url in metrics {
+        match http_get(url).await {
+            Ok(text) => signature_s += counter(&text, "skerry_signature_nanoseconds_total") / 1e9,
+            Err(error) => tracing::warn!(url, %error, "no metrics"),
+        }
+    }
+    let stat = |pid: &u32| cpu_of(Path::new(&format!("/proc/{pid}")));
+    let cpu_s = pids
+        .iter()
+        .filter_map(stat)
+        .map(|(_, seconds)| seconds)
+        .sum();
+    let signature_cpu_s = pids.iter().map(|pid| signature_cpu_of(*pid)).sum();
+    let resident_bytes = pids.iter().filter_map(|pid| resident_of(*pid)).sum();
+    Some(Sample {
+        at: Instant::now(),
+        cpu_s,
+        signature_cpu_s,
+        signature_s,
+        resident_bytes,
+    })
+}
+
+/// What lies between two looks.
+pub(super) fn usage(before: Option<Sample>, after: Option<Sample>) -> Option<Usage> {
+    let (before, after) = (before?, after?);
+    let seconds = after
+        .at
+        .duration_since(before.at)
+        .as_secs_f64()
+        .max(f64::MIN_POSITIVE);
+    let cpu_s = after.cpu_s - before.cpu_s;
+    let signature_cpu_s = after.signature_cpu_s - before.signature_cpu_s;
+    Some(Usage {
+        processors_used: cpu_s / seconds,
+        signature_share: (cpu_s > 0.0).then(|| signature_cpu_s / cpu_s),
+        signature_clock: (after.signature_s - before.signature_s) / seconds,
+        resident_bytes: after.resident_bytes,
+    })
+}
+
+/// Name and seconds of processor time so far of a process or thread, by its folder in `/proc`:
+/// user and system, fields 14 and 15 of `stat`.
+fn cpu_of(folder: &Path) -> Option<(String, f64)> {
+    let text = std::fs::read_to_string(folder.join("stat")).ok()?;
+    // The second field, the name, may hold anything but ends with the last parenthesis.
+    let (head, rest) = text.rsplit_once(')')?;
+    let (_, name) = head.split_once('(')?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let user: f64 = fields.next()?.parse().ok()?;
+    let system: f64 = fields.next()?.parse().ok()?;
+    Some((name.to_owned(), (user + system) / TICKS_PER_SECOND))
+}
+
+/// Seconds of processor time of a process's threads for signatures. Their names are cut off after
+/// 15 bytes: `shard-6-63-sign…`.
+fn signature_cpu_of(pid: u32) -> f64 {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return 0.0;
+    };
+    let threads = threads.filter_map(|thread| cpu_of(&thread.ok()?.path()));
+    threads
+        .filter(|(name, _)| name.contains("-sign"))
+        .map(|(_, seconds)| seconds)
+        .sum()
+}
+
+fn resident_of(pid: u32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+    pages.checked_mul(PAGE_BYTES)
+}
+
+/// Sum of a counter over all its labels.
+fn counter(text: &str, name: &str) -> f64 {
+    let own = |line: &&str| {
+        line.strip_prefix(name)
+            .is_some_and(|rest| rest.starts_with('{') || rest.starts_with(' '))
+    };
+    let value = |line: &str| line.rsplit(' ').next()?.parse::<f64>().ok();
+    text.lines().filter(own).filter_map(value).sum()
+}
+
+/// The body of a small page. The servers here close when they are asked to.
+async fn http_get(url: &str) -> std::io::Result<String> {
+    let invalid =
+        || std::io::Error::new(std::io::ErrorKind::InvalidInput, "not http://HOST:PORT/…");
+    let rest = url.strip_prefix("http://").ok_or_else(invalid)?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, "metrics"));
+    let exchange = async {
+        let mut stream = TcpStream::connect(host).await?;
+        let request = format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await?;
+        let mut reply = Vec::new();
+        stream
+            .take(METRICS_BYTES_MAX)
+            .read_to_end(&mut reply)
+            .await?;
+        Ok::<_, std::io::Error>(reply)
+    };
+    let reply = tokio::time::timeout(HTTP_TIMEOUT, exchange).await??;
+    Ok(String::from_utf8_lossy(&reply).into_owned())
+}
+
+/// Processors of this machine.
+pub(super) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
+}
+
+/// Signatures that one processor checks in a second, in one batch of distinct keys.
+pub(super) fn signature_rate() -> f64 {
+    let keys: Vec<SecretKey> = (0..KEYS)
+        .map(|number| {
+            let mut seed = [7; 32];
+            for (to, from) in seed.iter_mut().zip(number.to_le_bytes()) {
+                *to = from;
+            }
+            SecretKey::from_seed(seed)
+        })
+        .collect();
+    let signed: Vec<([u8; 32], Signature)> = (0_u32..)
+        .zip(&keys)
+        .map(|(number, key)| {
+            let mut message = [0; 32];
+            for (to, from) in message.iter_mut().zip(number.to_le_bytes()) {
+                *to = from;
+            }
+            (message, key.sign(&message))
+        })
+        .collect();
+    let items: Vec<ed25519::Item<'_>> = keys
+        .iter()
+        .zip(&signed)
+        .map(|(key, (message, signature))| ed25519::Item {
+            key: key.public_key(),
+            message,
+            signature: *signature,
+        })
+        .collect();
+    let (start, mut checked) = (Instant::now(), 0_usize);
+    while start.elapsed() < MEASURE {
+        checked = checked.saturating_add(ed25519::verify_batch(&items).len());
+    }
+    size(checked) / start.elapsed().as_secs_f64()
+}
+
+/// A count as a float; counts here are far below 2^53.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "counts of a run are far below 2^53"
+)]
+pub(super) fn float(count: u64) -> f64 {
+    count as f64
+}
+
+fn size(count: usize) -> f64 {
+    float(u64::try_from(count).unwrap_or(u64::MAX))
+}
+
+/// One count's share of another.
+pub(super) fn share(part: usize, whole: usize) -> f64 {
+    size(part) / size(whole.max(1))
+}
+
+/// The whole part of a number, 0 below that.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a float cast saturates, and below zero is zero"
+)]
+pub(super) fn whole(number: f64) -> usize {
+    number.max(0.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Latency, counter};
+
+    #[test]
+    fn percentiles_are_nearest_ranks() {
+        let latency = Latency::of((1..=1_000).rev().map(|n| n * 1_000).collect());
+        assert_eq!(latency.count, 1_000);
+        assert_eq!(latency.p50_ms, Some(500.0));
+        assert_eq!(latency.p99_ms, Some(990.0));
+        assert_eq!(latency.max_ms, Some(1_000.0));
+    }
+
+    #[test]
+    fn nothing_measured_is_nothing() {
+        assert_eq!(Latency::of(Vec::new()), Latency::default());
+    }
+
+    #[test]
+    fn a_counter_sums_over_labels_and_not_over_names() {
+        let text = "# HELP a b\na_total{shard_id=\"beacon\"} 3\na_total{shard_id=\"x\"} 4\n\
+                    a_total_more 9\n";
+        assert!((counter(text, "a_total") - 7.0).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,402 @@
+//! What the consensus core's outputs mean: blocks to keep, build and check, messages to send.
+
+use super::{Building, ChainNode, Note, Output, Peer};
+use crate::producer::{Choice, Draft, Situation, choose};
+use crate::wire::kind;
+use skerry_consensus::input::{Certification, Input as Core};
+use skerry_consensus::output::{Output as CoreOutput, To};
+use skerry_types::block::{BlockKind, Header, ParentVotes, reveal_message};
+use skerry_types::codec::{Version, decode, encode};
+use skerry_types::consensus::{ConsensusMessage, FetchReply};
+use skerry_types::ids::{Digest, LogPosition, TimeMs};
+use skerry_types::limits::CONSENSUS_MESSAGE_BYTES_MAX;
+use skerry_types::vote::Statement;
+use std::sync::Arc;
+
+/// How long a leader that lacks something waits before it looks again by itself.
+const RECHECK_MS: u64 = 100;
+
+impl ChainNode {
+    /// Feeds the core what waits for it and carries out what it says.
+    pub(super) fn run_replica(&mut self, out: &mut Vec<Output>) {
+        let mut outputs = Vec::new();
+        while let Some(input) = self.to_replica.pop_front() {
+            let Some(replica) = &mut self.replica else {
+                self.to_replica.clear();
+                return;
+            };
+            replica.step(self.now, input, &mut outputs);
+            for output in outputs.drain(..) {
+                self.on_core(output, out);
+            }
+        }
+    }
+
+    fn on_core(&mut self, output: CoreOutput, out: &mut Vec<Output>) {
+        match output {
+            CoreOutput::Persist { position, record } => {
+                out.push(Output::Persist {
+                    position,
+                    record: encode(&*record),
+                });
+            }
+            CoreOutput::Send { after, to, message } => {
+                if after <= self.durable {
+                    self.send_message(after, to, &message, out);
+                } else {
+                    self.held.push_back((after, to, message));
+                }
+            }
+            CoreOutput::Check(job) => out.push(Output::Work(super::jobs::Job::Consensus {
+                chain: self.chain,
+                job: *job,
+            })),
+            CoreOutput::Build {
+                view,
+                parent,
+                idle_only,
+            } => {
+                let since = self.now;
+                self.building = Some(Building {
+                    view,
+                    parent,
+                    idle_only,
+                    since,
+                    again_at: since,
+                });
+            }
+            CoreOutput::Block {
+                digest,
+                header,
+                body,
+            } => {
+                self.take_block(digest, *header, body.into(), out);
+            }
+            CoreOutput::Verify { view, digest, .. } => {
+                self.verifying.insert(digest, view);
+            }
+            CoreOutput::Certify { digest } => self.certify(digest, out),
+            CoreOutput::ServeBlock {
+                to,
+                digest,
+                certificates,
+            } => {
+                let block = self.find_block(&digest);
+                let reply = ConsensusMessage::Reply(Box::new(FetchReply {
+                    certificates,
+                    block,
+                }));
+                self.send_message(LogPosition::ZERO, To::One(to), &reply, out);
+            }
+            CoreOutput::Notarized { digest, .. } => {
+                if let Some(entry) = self.tree.get(&digest) {
+                    let ids = entry
+                        .work
+                        .as_ref()
+                        .map(|work| work.ids())
+                        .unwrap_or_default();
+                    if !ids.is_empty() {
+                        out.push(Output::Included(entry.header.block_ref(), ids));
+                    }
+                }
+            }
+            CoreOutput::Finalized {
+                headers,
+                certificate,
+            } => {
+                self.on_finalized(&headers, &certificate, out);
+            }
+            CoreOutput::Behind { height, .. } => self.sync.on_behind(height),
+            CoreOutput::Entered { view, .. } => {
+                self.replica_view = view;
+                if self
+                    .building
+                    .as_ref()
+                    .is_some_and(|building| building.view < view)
+                {
+                    self.building = None;
+                }
+                self.verifying.retain(|_, asked| *asked >= view);
+                self.snapshot_due = true;
+            }
+            CoreOutput::Fault(evidence) => {
+                out.push(Output::Note(Note::Fault(format!(
+                    "conflicting votes: {evidence:?}"
+                ))));
+            }
+            CoreOutput::Misbehaved { member, offence } => {
+                out.push(Output::Note(Note::Fault(format!("{member}: {offence:?}"))));
+            }
+            CoreOutput::BuildRefused { view, error } => {
+                out.push(Output::Note(Note::Fault(format!(
+                    "own block of view {view}: {error}"
+                ))));
+            }
+            CoreOutput::MalformedNotarized { digest } => {
+                self.stop(format!("block {digest} is notarized and malformed"), out);
+            }
+        }
+    }
+
+    fn send_message(
+        &self,
+        after: LogPosition,
+        to: To,
+        message: &ConsensusMessage,
+        out: &mut Vec<Output>,
+    ) {
+        let kind = match message {
+            ConsensusMessage::Vote(_) => kind::VOTE,
+            ConsensusMessage::Certificate(_) => kind::CERTIFICATE,
+            ConsensusMessage::Proposal(_) => kind::PROPOSAL,
+            ConsensusMessage::Request(_) => kind::FETCH_REQUEST,
+            ConsensusMessage::Reply(_) => kind::FETCH_REPLY,
+        };
+        self.send_to(to, kind, &encode(message).into(), after, out);
+    }
+
+    pub(super) fn release_held(&mut self, out: &mut Vec<Output>) {
+        while self
+            .held
+            .front()
+            .is_some_and(|(after, ..)| *after <= self.durable)
+        {
+            let Some((after, to, message)) = self.held.pop_front() else {
+                break;
+            };
+            self.send_message(after, to, &message, out);
+        }
+    }
+
+    pub(super) fn on_consensus_frame(&mut self, peer: Peer, frame_kind: u8, payload: &[u8]) {
+        let Some(member) = self.peers.get(&peer).and_then(|state| state.member) else {
+            return;
+        };
+        let Ok(message) = decode::<ConsensusMessage>(payload, CONSENSUS_MESSAGE_BYTES_MAX) else {
+            return;
+        };
+        let fits = matches!(
+            (&message, frame_kind),
+            (ConsensusMessage::Vote(_), kind::VOTE)
+                | (ConsensusMessage::Certificate(_), kind::CERTIFICATE)
+                | (ConsensusMessage::Proposal(_), kind::PROPOSAL)
+                | (ConsensusMessage::Request(_), kind::FETCH_REQUEST)
+                | (ConsensusMessage::Reply(_), kind::FETCH_REPLY)
+        );
+        if fits {
+            let message = Box::new(message);
+            self.to_replica.push_back(Core::Message {
+                from: member,
+                message,
+            });
+        }
+    }
+
+    fn certify(&mut self, digest: Digest, out: &mut Vec<Output>) {
+        let Some(entry) = self.tree.get(&digest) else {
+            // A block at or below the root was stored before it became final.
+            let outcome = if self.tree.root().block.digest == digest {
+                Certification::Durable
+            } else {
+                Certification::Missing
+            };
+            self.to_replica
+                .push_back(Core::Certified { digest, outcome });
+            return;
+        };
+        if entry.stored {
+            let outcome = Certification::Durable;
+            self.to_replica
+                .push_back(Core::Certified { digest, outcome });
+        } else {
+            let (header, body) = (entry.header.clone(), entry.body.clone());
+            out.push(Output::Store {
+                digest,
+                header,
+                body,
+            });
+        }
+    }
+
+    pub(super) fn on_stored(&mut self, digest: Digest) {
+        if let Some(entry) = self.tree.get_mut(&digest) {
+            entry.stored = true;
+        }
+        let outcome = Certification::Durable;
+        self.to_replica
+            .push_back(Core::Certified { digest, outcome });
+    }
+
+    fn find_block(&self, digest: &Digest) -> Option<(Header, Vec<u8>)> {
+        if let Some(entry) = self.tree.get(digest) {
+            return Some(((*entry.header).clone(), entry.body.to_vec()));
+        }
+        self.store
+            .block(digest)
+            .ok()
+            .flatten()
+            .map(|block| (block.header, block.body))
+    }
+
+    /// When an unanswered build may be answered by the passing of time alone.
+    pub(super) fn build_deadline(&self) -> Option<TimeMs> {
+        self.building.as_ref().map(|building| building.again_at)
+    }
+
+    fn choose_now(&self) -> Option<Choice> {
+        let building = self.building.as_ref()?;
+        if self.stopped.is_some() {
+            return None;
+        }
+        let parent = self.tree.header(&building.parent.digest);
+        let (parent_report, _) = self.report_of(&building.parent.digest)?;
+        let last_working = self.tree.last_working(&building.parent.digest)?;
+        let executed = self.tree.executed(&last_working.digest);
+        let final_report = self
+            .tree
+            .final_header()
+            .map_or(self.genesis_report.block, |header| header.report.block);
+        let last_working_time = self
+            .tree
+            .header(&last_working.digest)
+            .map_or(self.last_working_time, |header| header.time);
+        Some(choose(&Situation {
+            chain: self.chain,
+            network: &self.shared.network,
+            parent: parent.as_deref(),
+            parent_report,
+            last_working,
+            executed: executed.as_ref(),
+            final_report,
+            last_working_time,
+            feed: self.feed.as_ref(),
+            links: &self.links,
+            inbound: &self.inbound,
+            mempool: &self.mempool,
+            transactions_max: self.throttle.limit(),
+            idle_only: building.idle_only,
+            since: building.since,
+            now: self.now,
+            parent_votes: parent_votes(building),
+        }))
+    }
+
+    pub(super) fn try_build(&mut self, out: &mut Vec<Output>) {
+        let draft = match self.choose_now() {
+            Some(Choice::Propose(draft)) => draft,
+            Some(Choice::Wait(until)) => {
+                if let Some(building) = &mut self.building {
+                    building.again_at = until;
+                }
+                return;
+            }
+            None => {
+                // What is missing arrives as an input, or the view times out.
+                let later = self.now.saturating_add(RECHECK_MS);
+                if let Some(building) = &mut self.building {
+                    building.again_at = later;
+                }
+                return;
+            }
+        };
+        let Some(building) = self.building.take() else {
+            return;
+        };
+        let Some((header, body, work)) = self.finish_block(&building, *draft) else {
+            return;
+        };
+        let digest = header.digest();
+        let bytes: Arc<[u8]> = body.into();
+        self.tree.insert(digest, header.clone(), bytes.clone());
+        if let Some(entry) = self.tree.get_mut(&digest) {
+            entry.validity = super::blocks::Validity::Valid;
+            entry.work = Some(work);
+        }
+        self.dispatch_execution(out);
+        let body = bytes.to_vec();
+        let (view, header) = (building.view, Box::new(header));
+        self.to_replica
+            .push_back(Core::Built { view, header, body });
+    }
+
+    fn finish_block(
+        &self,
+        building: &Building,
+        draft: Draft,
+    ) -> Option<(Header, Vec<u8>, Arc<super::jobs::Work>)> {
+        let (me, secret) = self.voter.as_ref()?;
+        let Draft {
+            kind,
+            report,
+            beacon,
+            mut body,
+            transactions,
+        } = draft;
+        let is_working = kind == BlockKind::Working;
+        let hashes: Vec<Digest> = transactions
+            .iter()
+            .map(|transaction| transaction.wire_hash())
+            .collect();
+        let body_root = if is_working {
+            body.root_with(&hashes)
+        } else {
+            Digest::ZERO
+        };
+        let facts_root = if self.chain.is_beacon() {
+            self.facts_root_of(&report, &building.parent.digest)?
+        } else {
+            Digest::ZERO
+        };
+        let epoch = self.committee.instance().epoch;
+        let reveal = self.chain.is_beacon().then(|| {
+            let message = reveal_message(&self.shared.chain_id, epoch, building.view);
+            self.shared.scheme.sign(secret, &message)
+        });
+        let header = Header {
+            version: Version,
+            chain_id: self.shared.chain_id,
+            chain: self.chain,
+            epoch,
+            height: building.parent.height.next(),
+            view: building.view,
+            kind,
+            parent: building.parent.digest,
+            proposer: *me,
+            time: self.now.max(building.parent.time.next()),
+            beacon,
+            body_root,
+            report,
+            facts_root,
+            next: None,
+            reveal,
+        };
+        let bytes = if is_working {
+            body.transactions = transactions
+                .iter()
+                .map(|transaction| transaction.wire().to_vec())
+                .collect();
+            let bytes = encode(&body);
+            body.transactions = Vec::new();
+            bytes
+        } else {
+            Vec::new()
+        };
+        Some((
+            header,
+            bytes,
+            Arc::new(super::jobs::Work { body, transactions }),
+        ))
+    }
+}
+
+fn parent_votes(building: &Building) -> Option<ParentVotes> {
+    let certificate = building.parent.certificate.as_ref()?;
+    match certificate.statement {
+        Statement::Notarize { view, .. } => Some(ParentVotes {
+            view,
+            signers: certificate.signers.clone(),
+            signature: certificate.signature,
+        }),
+        _ => None,
+    }
+}

@@ -1,0 +1,358 @@
+//! What a final block sets off: the commit, the readers' news, the relay's and the beacon's.
+//!
+//! A block is final before the header that reports its result is. So three things follow each
+//! other: the block is recorded as final; once executed, it becomes the root of the block tree and
+//! readers see it; once a final header reports its result, and the result is this node's own, its
+//! state is committed and its messages and cross-link go out.
+
+use super::jobs::Executed;
+use super::{ChainNode, CommitRequest, Output, Root, genesis_result, root_of};
+use crate::beacon::BeaconFinal;
+use crate::error::NodeError;
+use crate::view::ExecutedBlock;
+use skerry_execution::network::NetworkInfo;
+use skerry_execution::views;
+use skerry_storage::ChainStore;
+use skerry_types::beacon::Facts;
+use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header};
+use skerry_types::certificate::Certificate;
+use skerry_types::genesis::Genesis;
+use skerry_types::ids::{ChainRef, Height, TimeMs};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// Where a chain stands at start.
+pub(super) struct StartState {
+    pub(super) root: Root,
+    /// Stored blocks above the root, final or not, by height.
+    pub(super) blocks: Vec<(Header, Arc<[u8]>)>,
+    /// Which of them are final, by height.
+    pub(super) finalized: Vec<BlockRef>,
+    /// The newest final block with its finalization.
+    pub(super) newest: Option<(Header, Certificate)>,
+    /// Whose state is committed.
+    pub(super) state_at: Height,
+}
+
+/// Reads a chain's store; writes the genesis state into an empty one. Also returns what the
+/// genesis executes to.
+pub(super) fn load_root(
+    store: &ChainStore,
+    genesis: &Genesis,
+    chain: ChainRef,
+) -> Result<(StartState, Arc<Executed>), NodeError> {
+    let network = NetworkInfo::of(genesis);
+    let made = skerry_execution::genesis::genesis_changes(genesis, chain);
+    let start = BlockRef {
+        height: Height::ZERO,
+        digest: skerry_types::committee::genesis_digest(&network.chain_id, chain),
+    };
+    if store.genesis_result()?.is_none() {
+        let state = skerry_storage::StateTree::empty().apply(&made.changes);
+        store.init_genesis(
+            &made.changes,
+            &genesis_result(state.root(), made.channels_root),
+        )?;
+    }
+    let loaded = store.load()?;
+    let result = store
+        .genesis_result()?
+        .ok_or(NodeError::NoGenesisState(chain))?;
+    let (state_at, state_result) = loaded.state_at.ok_or(NodeError::NoGenesisState(chain))?;
+    let executed = |block: BlockRef, result: ExecutionResult, facts: Option<Arc<Facts>>| {
+        Arc::new(Executed {
+            block,
+            result,
+            state: loaded.tree.clone(),
+            changes: BTreeMap::new(),
+            receipts: Arc::default(),
+            outgoing: Vec::new(),
+            channels: views::channel_summaries(&loaded.tree, &network, chain),
+            facts,
+            transactions: Arc::default(),
+            streams: BTreeSet::new(),
+            alarms: Vec::new(),
+        })
+    };
+    let facts = chain
+        .is_beacon()
+        .then(|| Arc::new(views::beacon_facts(&loaded.tree, &network)));
+    let genesis_executed = executed(start, result, made.facts.map(Arc::new));
+    let root = if state_at.height == Height::ZERO {
+        root_of(start, None, genesis_executed.clone())
+    } else {
+        let header = store.header(&state_at.digest)?.map(Arc::new);
+        root_of(state_at, header, executed(state_at, state_result, facts))
+    };
+    let mut blocks = Vec::new();
+    let mut finalized = Vec::new();
+    let newest_height = loaded
+        .finalized
+        .as_ref()
+        .map_or(Height::ZERO, |(head, _)| head.height);
+    let mut height = state_at.height.next();
+    while height <= newest_height {
+        let block = store
+            .block_at(height)?
+            .ok_or(NodeError::MissingBlock { chain, height })?;
+        finalized.push(block.header.block_ref());
+        blocks.push((block.header, block.body.into()));
+        height = height.next();
+    }
+    blocks.extend(
+        loaded
+            .unfinalized
+            .into_iter()
+            .map(|(header, body)| (header, body.into())),
+    );
+    let state_at = state_at.height;
+    Ok((
+        StartState {
+            root,
+            blocks,
+            finalized,
+            newest: loaded.finalized,
+            state_at,
+        },
+        genesis_executed,
+    ))
+}
+
+/// A final header that reports a result, with the proof of its finality.
+#[derive(Clone)]
+pub(super) struct ReportProof {
+    pub(super) header: Header,
+    pub(super) path: Vec<Header>,
+    pub(super) certificate: Certificate,
+}
+
+/// What waits to be committed, and what was reported but is not executed here yet.
+pub(super) struct CommitQueue {
+    finalized: Vec<(BlockRef, Option<Certificate>)>,
+    executed: BTreeMap<Height, Arc<Executed>>,
+    reported: BTreeMap<Height, ReportProof>,
+    committed: Height,
+    /// Height of the state that this node started from.
+    started_at: Height,
+    /// On the beacon: final headers whose facts are not known yet.
+    unshown: VecDeque<Header>,
+    shown: Option<(BlockRef, Arc<Facts>)>,
+}
+
+impl CommitQueue {
+    pub(super) fn new(committed: Height) -> Self {
+        Self {
+            finalized: Vec::new(),
+            executed: BTreeMap::new(),
+            reported: BTreeMap::new(),
+            committed,
+            started_at: committed,
+            unshown: VecDeque::new(),
+            shown: None,
+        }
+    }
+
+    /// Takes up the reports of final blocks that were loaded from the store.
+    pub(super) fn resume(&mut self, tree: &super::blocks::BlockTree) {
+        let root = tree.root();
+        if let Some(facts) = &root.executed.facts {
+            self.shown = Some((root.executed.block, facts.clone()));
+        }
+        let Some(certificate) = tree.final_certificate() else {
+            return;
+        };
+        let headers: Vec<Header> = tree
+            .final_entries()
+            .iter()
+            .filter_map(|digest| tree.header(digest))
+            .map(|header| (*header).clone())
+            .collect();
+        self.note_reports(&headers, certificate);
+        let first = root.header.as_deref().cloned();
+        self.unshown.extend(first.into_iter().chain(headers));
+    }
+
+    fn note_reports(&mut self, headers: &[Header], certificate: &Certificate) {
+        for (position, header) in headers.iter().enumerate() {
+            let height = header.report.block.height;
+            if height > self.committed && !self.reported.contains_key(&height) {
+                let path = headers
+                    .get(position.saturating_add(1)..)
+                    .unwrap_or_default()
+                    .to_vec();
+                let proof = ReportProof {
+                    header: header.clone(),
+                    path,
+                    certificate: certificate.clone(),
+                };
+                self.reported.insert(height, proof);
+            }
+        }
+    }
+
+    /// The facts shown by the newest final beacon header that has them.
+    fn take_shown(&mut self) -> Vec<BeaconFinal> {
+        let mut shown = Vec::new();
+        while let Some(header) = self.unshown.front() {
+            let reported = header.report.block;
+            let held = self.shown.as_ref().filter(|(block, _)| *block == reported);
+            let facts = match held {
+                Some((_, facts)) => Some(facts.clone()),
+                // Its facts are gone with the state, which is older than the one at start.
+                None if reported.height < self.started_at => None,
+                None => {
+                    let executed = self.executed.get(&reported.height);
+                    let Some(facts) = executed.and_then(|executed| executed.facts.clone()) else {
+                        break;
+                    };
+                    self.shown = Some((reported, facts.clone()));
+                    Some(facts)
+                }
+            };
+            let facts_root = header.facts_root;
+            shown.push(BeaconFinal {
+                block: header.block_ref(),
+                facts_root,
+                facts,
+            });
+            self.unshown.pop_front();
+        }
+        shown
+    }
+}
+
+impl ChainNode {
+    /// The core, or a sync, says that these blocks are final; the certificate is the last one's.
+    pub(super) fn on_finalized(
+        &mut self,
+        headers: &[Header],
+        certificate: &Certificate,
+        out: &mut Vec<Output>,
+    ) {
+        let Some((last, _)) = headers.split_last() else {
+            return;
+        };
+        for header in headers {
+            let block = header.block_ref();
+            if block.height <= self.tree.final_block().height {
+                continue;
+            }
+            let own = (header == last).then(|| certificate.clone());
+            self.tree.finalize(block, own.clone());
+            self.commit.finalized.push((block, own));
+            if self.chain.is_beacon() {
+                self.commit.unshown.push_back(header.clone());
+            }
+        }
+        self.commit.note_reports(headers, certificate);
+        self.final_at = self.now;
+        self.snapshot_due = true;
+        self.announce(headers, certificate, out);
+    }
+
+    /// Settles final blocks whose states are known, and commits what can be.
+    pub(super) fn advance_final(&mut self, out: &mut Vec<Output>) {
+        while let Some((entry, abandoned)) = self.tree.advance() {
+            let is_working = entry.header.kind == BlockKind::Working;
+            let executed = entry.executed.filter(|_| is_working);
+            if let Some(executed) = &executed {
+                self.commit
+                    .executed
+                    .insert(entry.header.height, executed.clone());
+                self.last_working_time = entry.header.time;
+                self.throttle
+                    .on_final(entry.header.time, self.now, executed.transactions.len());
+                self.settle_pools(executed, out);
+            }
+            out.push(Output::Block(Box::new(ExecutedBlock {
+                header: (*entry.header).clone(),
+                transactions: executed
+                    .as_ref()
+                    .map(|e| e.transactions.clone())
+                    .unwrap_or_default(),
+                receipts: executed
+                    .as_ref()
+                    .map(|e| e.receipts.clone())
+                    .unwrap_or_default(),
+                at_ms: self.now.get(),
+            })));
+            for (digest, transactions) in abandoned {
+                self.verifying.remove(&digest);
+                self.throttle.on_abandoned(transactions);
+                out.push(Output::Abandoned(digest));
+            }
+            self.snapshot_due = true;
+        }
+        let shown = self.commit.take_shown();
+        out.extend(shown.into_iter().map(Output::Beacon));
+        self.flush_commit(out);
+    }
+
+    /// Pools forget what the new final state has taken up.
+    fn settle_pools(&mut self, executed: &Executed, out: &mut Vec<Output>) {
+        let state = &executed.state;
+        let next = executed
+            .streams
+            .iter()
+            .map(|(sender, stream)| (*sender, *stream, views::next_nonce(state, sender, *stream)));
+        self.mempool.remove_final(&executed.transactions, next);
+        let chain = self.chain;
+        self.inbound
+            .prune(|source| views::inbound(state, chain, source).accepted_cursor());
+        if chain.is_beacon() {
+            self.links
+                .prune(|shard| views::shard_record(state, shard).map(|r| r.reported.height));
+        } else if let Some(feed) = &self.feed {
+            let expired = self.mempool.drop_expired(feed.newest().block.height);
+            if !expired.is_empty() {
+                out.push(Output::Dropped(expired));
+            }
+        }
+    }
+
+    /// Commits finality at once, and the states whose report is final and equals the own result.
+    fn flush_commit(&mut self, out: &mut Vec<Output>) {
+        let mut states = Vec::new();
+        let mut reported = Vec::new();
+        while let Some((height, executed)) = self.commit.executed.first_key_value() {
+            let Some(proof) = self.commit.reported.get(height) else {
+                break;
+            };
+            if executed.result != proof.header.report.result {
+                let reason = format!(
+                    "block {height} executes to {:?} here, the final header {} reports {:?}",
+                    executed.result, proof.header.height, proof.header.report.result
+                );
+                self.stop(reason, out);
+                return;
+            }
+            let height = *height;
+            let Some((_, executed)) = self.commit.executed.pop_first() else {
+                break;
+            };
+            let Some(proof) = self.commit.reported.remove(&height) else {
+                break;
+            };
+            self.commit.committed = height;
+            reported.push((executed.clone(), proof));
+            states.push(executed);
+        }
+        let finalized = std::mem::take(&mut self.commit.finalized);
+        if !finalized.is_empty() || !states.is_empty() {
+            out.push(Output::Commit(CommitRequest { finalized, states }));
+        }
+        for (executed, proof) in reported {
+            for alarm in &executed.alarms {
+                out.push(Output::Note(super::Note::Fault(format!("alarm: {alarm}"))));
+            }
+            self.on_reported(&executed, &proof, out);
+        }
+    }
+
+    /// Time of the newest block this node holds final.
+    pub fn final_time(&self) -> TimeMs {
+        self.tree
+            .final_header()
+            .map_or(TimeMs::ZERO, |header| header.time)
+    }
+}

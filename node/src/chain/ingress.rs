@@ -1,0 +1,175 @@
+//! How transactions get in: cheap checks first, signatures in batches, then state and mempool.
+
+use super::jobs::{Job, TransactionsJob};
+use super::{ChainNode, Output, Peer};
+use crate::mempool::Inserted;
+use crate::view::SubmitError;
+use crate::wire::{TRANSACTIONS_BYTES_MAX, kind};
+use skerry_consensus::output::To;
+use skerry_execution::check::{self, AdmissionContext};
+use skerry_execution::views;
+use skerry_types::codec::{decode, encode};
+use skerry_types::ids::{Address, Digest, Height, LogPosition};
+use skerry_types::transaction::{CheckedTransaction, TransactionError};
+use std::sync::Arc;
+
+/// Most transactions in signature checks at a time; more are refused as busy.
+const CHECKING_MAX: usize = 20_000;
+/// Most submissions in signature checks at a time.
+const SUBMISSIONS_MAX: usize = 2_048;
+
+impl ChainNode {
+    /// Takes transactions from the node's own API (with a tag) or from a peer.
+    pub(super) fn on_submit(
+        &mut self,
+        tag: Option<u64>,
+        wires: Vec<Arc<[u8]>>,
+        out: &mut Vec<Output>,
+    ) {
+        let is_full = self.submissions.len() >= SUBMISSIONS_MAX;
+        if is_full || self.checking.saturating_add(wires.len()) > CHECKING_MAX {
+            if let Some(tag) = tag {
+                let busy = || Err(SubmitError::Busy(self.checking));
+                let results = wires.iter().map(|_| busy()).collect();
+                out.push(Output::Submitted { tag, results });
+            }
+            return;
+        }
+        self.checking = self.checking.saturating_add(wires.len());
+        let job_tag = self.next_tag;
+        self.next_tag = self.next_tag.wrapping_add(1);
+        self.submissions.insert(job_tag, tag);
+        out.push(Output::Work(Job::Transactions(TransactionsJob {
+            tag: job_tag,
+            wires,
+        })));
+    }
+
+    /// Transactions from a peer; those that the final state has passed are dropped unread.
+    pub(super) fn on_transactions(&mut self, _peer: Peer, payload: &[u8], out: &mut Vec<Output>) {
+        let Ok(wires) = decode::<Vec<Vec<u8>>>(payload, TRANSACTIONS_BYTES_MAX) else {
+            return;
+        };
+        let state = &self.tree.root().executed.state;
+        let fresh: Vec<Arc<[u8]>> = wires
+            .into_iter()
+            .filter(|wire| {
+                peek_nonce(wire).is_some_and(|(sender, stream, sequence)| {
+                    sequence >= views::next_nonce(state, &sender, stream)
+                })
+            })
+            .map(Into::into)
+            .collect();
+        if !fresh.is_empty() {
+            self.on_submit(None, fresh, out);
+        }
+    }
+
+    /// Signatures were checked: the good ones meet state and mempool.
+    pub(super) fn on_checked(
+        &mut self,
+        job_tag: u64,
+        results: Vec<Result<Arc<CheckedTransaction>, TransactionError>>,
+        out: &mut Vec<Output>,
+    ) {
+        self.checking = self.checking.saturating_sub(results.len());
+        let tag = self.submissions.remove(&job_tag).flatten();
+        let mut answers = Vec::with_capacity(results.len());
+        let mut taken = Vec::new();
+        for result in results {
+            let answer = match result {
+                Ok(transaction) => self.admit(&transaction).map(|inserted| {
+                    if inserted != Inserted::Known {
+                        taken.push(transaction.clone());
+                    }
+                    transaction.id()
+                }),
+                Err(error) => Err(error.into()),
+            };
+            answers.push(answer);
+        }
+        let dropped = self.mempool.take_dropped();
+        if !dropped.is_empty() {
+            out.push(Output::Dropped(dropped));
+        }
+        if !taken.is_empty() {
+            out.push(Output::Received(taken.iter().map(|one| one.id()).collect()));
+        }
+        if let Some(tag) = tag {
+            out.push(Output::Submitted {
+                tag,
+                results: answers,
+            });
+            self.spread(&taken, out);
+        }
+    }
+
+    fn admit(&mut self, transaction: &Arc<CheckedTransaction>) -> Result<Inserted, SubmitError> {
+        let state = &self.tree.root().executed.state;
+        let beacon = self
+            .feed
+            .as_ref()
+            .map_or(Height::ZERO, |feed| feed.newest().block.height);
+        let admission = AdmissionContext {
+            network: &self.shared.network,
+            chain: self.chain,
+            beacon_height: beacon,
+        };
+        check::check_against_state(transaction, state, &admission)?;
+        let body = transaction.body();
+        let next = views::next_nonce(state, &body.sender, body.nonce.stream);
+        let base_fee = self.shared.network.parameters.base_fee;
+        let inserted = self.mempool.insert(transaction.clone(), next, base_fee)?;
+        self.cache.insert(transaction.clone());
+        Ok(inserted)
+    }
+
+    /// Sends newly taken transactions to the other members, in frames below the limit.
+    fn spread(&self, taken: &[Arc<CheckedTransaction>], out: &mut Vec<Output>) {
+        let mut frame: Vec<&[u8]> = Vec::new();
+        let mut bytes = 0_usize;
+        for transaction in taken {
+            let wire: &[u8] = transaction.wire();
+            if bytes.saturating_add(wire.len()) > TRANSACTIONS_BYTES_MAX / 2 {
+                self.send_to(
+                    To::All,
+                    kind::TRANSACTIONS,
+                    &encode(&frame).into(),
+                    LogPosition::ZERO,
+                    out,
+                );
+                frame.clear();
+                bytes = 0;
+            }
+            bytes = bytes.saturating_add(wire.len()).saturating_add(4);
+            frame.push(wire);
+        }
+        if !frame.is_empty() {
+            let payload = encode(&frame).into();
+            self.send_to(
+                To::All,
+                kind::TRANSACTIONS,
+                &payload,
+                LogPosition::ZERO,
+                out,
+            );
+        }
+    }
+
+    /// Whether a transaction waits here.
+    pub fn is_waiting(&self, id: &Digest) -> bool {
+        self.mempool.contains(id)
+    }
+}
+
+/// Sender, stream and sequence from their fixed places: version byte, chain id, sender, nonce.
+fn peek_nonce(wire: &[u8]) -> Option<(Address, u16, u64)> {
+    let (sender, rest) = wire.get(33..)?.split_first_chunk::<32>()?;
+    let (stream, rest) = rest.split_first_chunk::<2>()?;
+    let (sequence, _) = rest.split_first_chunk::<8>()?;
+    Some((
+        Address::new(*sender),
+        u16::from_le_bytes(*stream),
+        u64::from_le_bytes(*sequence),
+    ))
+}

@@ -1,0 +1,400 @@
+//! Work that is pure computation: checking signatures and proofs, validating and executing blocks.
+//!
+//! A chain hands jobs out and gets their results back as inputs, so that a node runs them beside
+//! the chain's thread and the simulator inside the step, with the same code.
+
+use skerry_consensus::check::{CheckJob, CheckResult};
+use skerry_execution::block::{BlockContext, BlockWork, execute};
+use skerry_execution::proofs;
+use skerry_execution::validate::{self, BlockInput};
+use skerry_storage::StateTree;
+use skerry_types::beacon::{CrossLink, Facts, SystemOperation};
+use skerry_types::block::{BlockKind, BlockRef, Body, ExecutionResult, Header, reveal_message};
+use skerry_types::codec::decode;
+use skerry_types::committee::VerifyingCommittee;
+use skerry_types::crypto::ed25519;
+use skerry_types::crypto::scheme::VoteScheme;
+use skerry_types::ids::{Address, ChainRef, Digest};
+use skerry_types::limits;
+use skerry_types::message::{Batch, ChannelSummary, InboundBatch};
+use skerry_types::receipt::Receipt;
+use skerry_types::state::ChangeSet;
+use skerry_types::transaction::{CheckedTransaction, TransactionError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// The decoded work of a block: its body, with the transactions checked for form and signature.
+#[derive(Debug)]
+pub struct Work {
+    /// The body without its transactions, which are in `transactions`.
+    pub body: Body,
+    /// The transactions, in order.
+    pub transactions: Vec<Arc<CheckedTransaction>>,
+}
+
+impl Work {
+    /// Ids of the transactions, in order.
+    pub fn ids(&self) -> Vec<Digest> {
+        self.transactions
+            .iter()
+            .map(|transaction| transaction.id())
+            .collect()
+    }
+}
+
+/// What executing a working block gave.
+#[derive(Debug)]
+pub struct Executed {
+    /// The block.
+    pub block: BlockRef,
+    /// Its result, as headers report it.
+    pub result: ExecutionResult,
+    /// The state after it.
+    pub state: StateTree,
+    /// What it changed.
+    pub changes: ChangeSet,
+    /// What happened to its messages and transactions.
+    pub receipts: Arc<Vec<Receipt>>,
+    /// What it sends to other chains.
+    pub outgoing: Vec<Batch>,
+    /// The channel summaries after it.
+    pub channels: Vec<ChannelSummary>,
+    /// On the beacon, the facts of the new state.
+    pub facts: Option<Arc<Facts>>,
+    /// Ids of its transactions.
+    pub transactions: Arc<Vec<Digest>>,
+    /// The streams that its transactions belong to.
+    pub streams: BTreeSet<(Address, u16)>,
+    /// Broken invariants, for the operator.
+    pub alarms: Vec<String>,
+}
+
+/// What all jobs of a chain share.
+#[derive(Debug)]
+pub struct Shared {
+    /// How votes are checked.
+    pub scheme: Arc<dyn VoteScheme>,
+    /// The committees of all chains.
+    pub committees: BTreeMap<ChainRef, Arc<VerifyingCommittee>>,
+    /// The network's id.
+    pub chain_id: Digest,
+    /// Parameters that execution needs.
+    pub network: Arc<skerry_execution::network::NetworkInfo>,
+}
+
+/// A job.
+pub enum Job {
+    /// Signatures of votes and certificates.
+    Consensus {
+        /// Whose committee signed.
+        chain: ChainRef,
+        /// What to check.
+        job: CheckJob,
+    },
+    /// Form and signatures of transactions.
+    Transactions(TransactionsJob),
+    /// Everything that makes a block invalid.
+    Validate(Box<ValidateJob>),
+    /// Execution of a valid block.
+    Execute(Box<ExecuteJob>),
+    /// The proof of a batch from another chain.
+    Inbound(Box<InboundBatch>),
+    /// The finality of another chain's header.
+    Link(Box<CrossLink>),
+}
+
+/// The result of a job.
+pub enum Done {
+    /// Of a consensus check.
+    Consensus(Option<CheckResult>),
+    /// Of transactions, in order; `tag` is the job's.
+    Transactions {
+        /// Which submission.
+        tag: u64,
+        /// One result each.
+        results: Vec<Result<Arc<CheckedTransaction>, TransactionError>>,
+    },
+    /// Of a validation.
+    Validated {
+        /// The block.
+        digest: Digest,
+        /// The work of a valid block, or the broken rule.
+        result: Result<Arc<Work>, String>,
+    },
+    /// Of an execution.
+    Executed(Arc<Executed>),
+    /// Of a batch: present when its proof holds.
+    Inbound(Option<Box<InboundBatch>>),
+    /// Of a header: present when it is final.
+    Link(Option<Box<CrossLink>>),
+}
+
+impl Job {
+    /// Does the work.
+    pub fn run(self, shared: &Shared) -> Done {
+        match self {
+            Self::Consensus { chain, job } => {
+                let committee = shared.committees.get(&chain);
+                Done::Consensus(committee.map(|committee| job.run(&*shared.scheme, committee)))
+            }
+            Self::Transactions(job) => job.run(shared),
+            Self::Validate(job) => {
+                let digest = job.digest;
+                Done::Validated {
+                    digest,
+                    result: job.run(shared),
+                }
+            }
+            Self::Execute(job) => Done::Executed(Arc::new(job.run(shared))),
+            Self::Inbound(inbound) => {
+                let committee = shared.committees.get(&inbound.batch.source);
+                let good = committee.is_some_and(|committee| {
+                    proofs::verify_inbound(&inbound, committee, &*shared.scheme).is_ok()
+                });
+                Done::Inbound(good.then_some(inbound))
+            }
+            Self::Link(link) => {
+                let committee = shared.committees.get(&link.header.chain);
+                let good = committee.is_some_and(|committee| {
+                    proofs::verify_crosslink(&link, committee, &*shared.scheme).is_ok()
+                });
+                Done::Link(good.then_some(link))
+            }
+        }
+    }
+}
+
+/// Transactions to check for form and signature.
+pub struct TransactionsJob {
+    /// Names the submission.
+    pub tag: u64,
+    /// Wire bytes.
+    pub wires: Vec<Arc<[u8]>>,
+}
+
+impl TransactionsJob {
+    fn run(self, shared: &Shared) -> Done {
+        let decoded: Vec<Result<Arc<CheckedTransaction>, TransactionError>> = self
+            .wires
+            .into_iter()
+            .map(|wire| CheckedTransaction::decode(wire, &shared.chain_id).map(Arc::new))
+            .collect();
+        let good: Vec<&Arc<CheckedTransaction>> = decoded
+            .iter()
+            .filter_map(|result| result.as_ref().ok())
+            .collect();
+        let bad = bad_signatures(&good);
+        let results = decoded
+            .iter()
+            .map(|result| match result {
+                Ok(transaction) if bad.contains(&transaction.wire_hash()) => {
+                    let sender = transaction.body().sender;
+                    Err(TransactionError::Signature { sender })
+                }
+                other => other.clone(),
+            })
+            .collect();
+        Done::Transactions {
+            tag: self.tag,
+            results,
+        }
+    }
+}
+
+/// Wire hashes of the transactions of which a signature is wrong.
+fn bad_signatures(transactions: &[&Arc<CheckedTransaction>]) -> BTreeSet<Digest> {
+    let digests: Vec<Digest> = transactions
+        .iter()
+        .map(|transaction| transaction.signing_digest())
+        .collect();
+    let mut items = Vec::with_capacity(transactions.len());
+    let mut owners = Vec::with_capacity(transactions.len());
+    for (transaction, digest) in transactions.iter().zip(&digests) {
+        for (key, signature) in transaction.signatures() {
+            items.push(ed25519::Item {
+                key,
+                message: digest.as_bytes(),
+                signature,
+            });
+            owners.push(transaction.wire_hash());
+        }
+    }
+    let answers = ed25519::verify_batch(&items);
+    owners
+        .into_iter()
+        .zip(answers)
+        .filter(|(_, good)| !good)
+        .map(|(owner, _)| owner)
+        .collect()
+}
+
+/// A block to validate against its parent's state.
+pub struct ValidateJob {
+    /// Its digest.
+    pub digest: Digest,
+    /// Its header.
+    pub header: Arc<Header>,
+    /// Canonical bytes of its body.
+    pub body: Arc<[u8]>,
+    /// Those of its transactions whose form and signatures are known to be good, by wire hash.
+    pub known: BTreeMap<Digest, Arc<CheckedTransaction>>,
+    /// The parent's state.
+    pub parent: StateTree,
+    /// Root of the facts that its beacon reference shows; zero on the beacon.
+    pub facts_root: Digest,
+    /// Headers that this node has verified as final, which need no second check.
+    pub verified_links: BTreeSet<Digest>,
+    /// Whether a quorum's finality already vouches for signatures and proofs, so that only
+    /// decoding is left to do.
+    pub trusted: bool,
+}
+
+impl ValidateJob {
+    fn run(self, shared: &Shared) -> Result<Arc<Work>, String> {
+        if self.trusted {
+            return self.decode(shared);
+        }
+        if self.header.chain.is_beacon() {
+            check_reveal(&self.header, shared)?;
+        }
+        let valid = validate::validate_block(&BlockInput {
+            network: &shared.network,
+            chain: self.header.chain,
+            header: &self.header,
+            body: &self.body,
+            parent: &self.parent,
+            shown_facts_root: self.facts_root,
+            known: &|hash| self.known.get(hash).cloned(),
+        })
+        .map_err(|error| error.to_string())?;
+        let unchecked: Vec<&Arc<CheckedTransaction>> = valid
+            .transactions
+            .iter()
+            .filter(|transaction| !self.known.contains_key(&transaction.wire_hash()))
+            .collect();
+        if !bad_signatures(&unchecked).is_empty() {
+            return Err("a transaction's signature is wrong".to_owned());
+        }
+        let body = valid.body.unwrap_or_default();
+        self.check_proofs(&body, shared)?;
+        Ok(Arc::new(Work {
+            body,
+            transactions: valid.transactions,
+        }))
+    }
+
+    fn check_proofs(&self, body: &Body, shared: &Shared) -> Result<(), String> {
+        let committee = |chain: ChainRef| {
+            let found = shared.committees.get(&chain);
+            found.ok_or_else(|| format!("{chain} is no chain of this network"))
+        };
+        for inbound in &body.inbound {
+            let committee = committee(inbound.batch.source)?;
+            proofs::verify_inbound(inbound, committee, &*shared.scheme)
+                .map_err(|error| error.to_string())?;
+        }
+        for operation in &body.system {
+            let SystemOperation::CrossLink(link) = operation;
+            if self.verified_links.contains(&link.header.digest()) {
+                proofs::verify_channels(link).map_err(|error| error.to_string())?;
+                continue;
+            }
+            let committee = committee(link.header.chain)?;
+            proofs::verify_crosslink(link, committee, &*shared.scheme)
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    /// The work of a block that a quorum has finalized.
+    fn decode(self, shared: &Shared) -> Result<Arc<Work>, String> {
+        if self.header.kind != BlockKind::Working {
+            return Ok(Arc::new(Work {
+                body: Body::default(),
+                transactions: Vec::new(),
+            }));
+        }
+        let mut body: Body =
+            decode(&self.body, limits::BODY_BYTES_MAX).map_err(|error| error.to_string())?;
+        let transactions = std::mem::take(&mut body.transactions)
+            .into_iter()
+            .map(|wire| CheckedTransaction::decode(wire, &shared.chain_id).map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| error.to_string())?;
+        Ok(Arc::new(Work { body, transactions }))
+    }
+}
+
+/// Checks the randomness reveal of a beacon header.
+pub fn check_reveal(header: &Header, shared: &Shared) -> Result<(), String> {
+    let committee = shared
+        .committees
+        .get(&ChainRef::Beacon)
+        .ok_or("the beacon has no committee")?;
+    let key = committee
+        .key(header.proposer)
+        .ok_or("the proposer is no member")?;
+    let reveal = header.reveal.as_ref().ok_or("the reveal is missing")?;
+    let message = reveal_message(&header.chain_id, header.epoch, header.view);
+    if shared.scheme.verify(&[*key], &message, reveal) {
+        Ok(())
+    } else {
+        Err("the reveal is not the proposer's".to_owned())
+    }
+}
+
+/// A valid block to execute.
+pub struct ExecuteJob {
+    /// Its place in the chain.
+    pub block: BlockRef,
+    /// Where and when it stands.
+    pub context: BlockContext,
+    /// What it does.
+    pub work: Arc<Work>,
+    /// The state before it.
+    pub parent: StateTree,
+}
+
+impl ExecuteJob {
+    fn run(self, _shared: &Shared) -> Executed {
+        let work = BlockWork {
+            facts: self.work.body.facts.clone(),
+            system: self.work.body.system.clone(),
+            inbound: self
+                .work
+                .body
+                .inbound
+                .iter()
+                .map(|inbound| inbound.batch.clone())
+                .collect(),
+            transactions: self.work.transactions.clone(),
+        };
+        let outcome = execute(&self.context, &work, &self.parent);
+        let state = self.parent.apply(&outcome.changes);
+        Executed {
+            block: self.block,
+            result: ExecutionResult {
+                state_root: state.root(),
+                receipts_root: outcome.receipts_root,
+                channels_root: outcome.channels_root,
+                gas: outcome.gas,
+                burnt: outcome.burnt,
+            },
+            state,
+            changes: outcome.changes,
+            receipts: Arc::new(outcome.receipts),
+            outgoing: outcome.outgoing,
+            channels: outcome.channels,
+            facts: outcome.facts.map(Arc::new),
+            transactions: Arc::new(self.work.ids()),
+            streams: self
+                .work
+                .transactions
+                .iter()
+                .map(|transaction| transaction.body())
+                .map(|body| (body.sender, body.nonce.stream))
+                .collect(),
+            alarms: outcome.alarms,
+        }
+    }
+}

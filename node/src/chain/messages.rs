@@ -1,0 +1,305 @@
+//! How batches and cross-links travel: pushed by the source, pulled by the destination, offered to
+//! the beacon.
+
+use super::finality::ReportProof;
+use super::jobs::{Executed, Job};
+use super::{ChainNode, Output, Peer};
+use crate::beacon::BeaconFinal;
+use crate::relay::is_pusher;
+use crate::wire::{BATCH_FRAME_BYTES_MAX, BatchRequest, CROSS_LINK_BYTES_MAX, kind};
+use skerry_execution::views;
+use skerry_types::beacon::CrossLink;
+use skerry_types::block::{BlockKind, Header};
+use skerry_types::certificate::Certificate;
+use skerry_types::codec::{decode, encode};
+use skerry_types::ids::{ChainRef, LogPosition, Sequence};
+use skerry_types::message::{Batch, BatchProof, InboundBatch, channels_root};
+use std::sync::Arc;
+
+impl ChainNode {
+    pub(super) fn on_frame(
+        &mut self,
+        peer: Peer,
+        frame_kind: u8,
+        payload: &[u8],
+        out: &mut Vec<Output>,
+    ) {
+        match frame_kind {
+            kind::VOTE
+            | kind::CERTIFICATE
+            | kind::PROPOSAL
+            | kind::FETCH_REQUEST
+            | kind::FETCH_REPLY => self.on_consensus_frame(peer, frame_kind, payload),
+            kind::TRANSACTIONS => self.on_transactions(peer, payload, out),
+            kind::BATCH_PUSH => self.on_batch(payload, out),
+            kind::BATCH_REQUEST => self.on_batch_request(peer, payload, out),
+            kind::CROSS_LINK => self.on_link(payload, out),
+            kind::RANGE_REQUEST => self.on_range_request(peer, payload, out),
+            kind::RANGE_REPLY => self.on_range_reply(peer, payload, out),
+            kind::STATUS => self.on_status(peer, payload),
+            _ => {}
+        }
+    }
+
+    /// Tells followers, and the beacon's members, of a final block: by its proposer, and by one
+    /// more member in case that one is gone.
+    pub(super) fn announce(
+        &self,
+        headers: &[Header],
+        certificate: &Certificate,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(last) = headers.last() else { return };
+        let is_news = headers
+            .iter()
+            .any(|header| header.kind == BlockKind::Working)
+            || self.commit_reports_news(headers);
+        if !is_news || !self.announces(last) {
+            return;
+        }
+        let link = CrossLink {
+            header: last.clone(),
+            path: Vec::new(),
+            certificate: certificate.clone(),
+            channels: Vec::new(),
+        };
+        out.push(Output::Publish {
+            topic: self.chain,
+            payload: encode(&link).into(),
+        });
+    }
+
+    fn announces(&self, header: &Header) -> bool {
+        let Some((me, _)) = &self.voter else {
+            return false;
+        };
+        let members = u64::try_from(self.committee.committee().members.len())
+            .unwrap_or(1)
+            .max(1);
+        let second = header.height.get() % members;
+        *me == header.proposer || u64::from(me.get()) == second
+    }
+
+    fn commit_reports_news(&self, headers: &[Header]) -> bool {
+        headers
+            .iter()
+            .any(|header| header.report.block.height > self.last_reported)
+    }
+
+    /// A final header reports a state of ours: messages and the cross-link can go out.
+    pub(super) fn on_reported(
+        &mut self,
+        executed: &Executed,
+        proof: &ReportProof,
+        out: &mut Vec<Output>,
+    ) {
+        self.last_reported = executed.block.height;
+        self.reporter = Some((proof.clone(), executed.state.clone()));
+        if !self.chain.is_beacon() {
+            let link = CrossLink {
+                header: proof.header.clone(),
+                path: proof.path.clone(),
+                certificate: proof.certificate.clone(),
+                channels: executed.channels.clone(),
+            };
+            if self.announces(&proof.header) {
+                let (topic, payload) = (ChainRef::Beacon, encode(&link).into());
+                out.push(Output::Publish { topic, payload });
+            }
+            out.push(Output::Link(Arc::new(link)));
+        }
+        let Some((me, _)) = &self.voter else { return };
+        let members = self.committee.committee().members.len();
+        for batch in &executed.outgoing {
+            if is_pusher(&batch.root(), *me, members) {
+                self.push_batch(batch, out);
+            }
+        }
+    }
+
+    fn prove_batch(&self, batch: &Batch) -> Option<InboundBatch> {
+        let (proof, state) = self.reporter.as_ref()?;
+        let key = views::batch_record_key(self.chain, batch.destination, batch.first);
+        views::batch_record(state, self.chain, batch.destination, batch.first)?;
+        Some(InboundBatch {
+            batch: batch.clone(),
+            proof: BatchProof {
+                header: proof.header.clone(),
+                path: proof.path.clone(),
+                certificate: proof.certificate.clone(),
+                record: state.prove_key(&key),
+            },
+        })
+    }
+
+    fn push_batch(&self, batch: &Batch, out: &mut Vec<Output>) {
+        let Some(inbound) = self.prove_batch(batch) else {
+            return;
+        };
+        let payload: super::Payload = encode(&inbound).into();
+        for (peer, state) in &self.peers {
+            if state.chains.contains(&batch.destination) {
+                out.push(Output::Send {
+                    peer: *peer,
+                    chain: batch.destination,
+                    kind: kind::BATCH_PUSH,
+                    payload: payload.clone(),
+                    after: LogPosition::ZERO,
+                });
+            }
+        }
+        // This node may itself sit on the destination.
+        out.push(Output::Local {
+            chain: batch.destination,
+            payload,
+        });
+    }
+
+    fn on_batch(&mut self, payload: &[u8], out: &mut Vec<Output>) {
+        if self.voter.is_none() {
+            return;
+        }
+        let Ok(inbound) = decode::<InboundBatch>(payload, BATCH_FRAME_BYTES_MAX) else {
+            return;
+        };
+        let (source, first) = (inbound.batch.source, inbound.batch.first);
+        let state = &self.tree.root().executed.state;
+        let cursor = views::inbound(state, self.chain, source).accepted_cursor();
+        let fits = inbound.batch.destination == self.chain
+            && source != self.chain
+            && self.shared.committees.contains_key(&source);
+        if fits && first >= cursor && self.inbound.wants(source, first) {
+            out.push(Output::Work(Job::Inbound(Box::new(inbound))));
+        }
+    }
+
+    /// A batch whose proof was checked, if it holds.
+    pub(super) fn on_verified_batch(&mut self, inbound: Option<Box<InboundBatch>>) {
+        if let Some(inbound) = inbound {
+            self.inbound.insert(Arc::from(inbound));
+        }
+    }
+
+    fn on_batch_request(&mut self, peer: Peer, payload: &[u8], out: &mut Vec<Output>) {
+        let Ok(request) = decode::<BatchRequest>(payload, 64) else {
+            return;
+        };
+        if request.source != self.chain {
+            return;
+        }
+        let batch = self
+            .store
+            .outgoing(request.destination, request.first)
+            .ok()
+            .flatten();
+        let Some(inbound) = batch.and_then(|batch| self.prove_batch(&batch)) else {
+            return;
+        };
+        let follows = self
+            .peers
+            .get(&peer)
+            .is_some_and(|state| state.chains.contains(&request.destination));
+        if follows {
+            out.push(Output::Send {
+                peer,
+                chain: request.destination,
+                kind: kind::BATCH_PUSH,
+                payload: encode(&inbound).into(),
+                after: LogPosition::ZERO,
+            });
+        }
+    }
+
+    /// Asks for batches that the beacon says were sent and that did not come.
+    pub(super) fn pull_batches(&mut self, out: &mut Vec<Output>) {
+        if self.voter.is_none() {
+            return;
+        }
+        let state = &self.tree.root().executed.state;
+        let chain = self.chain;
+        let pulls = self.inbound.pulls(self.now, |source| {
+            views::inbound(state, chain, source).accepted_cursor()
+        });
+        for pull in pulls {
+            let holders: Vec<Peer> = self
+                .peers
+                .iter()
+                .filter(|(_, peer)| peer.chains.contains(&pull.source))
+                .map(|(peer, _)| *peer)
+                .collect();
+            let count = u64::try_from(holders.len()).unwrap_or(0);
+            let Some(turn) = pull.attempt.checked_rem(count) else {
+                continue;
+            };
+            let Some(peer) = holders.get(usize::try_from(turn).unwrap_or(0)) else {
+                continue;
+            };
+            let request = BatchRequest {
+                source: pull.source,
+                destination: chain,
+                first: pull.first,
+            };
+            out.push(Output::Send {
+                peer: *peer,
+                chain: pull.source,
+                kind: kind::BATCH_REQUEST,
+                payload: encode(&request).into(),
+                after: LogPosition::ZERO,
+            });
+        }
+    }
+
+    /// A new final beacon block: a possible reference, and news of what was sent to this shard.
+    pub(super) fn on_beacon(&mut self, block: BeaconFinal) {
+        let chain = self.chain;
+        let records = block.facts.iter().flat_map(|facts| &facts.shards);
+        let sent = records.filter_map(|record| {
+            let summary = record
+                .channels
+                .iter()
+                .find(|summary| summary.peer == chain)?;
+            Some((record.chain, Sequence::new(summary.sent.messages)))
+        });
+        for (source, end) in sent {
+            if source != chain {
+                self.inbound.announce(source, end);
+            }
+        }
+        if let Some(feed) = &mut self.feed {
+            feed.push(block);
+        }
+    }
+
+    /// A final header of some shard, from a peer.
+    fn on_link(&mut self, payload: &[u8], out: &mut Vec<Output>) {
+        if let Ok(link) = decode::<CrossLink>(payload, CROSS_LINK_BYTES_MAX) {
+            self.consider_link(link, out);
+        }
+    }
+
+    fn consider_link(&mut self, link: CrossLink, out: &mut Vec<Output>) {
+        if !self.chain.is_beacon() || self.voter.is_none() || link.header.chain.is_beacon() {
+            return;
+        }
+        let state = &self.tree.root().executed.state;
+        let recorded = views::shard_record(state, link.header.chain);
+        let is_newer =
+            recorded.is_some_and(|record| record.reported.height < link.header.report.block.height);
+        let fits = channels_root(&link.channels) == link.header.report.result.channels_root;
+        if is_newer && fits && self.links.wants(&link) {
+            out.push(Output::Work(Job::Link(Box::new(link))));
+        }
+    }
+
+    /// Gossip: a final header of this chain, for followers; of a shard, for the beacon.
+    pub(super) fn on_gossip(&mut self, payload: &[u8], out: &mut Vec<Output>) {
+        let Ok(link) = decode::<CrossLink>(payload, CROSS_LINK_BYTES_MAX) else {
+            return;
+        };
+        if link.header.chain == self.chain {
+            self.sync.on_announced(link.header.height);
+        } else {
+            self.consider_link(link, out);
+        }
+    }
+}

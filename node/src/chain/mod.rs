@@ -1,0 +1,687 @@
+//! One chain of a node, as a state machine: consensus core, block tree, pools and relay together.
+//!
+//! [`ChainNode::step`] takes an input and pushes outputs; it has no clock, disk, socket or thread.
+//! A node's runner and the simulator drive the same code: they carry out the outputs and feed the
+//! results back as inputs. Reading from the chain's store is the only direct effect, since stored
+//! blocks never change.
+//!
+//! | file | what it decides |
+//! |---|---|
+//! | `blocks.rs` | which blocks are not settled yet, and their states |
+//! | `jobs.rs` | pure computation that may run elsewhere |
+//! | `consensus.rs` | what the core's outputs mean |
+//! | `verify.rs` | when a block is checked, executed, acceptable |
+//! | `finality.rs` | what a final block sets off |
+//! | `ingress.rs` | how transactions get in |
+//! | `messages.rs` | how batches and cross-links travel |
+//! | `sync.rs` | how final blocks are caught up with |
+//! | `throttle.rs` | how big blocks may be on this machine now |
+
+mod blocks;
+mod cache;
+mod consensus;
+mod finality;
+mod ingress;
+pub mod jobs;
+mod messages;
+mod sync;
+mod throttle;
+mod verify;
+
+use crate::beacon::{BeaconFeed, BeaconFinal, BeaconPoint, FEED_LENGTH, LinkPool};
+use crate::mempool::{Mempool, MempoolLimits};
+use crate::relay::InboundPool;
+use crate::view::{ExecutedBlock, SubmitError};
+use blocks::{BlockTree, Root};
+use jobs::{Done, Executed, Job, Shared};
+use skerry_consensus::config::{Config, Parent, Root as ReplicaRoot, Start};
+use skerry_consensus::log::VoteRecord;
+use skerry_consensus::output::To;
+use skerry_consensus::replica::Replica;
+use skerry_storage::ChainStore;
+use skerry_types::beacon::CrossLink;
+use skerry_types::block::{BlockRef, ExecutionResult, Header, Report};
+use skerry_types::certificate::Certificate;
+use skerry_types::committee::{VerifyingCommittee, genesis_digest};
+use skerry_types::consensus::ConsensusMessage;
+use skerry_types::crypto::bls::SecretKey;
+use skerry_types::genesis::Genesis;
+use skerry_types::ids::{ChainRef, Digest, Height, LogPosition, MemberIndex, TimeMs, View};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Bytes that are sent to any number of peers without copies.
+pub type Payload = Arc<[u8]>;
+
+/// A peer, by the number that the driver gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Peer(pub u32);
+
+/// What a chain is given at its start.
+pub struct Setup {
+    /// The chain.
+    pub chain: ChainRef,
+    /// What the network started from.
+    pub genesis: Arc<Genesis>,
+    /// What jobs share: committees, scheme, parameters.
+    pub shared: Arc<Shared>,
+    /// Blocks and receipts.
+    pub store: Arc<ChainStore>,
+    /// The member that this node is, with its key; a follower has none.
+    pub voter: Option<(MemberIndex, SecretKey)>,
+    /// This chain's records of the vote log, in order.
+    pub log: Vec<VoteRecord>,
+    /// Bounds of the mempool.
+    pub mempool: MempoolLimits,
+    /// Shards: what is known of the beacon at start (see [`beacon_points`]).
+    pub beacon: Option<BeaconFeed>,
+}
+
+/// What happens to a chain.
+pub enum Input {
+    /// Time passed.
+    Tick,
+    /// A peer that follows this chain or another that matters to it connected.
+    PeerUp {
+        /// The peer.
+        peer: Peer,
+        /// Which member of this chain's committee it is.
+        member: Option<MemberIndex>,
+        /// The chains it follows.
+        chains: Vec<ChainRef>,
+    },
+    /// A peer is gone.
+    PeerDown(Peer),
+    /// A frame for this chain.
+    Frame {
+        /// From whom.
+        peer: Peer,
+        /// Its kind.
+        kind: u8,
+        /// Its content.
+        payload: Payload,
+    },
+    /// Gossip of this chain's topic.
+    Gossip(Payload),
+    /// Vote log records up to this position are durable.
+    Durable(LogPosition),
+    /// A job is done.
+    Done(Done),
+    /// A block's bytes are durable.
+    Stored(Digest),
+    /// The node's beacon chain has a new final block (shards only).
+    Beacon(BeaconFinal),
+    /// A verified final header of a shard (beacon only).
+    Link(Arc<CrossLink>),
+    /// Transactions from this node's own API.
+    Submit {
+        /// Names the submission in [`Output::Submitted`].
+        tag: u64,
+        /// Wire bytes.
+        wires: Vec<Arc<[u8]>>,
+    },
+    /// The disk failed: vote no more.
+    DiskFailed(String),
+}
+
+/// What a chain asks for, to be carried out in order.
+pub enum Output {
+    /// Append to the vote log; answer [`Input::Durable`] once it is synced.
+    Persist {
+        /// Position within this chain and epoch.
+        position: LogPosition,
+        /// The record's bytes.
+        record: Vec<u8>,
+    },
+    /// Send a frame.
+    Send {
+        /// To whom.
+        peer: Peer,
+        /// The chain that the frame is for; another than this one for relayed batches.
+        chain: ChainRef,
+        /// Its kind.
+        kind: u8,
+        /// Its content.
+        payload: Payload,
+        /// What must be durable in the vote log; already so when this is put out. For checking.
+        after: LogPosition,
+    },
+    /// A batch for another chain, which this node may itself follow.
+    Local {
+        /// The destination.
+        chain: ChainRef,
+        /// The content of a batch frame.
+        payload: Payload,
+    },
+    /// Publish on a chain's gossip topic: this chain's, or the beacon's.
+    Publish {
+        /// The topic.
+        topic: ChainRef,
+        /// The content.
+        payload: Payload,
+    },
+    /// Compute; answer [`Input::Done`].
+    Work(Job),
+    /// Make a block's bytes durable; answer [`Input::Stored`].
+    Store {
+        /// Digest of the header.
+        digest: Digest,
+        /// The header.
+        header: Arc<Header>,
+        /// Canonical bytes of the body.
+        body: Arc<[u8]>,
+    },
+    /// Record finality, and states whose report is final, in one step.
+    Commit(CommitRequest),
+    /// For the node's shards: a new final beacon block.
+    Beacon(BeaconFinal),
+    /// For the node's beacon: a final header of this shard.
+    Link(Arc<CrossLink>),
+    /// Readers see a new state of the chain.
+    Snapshot,
+    /// Readers see a final, executed block.
+    Block(Box<ExecutedBlock>),
+    /// Transactions are in the mempool.
+    Received(Vec<Digest>),
+    /// Transactions are in a notarized block.
+    Included(BlockRef, Vec<Digest>),
+    /// Transactions left without being included.
+    Dropped(Vec<Digest>),
+    /// A block was abandoned.
+    Abandoned(Digest),
+    /// Answers [`Input::Submit`].
+    Submitted {
+        /// The submission.
+        tag: u64,
+        /// One result for each transaction.
+        results: Vec<Result<Digest, SubmitError>>,
+    },
+    /// Something for the log of the node.
+    Note(Note),
+}
+
+/// Something for the log of the node.
+#[derive(Debug, Clone)]
+pub enum Note {
+    /// This node votes no more on the chain; for the operator.
+    Stopped(String),
+    /// A proposal broke a rule.
+    Invalid {
+        /// The block.
+        block: BlockRef,
+        /// The rule.
+        reason: String,
+    },
+    /// A member broke a rule.
+    Fault(String),
+}
+
+/// What one commit records.
+pub struct CommitRequest {
+    /// Newly final blocks, in order, with their own finalization where there is one.
+    pub finalized: Vec<(BlockRef, Option<Certificate>)>,
+    /// Executed blocks whose result a final header reports, in order.
+    pub states: Vec<Arc<Executed>>,
+}
+
+pub(crate) struct PeerState {
+    pub(crate) member: Option<MemberIndex>,
+    pub(crate) chains: Vec<ChainRef>,
+    pub(crate) finalized: Height,
+}
+
+struct Building {
+    view: View,
+    parent: Box<Parent>,
+    idle_only: bool,
+    since: TimeMs,
+    again_at: TimeMs,
+}
+
+/// One chain of a node.
+pub struct ChainNode {
+    chain: ChainRef,
+    shared: Arc<Shared>,
+    store: Arc<ChainStore>,
+    committee: Arc<VerifyingCommittee>,
+    voter: Option<(MemberIndex, SecretKey)>,
+    replica: Option<Replica>,
+    replica_view: View,
+    tree: BlockTree,
+    genesis_report: Report,
+    genesis_facts_root: Digest,
+    feed: Option<BeaconFeed>,
+    links: LinkPool,
+    inbound: InboundPool,
+    mempool: Mempool,
+    cache: cache::SignatureCache,
+    last_reported: Height,
+    reporter: Option<(finality::ReportProof, skerry_storage::StateTree)>,
+    peers: BTreeMap<Peer, PeerState>,
+    building: Option<Building>,
+    verifying: BTreeMap<Digest, View>,
+    durable: LogPosition,
+    held: VecDeque<(LogPosition, To, Box<ConsensusMessage>)>,
+    to_replica: VecDeque<skerry_consensus::input::Input>,
+    submissions: BTreeMap<u64, Option<u64>>,
+    next_tag: u64,
+    checking: usize,
+    commit: finality::CommitQueue,
+    sync: sync::Sync,
+    stopped: Option<String>,
+    final_at: TimeMs,
+    last_working_time: TimeMs,
+    snapshot_due: bool,
+    now: TimeMs,
+    /// Until when consensus waits for a quorum to be connected; over once it has begun.
+    begin_at: Option<TimeMs>,
+    throttle: throttle::Throttle,
+}
+
+/// Longest wait for a quorum before consensus begins.
+const BEGIN_MS: u64 = 1_000;
+
+impl ChainNode {
+    /// Puts a chain together from its store, as it was left.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or does not agree with itself or with the vote log.
+    pub fn new(setup: Setup, now: TimeMs) -> Result<Self, crate::error::NodeError> {
+        use crate::error::NodeError;
+        let Setup {
+            chain,
+            genesis,
+            shared,
+            store,
+            voter,
+            log,
+            mempool,
+            beacon,
+        } = setup;
+        let committee = shared
+            .committees
+            .get(&chain)
+            .cloned()
+            .ok_or(NodeError::UnknownChain(chain))?;
+        let (start, genesis_executed) = finality::load_root(&store, &genesis, chain)?;
+        let genesis_report = Report {
+            block: genesis_executed.block,
+            result: genesis_executed.result,
+        };
+        let genesis_facts_root = genesis_executed
+            .facts
+            .as_ref()
+            .map_or(Digest::ZERO, |facts| facts.root());
+        let mut tree = BlockTree::new(start.root.clone(), None);
+        for (header, body) in &start.blocks {
+            tree.insert(header.digest(), header.clone(), body.clone());
+            if let Some(entry) = tree.get_mut(&header.digest()) {
+                entry.stored = true;
+            }
+        }
+        for block in &start.finalized {
+            tree.finalize(*block, None);
+        }
+        if let Some((header, certificate)) = &start.newest {
+            tree.finalize(header.block_ref(), Some(certificate.clone()));
+        }
+        // What was replayed from the log is durable.
+        let durable = LogPosition::new(u64::try_from(log.len()).unwrap_or(u64::MAX));
+        let replica = match &voter {
+            None => None,
+            Some((me, secret)) => {
+                let config = Config {
+                    committee: committee.clone(),
+                    me: *me,
+                    secret: Some(secret.clone()),
+                    scheme: shared.scheme.clone(),
+                    delta_ms: shared.network.parameters.delta_ms,
+                    idle_interval_ms: shared.network.parameters.idle_interval_ms,
+                    genesis_height: Height::ZERO,
+                    genesis_time: genesis.time,
+                };
+                let root = match &start.newest {
+                    None => ReplicaRoot::Genesis,
+                    Some((header, certificate)) => ReplicaRoot::Finalized {
+                        header: Box::new(header.clone()),
+                        certificate: certificate.clone(),
+                    },
+                };
+                let final_height = tree.final_block().height;
+                let blocks = start
+                    .blocks
+                    .iter()
+                    .map(|(header, _)| header.clone())
+                    .filter(|header| header.height > final_height)
+                    .collect();
+                Some(Replica::new(config, Start { root, log, blocks })?)
+            }
+        };
+        let mut node = Self {
+            chain,
+            store,
+            committee,
+            voter,
+            replica,
+            replica_view: View::ZERO,
+            tree,
+            genesis_report,
+            genesis_facts_root,
+            feed: beacon,
+            links: LinkPool::default(),
+            inbound: InboundPool::default(),
+            mempool: Mempool::new(mempool),
+            cache: cache::SignatureCache::default(),
+            last_reported: start.state_at,
+            reporter: None,
+            peers: BTreeMap::new(),
+            building: None,
+            verifying: BTreeMap::new(),
+            durable,
+            held: VecDeque::new(),
+            to_replica: VecDeque::new(),
+            submissions: BTreeMap::new(),
+            next_tag: 0,
+            checking: 0,
+            commit: finality::CommitQueue::new(start.state_at),
+            sync: sync::Sync::new(now),
+            stopped: None,
+            final_at: now,
+            last_working_time: TimeMs::ZERO,
+            snapshot_due: true,
+            now,
+            begin_at: Some(now.saturating_add(BEGIN_MS)),
+            throttle: throttle::Throttle::new(shared.network.parameters.delta_ms),
+            shared,
+        };
+        node.commit.resume(&node.tree);
+        node.reload_bodies();
+        Ok(node)
+    }
+
+    /// The genesis result of the chain; what its first block reports.
+    pub fn genesis_report(&self) -> Report {
+        self.genesis_report
+    }
+
+    /// The chain.
+    pub fn chain(&self) -> ChainRef {
+        self.chain
+    }
+
+    /// Takes one input.
+    pub fn step(&mut self, now: TimeMs, input: Input, out: &mut Vec<Output>) {
+        self.now = self.now.max(now);
+        match input {
+            Input::Tick => self
+                .to_replica
+                .push_back(skerry_consensus::input::Input::Tick),
+            Input::PeerUp {
+                peer,
+                member,
+                chains,
+            } => self.on_peer_up(peer, member, chains, out),
+            Input::PeerDown(peer) => {
+                self.peers.remove(&peer);
+                self.sync.on_peer_down(peer);
+                self.snapshot_due = true;
+            }
+            Input::Frame {
+                peer,
+                kind,
+                payload,
+            } => self.on_frame(peer, kind, &payload, out),
+            Input::Gossip(payload) => self.on_gossip(&payload, out),
+            Input::Durable(position) => {
+                self.durable = self.durable.max(position);
+                self.to_replica
+                    .push_back(skerry_consensus::input::Input::Durable(position));
+                self.release_held(out);
+            }
+            Input::Done(done) => self.on_done(done, out),
+            Input::Stored(digest) => self.on_stored(digest),
+            Input::Beacon(block) => self.on_beacon(block),
+            Input::Link(link) => self.links.insert(link),
+            Input::Submit { tag, wires } => self.on_submit(Some(tag), wires, out),
+            Input::DiskFailed(reason) => {
+                self.stop(
+                    format!("the disk failed: {reason}; restart after repair"),
+                    out,
+                );
+            }
+        }
+        self.advance(out);
+    }
+
+    /// When [`Input::Tick`] is due at the latest.
+    pub fn deadline(&self) -> Option<TimeMs> {
+        if self.begin_at.is_some() {
+            return self.begin_at;
+        }
+        [
+            self.replica.as_ref().and_then(Replica::deadline),
+            self.build_deadline(),
+            self.inbound.deadline(),
+            Some(self.sync.deadline()),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Everything that an input may have made possible, until nothing more is.
+    fn advance(&mut self, out: &mut Vec<Output>) {
+        if !self.begins() {
+            return;
+        }
+        loop {
+            self.run_replica(out);
+            self.dispatch_validation(out);
+            self.dispatch_execution(out);
+            self.answer_verifications(out);
+            self.advance_final(out);
+            self.try_build(out);
+            if self.to_replica.is_empty() {
+                break;
+            }
+        }
+        self.pull_batches(out);
+        self.advance_sync(out);
+        if std::mem::take(&mut self.snapshot_due) {
+            out.push(Output::Snapshot);
+        }
+    }
+
+    /// Consensus begins when a quorum is connected, or after [`BEGIN_MS`].
+    fn begins(&mut self) -> bool {
+        if let Some(at) = self.begin_at {
+            if self.now < at && self.connected_weight() < self.committee.quorum() {
+                return false;
+            }
+            self.begin_at = None;
+            self.to_replica
+                .push_front(skerry_consensus::input::Input::Tick);
+        }
+        true
+    }
+
+    /// Weight of the members that this node hears from, itself included.
+    fn connected_weight(&self) -> u128 {
+        self.peers
+            .values()
+            .filter(|peer| peer.chains.contains(&self.chain))
+            .filter_map(|peer| peer.member)
+            .chain(self.voter.as_ref().map(|(me, _)| *me))
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .filter_map(|member| self.committee.committee().member(member))
+            .map(|member| u128::from(member.weight.get()))
+            .sum()
+    }
+
+    /// Votes no more on this chain, but keeps following it.
+    fn stop(&mut self, reason: String, out: &mut Vec<Output>) {
+        if self.stopped.is_none() {
+            out.push(Output::Note(Note::Stopped(reason.clone())));
+            self.stopped = Some(reason);
+            self.snapshot_due = true;
+            self.to_replica
+                .push_back(skerry_consensus::input::Input::StopVoting);
+        }
+    }
+
+    fn report_of(&self, parent: &Digest) -> Option<(Report, Digest)> {
+        if *parent == self.genesis_report.block.digest {
+            return Some((self.genesis_report, self.genesis_facts_root));
+        }
+        self.tree
+            .header(parent)
+            .map(|header| (header.report, header.facts_root))
+    }
+
+    fn on_peer_up(
+        &mut self,
+        peer: Peer,
+        member: Option<MemberIndex>,
+        chains: Vec<ChainRef>,
+        out: &mut Vec<Output>,
+    ) {
+        let follows = chains.contains(&self.chain);
+        self.peers.insert(
+            peer,
+            PeerState {
+                member,
+                chains,
+                finalized: Height::ZERO,
+            },
+        );
+        if follows {
+            self.send_status(peer, out);
+        }
+        self.snapshot_due = true;
+    }
+
+    /// Sends to another member, over every connection that is known to be its.
+    fn send_to(
+        &self,
+        to: To,
+        kind: u8,
+        payload: &Payload,
+        after: LogPosition,
+        out: &mut Vec<Output>,
+    ) {
+        for (peer, state) in &self.peers {
+            let matches = match to {
+                To::All => state.member.is_some(),
+                To::One(member) => state.member == Some(member),
+            };
+            if matches && state.chains.contains(&self.chain) {
+                let payload = payload.clone();
+                out.push(Output::Send {
+                    peer: *peer,
+                    chain: self.chain,
+                    kind,
+                    payload,
+                    after,
+                });
+            }
+        }
+    }
+
+    fn send_peer(&self, peer: Peer, kind: u8, payload: Vec<u8>, out: &mut Vec<Output>) {
+        out.push(Output::Send {
+            peer,
+            chain: self.chain,
+            kind,
+            payload: payload.into(),
+            after: LogPosition::ZERO,
+        });
+    }
+
+    /// What readers see now.
+    pub fn snapshot(&self) -> crate::view::Snapshot {
+        let root = self.tree.root();
+        crate::view::Snapshot {
+            finalized: self
+                .tree
+                .final_header()
+                .zip(self.tree.final_certificate())
+                .map(|(header, certificate)| ((*header).clone(), certificate.clone())),
+            executed: root.block,
+            changed: root.executed.block,
+            state: root.executed.state.clone(),
+            view: self.replica_view,
+            mempool: self.mempool.len(),
+            connected_weight: self.connected_weight(),
+            quorum: self.committee.quorum(),
+            total_weight: self.committee.committee().total_weight(),
+            finalized_at_ms: self.final_at.get(),
+            stopped: self.stopped.clone(),
+        }
+    }
+
+    /// The replica's own account of itself, for metrics.
+    pub fn consensus_status(&self) -> Option<skerry_consensus::status::Status> {
+        self.replica.as_ref().map(Replica::status)
+    }
+
+    /// Number of blocks that are not settled.
+    pub fn unsettled(&self) -> usize {
+        self.tree.len()
+    }
+}
+
+/// The final beacon blocks that a shard can refer to at start: the beacon's start, and the newest
+/// ones in its store.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn beacon_points(
+    store: &ChainStore,
+    start: &BeaconFinal,
+) -> Result<Vec<BeaconPoint>, crate::error::NodeError> {
+    let mut points = vec![BeaconPoint {
+        block: start.block,
+        facts_root: start.facts_root,
+    }];
+    let Some(newest) = store.finalized() else {
+        return Ok(points);
+    };
+    let length = u64::try_from(FEED_LENGTH).unwrap_or(u64::MAX);
+    let first = newest.height.saturating_sub(length).next();
+    let headers = store.headers_from(first, FEED_LENGTH)?;
+    points.extend(headers.iter().map(|header| BeaconPoint {
+        block: header.block_ref(),
+        facts_root: header.facts_root,
+    }));
+    Ok(points)
+}
+
+/// The digest that stands for a chain's start.
+pub(crate) fn start_of(shared: &Shared, chain: ChainRef) -> BlockRef {
+    BlockRef {
+        height: Height::ZERO,
+        digest: genesis_digest(&shared.chain_id, chain),
+    }
+}
+
+/// The result of the genesis state.
+pub(crate) fn genesis_result(state_root: Digest, channels_root: Digest) -> ExecutionResult {
+    ExecutionResult {
+        state_root,
+        channels_root,
+        ..ExecutionResult::default()
+    }
+}
+
+pub(crate) fn root_of(
+    block: BlockRef,
+    header: Option<Arc<Header>>,
+    executed: Arc<Executed>,
+) -> Root {
+    Root {
+        block,
+        header,
+        executed,
+    }
+}

@@ -1,0 +1,297 @@
+//! How final blocks are caught up with, by height: followers always, voters when they lag.
+//!
+//! One request at a time, to a peer that has what is wanted; a peer that does not answer or answers
+//! wrongly is passed over for the next. What comes is linked to the own newest final block by
+//! parent digests, and the end of the chain of headers carries a finalization.
+
+use super::{ChainNode, Output, Peer};
+use crate::wire::{RANGE_REPLY_BLOCKS, RANGE_REPLY_BYTES, RANGE_REPLY_BYTES_MAX, RangeReply, kind};
+use skerry_consensus::input::Input as Core;
+use skerry_types::block::Block;
+use skerry_types::codec::{decode, encode};
+use skerry_types::consensus::{PeerStatus, RangeRequest};
+use skerry_types::ids::{Height, TimeMs};
+use skerry_types::vote::Statement;
+
+/// How long a peer has to answer a range request.
+const ANSWER_MS: u64 = 3_000;
+/// How often peers are told how far this node is.
+const STATUS_MS: u64 = 2_000;
+/// A voter that lags by at most this many heights leaves it to consensus.
+const LAG_MAX: u64 = 4;
+/// Blocks above the root beyond which no more are fetched until some are executed.
+const UNSETTLED_MAX: usize = 1_024;
+
+/// State of catching up.
+pub(super) struct Sync {
+    target: Height,
+    behind: bool,
+    asked: Option<(Peer, TimeMs)>,
+    turn: usize,
+    status_at: TimeMs,
+}
+
+impl Sync {
+    pub(super) fn new(now: TimeMs) -> Self {
+        Self {
+            target: Height::ZERO,
+            behind: false,
+            asked: None,
+            turn: 0,
+            status_at: now,
+        }
+    }
+
+    /// The core cannot follow by itself.
+    pub(super) fn on_behind(&mut self, height: Height) {
+        self.behind = true;
+        self.target = self.target.max(height);
+    }
+
+    /// A final block of this height is said to exist.
+    pub(super) fn on_announced(&mut self, height: Height) {
+        self.target = self.target.max(height);
+    }
+
+    pub(super) fn on_peer_down(&mut self, peer: Peer) {
+        if self.asked.is_some_and(|(asked, _)| asked == peer) {
+            self.asked = None;
+        }
+    }
+
+    pub(super) fn deadline(&self) -> TimeMs {
+        let answer = self.asked.map(|(_, at)| at.saturating_add(ANSWER_MS));
+        answer.map_or(self.status_at, |answer| answer.min(self.status_at))
+    }
+}
+
+impl ChainNode {
+    pub(super) fn send_status(&self, peer: Peer, out: &mut Vec<Output>) {
+        let status = PeerStatus {
+            finalized: self.tree.final_block().height,
+        };
+        self.send_peer(peer, kind::STATUS, encode(&status), out);
+    }
+
+    pub(super) fn on_status(&mut self, peer: Peer, payload: &[u8]) {
+        let Ok(status) = decode::<PeerStatus>(payload, 64) else {
+            return;
+        };
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.finalized = state.finalized.max(status.finalized);
+            self.sync.on_announced(status.finalized);
+        }
+    }
+
+    /// Tells peers how far this node is, and asks for what it lacks.
+    pub(super) fn advance_sync(&mut self, out: &mut Vec<Output>) {
+        if self.sync.status_at <= self.now {
+            self.sync.status_at = self.now.saturating_add(STATUS_MS);
+            let following: Vec<Peer> = self
+                .peers
+                .iter()
+                .filter(|(_, state)| state.chains.contains(&self.chain))
+                .map(|(peer, _)| *peer)
+                .collect();
+            for peer in following {
+                self.send_status(peer, out);
+            }
+        }
+        if self
+            .sync
+            .asked
+            .is_some_and(|(_, at)| at.saturating_add(ANSWER_MS) <= self.now)
+        {
+            self.sync.asked = None;
+            self.sync.turn = self.sync.turn.saturating_add(1);
+        }
+        let lag = self.sync.target.above(self.tree.final_block().height);
+        let allowed = if self.replica.is_some() && !self.sync.behind {
+            LAG_MAX
+        } else {
+            0
+        };
+        if lag <= allowed || self.sync.asked.is_some() || self.tree.len() > UNSETTLED_MAX {
+            if lag == 0 {
+                self.sync.behind = false;
+            }
+            return;
+        }
+        self.ask_range(out);
+    }
+
+    fn ask_range(&mut self, out: &mut Vec<Output>) {
+        let own = self.tree.final_block().height;
+        let follows = |state: &super::PeerState| state.chains.contains(&self.chain);
+        let ahead: Vec<Peer> = self
+            .peers
+            .iter()
+            .filter(|(_, state)| follows(state) && state.finalized > own)
+            .map(|(peer, _)| *peer)
+            .collect();
+        // A status may be older than what gossip says; then members are asked.
+        let candidates = if ahead.is_empty() {
+            let members = |state: &super::PeerState| follows(state) && state.member.is_some();
+            let found = self.peers.iter().filter(|(_, state)| members(state));
+            found.map(|(peer, _)| *peer).collect()
+        } else {
+            ahead
+        };
+        let Some(turn) = self.sync.turn.checked_rem(candidates.len()) else {
+            return;
+        };
+        let Some(peer) = candidates.get(turn).copied() else {
+            return;
+        };
+        let request = RangeRequest {
+            from: own.next(),
+            count: RANGE_REPLY_BLOCKS,
+        };
+        self.send_peer(peer, kind::RANGE_REQUEST, encode(&request), out);
+        self.sync.asked = Some((peer, self.now));
+    }
+
+    pub(super) fn on_range_request(&mut self, peer: Peer, payload: &[u8], out: &mut Vec<Output>) {
+        let Ok(request) = decode::<RangeRequest>(payload, 64) else {
+            return;
+        };
+        let count = usize::from(request.count.min(RANGE_REPLY_BLOCKS));
+        let reply = self.range(request.from, count).unwrap_or_default();
+        self.send_peer(peer, kind::RANGE_REPLY, encode(&reply), out);
+    }
+
+    fn range(&self, from: Height, count: usize) -> Option<RangeReply> {
+        let mut blocks = Vec::new();
+        let (mut at, mut bytes) = (from, 0_usize);
+        while blocks.len() < count && bytes <= RANGE_REPLY_BYTES {
+            let Some(block) = self.store.block_at(at).ok().flatten() else {
+                break;
+            };
+            bytes = bytes.saturating_add(block.body.len());
+            blocks.push(block);
+            at = at.next();
+        }
+        // The run ends at a block with a finalization of its own: the last such one or, where there
+        // is none, the next one above.
+        let own = |block: &Block| {
+            self.store
+                .certificate_at(block.header.height)
+                .ok()
+                .flatten()
+        };
+        let certified = blocks.iter().rposition(|block| own(block).is_some());
+        if let Some(certified) = certified {
+            blocks.truncate(certified.saturating_add(1));
+        } else {
+            let mut next = blocks.last()?.header.height.next();
+            loop {
+                let block = self.store.block_at(next).ok().flatten()?;
+                blocks.push(block);
+                if blocks.last().and_then(own).is_some() {
+                    break;
+                }
+                next = next.next();
+            }
+        }
+        let certificate = blocks.last().and_then(own);
+        Some(RangeReply {
+            blocks,
+            certificate,
+        })
+    }
+
+    pub(super) fn on_range_reply(&mut self, peer: Peer, payload: &[u8], out: &mut Vec<Output>) {
+        if self.sync.asked.is_none_or(|(asked, _)| asked != peer) {
+            return;
+        }
+        self.sync.asked = None;
+        let reply = decode::<RangeReply>(payload, RANGE_REPLY_BYTES_MAX).ok();
+        let taken = reply.is_some_and(|reply| self.take_range(reply, out));
+        if !taken {
+            self.sync.turn = self.sync.turn.saturating_add(1);
+            if let Some(state) = self.peers.get_mut(&peer) {
+                state.finalized = Height::ZERO;
+            }
+            // Ask again no sooner than the next status, lest two nodes chase each other.
+            self.sync.target = self.tree.final_block().height;
+        }
+    }
+
+    /// Takes consecutive final blocks; false when they do not prove themselves.
+    fn take_range(&mut self, reply: RangeReply, out: &mut Vec<Output>) -> bool {
+        let RangeReply {
+            blocks,
+            certificate,
+        } = reply;
+        let Some(certificate) = certificate else {
+            return false;
+        };
+        let own = self.tree.final_block();
+        let headers: Vec<_> = blocks
+            .iter()
+            .map(|block| &block.header)
+            .skip_while(|header| header.height <= own.height)
+            .collect();
+        let mut parent = own;
+        for header in &headers {
+            let linked = header.parent == parent.digest
+                && header.height == parent.height.next()
+                && header.chain == self.chain
+                && header.epoch == self.committee.instance().epoch;
+            if !linked {
+                return false;
+            }
+            parent = header.block_ref();
+        }
+        let states = matches!(
+            certificate.statement,
+            Statement::Finalize { digest, .. } if digest == parent.digest
+        );
+        if headers.is_empty()
+            || !states
+            || certificate
+                .verify(&self.committee, &*self.shared.scheme)
+                .is_err()
+        {
+            return false;
+        }
+        let mut taken = Vec::new();
+        for block in blocks {
+            if block.header.height > own.height {
+                let digest = block.header.digest();
+                self.take_block(digest, block.header.clone(), block.body.into(), out);
+                taken.push((digest, block.header));
+            }
+        }
+        // One wrong body spoils the reply; nothing of it may be marked final.
+        if taken
+            .iter()
+            .any(|(digest, _)| self.tree.get(digest).is_none())
+        {
+            return false;
+        }
+        for (digest, _) in &taken {
+            let Some(entry) = self.tree.get_mut(digest) else {
+                continue;
+            };
+            entry.is_final = true;
+            if !entry.stored {
+                let (digest, header, body) = (*digest, entry.header.clone(), entry.body.clone());
+                out.push(Output::Store {
+                    digest,
+                    header,
+                    body,
+                });
+            }
+        }
+        let mut taken: Vec<_> = taken.into_iter().map(|(_, header)| header).collect();
+        self.on_finalized(&taken, &certificate, out);
+        if let Some(header) = taken.pop() {
+            self.to_replica.push_back(Core::Synced {
+                header: Box::new(header),
+                certificate,
+            });
+        }
+        true
+    }
+}

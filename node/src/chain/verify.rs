@@ -1,0 +1,410 @@
+//! When a block is checked, executed, and acceptable to vote for.
+//!
+//! Checking needs the parent's state; voting needs the reported result to be this node's own. Both
+//! may come later than the block, so everything here is looked at again after each input.
+
+use super::blocks::{Prepared, Validity};
+use super::jobs::{Done, ExecuteJob, Executed, Job, ValidateJob, Work};
+use super::{ChainNode, Note, Output};
+use skerry_consensus::input::{Input as Core, Verdict};
+use skerry_execution::block::BlockContext;
+use skerry_types::beacon::SystemOperation;
+use skerry_types::block::{BlockKind, BlockRef, Body, Header, Report};
+use skerry_types::codec::decode;
+use skerry_types::crypto::hash::{Purpose, hash};
+use skerry_types::ids::Digest;
+use skerry_types::limits;
+use std::sync::Arc;
+
+/// What stands in the way of a verdict.
+enum Finding {
+    /// Something that will come, or the view will time out.
+    Wait,
+    /// Acceptable.
+    Good,
+    /// Never acceptable.
+    Bad(String),
+}
+
+impl ChainNode {
+    /// Keeps a block whose bytes match its header; others are dropped and fetched again.
+    pub(super) fn take_block(
+        &mut self,
+        digest: Digest,
+        header: Header,
+        body: Arc<[u8]>,
+        out: &mut Vec<Output>,
+    ) {
+        if self.tree.get(&digest).is_some() || header.height <= self.tree.root().block.height {
+            return;
+        }
+        let block = BlockRef {
+            height: header.height,
+            digest,
+        };
+        match self.prepare(&header, &body) {
+            Ok(prepared) => {
+                self.tree.insert(digest, header, body);
+                if let Some(entry) = self.tree.get_mut(&digest) {
+                    entry.prepared = prepared;
+                }
+            }
+            Err(reason) => out.push(Output::Note(Note::Invalid { block, reason })),
+        }
+    }
+
+    /// What the check of a block starts from, when its bytes match the header.
+    fn prepare(&self, header: &Header, bytes: &[u8]) -> Result<Prepared, String> {
+        if header.kind != BlockKind::Working {
+            return if bytes.is_empty() && header.body_root == Digest::ZERO {
+                Ok(Prepared::default())
+            } else {
+                Err("a block of this kind has no body".to_owned())
+            };
+        }
+        let body: Body =
+            decode(bytes, limits::BODY_BYTES_MAX).map_err(|error| error.to_string())?;
+        let hashes: Vec<Digest> = body
+            .transactions
+            .iter()
+            .map(|wire| hash(Purpose::TRANSACTION_WIRE, wire))
+            .collect();
+        if body.root_with(&hashes) != header.body_root {
+            return Err("the body is not the header's".to_owned());
+        }
+        let known = hashes
+            .into_iter()
+            .filter_map(|hash| self.cache.get(&hash).map(|known| (hash, known)))
+            .collect();
+        let verified_links = body
+            .system
+            .iter()
+            .map(|operation| {
+                let SystemOperation::CrossLink(link) = operation;
+                link.header.digest()
+            })
+            .filter(|header| self.links.is_verified(header))
+            .collect();
+        Ok(Prepared {
+            known,
+            verified_links,
+        })
+    }
+
+    /// Blocks that were loaded from the store get their bodies decoded.
+    pub(super) fn reload_bodies(&mut self) {
+        for digest in self.tree.digests() {
+            let Some(entry) = self.tree.get(&digest) else {
+                continue;
+            };
+            let (header, body) = (entry.header.clone(), entry.body.clone());
+            if let Ok(prepared) = self.prepare(&header, &body)
+                && let Some(entry) = self.tree.get_mut(&digest)
+            {
+                entry.prepared = prepared;
+            }
+        }
+    }
+
+    fn context(&self, header: &Header) -> BlockContext {
+        BlockContext {
+            network: self.shared.network.clone(),
+            chain: self.chain,
+            height: header.height,
+            time: header.time,
+            beacon: header.beacon,
+        }
+    }
+
+    /// Hands out the checks of blocks whose parent's state is known.
+    pub(super) fn dispatch_validation(&mut self, out: &mut Vec<Output>) {
+        for digest in self.tree.digests() {
+            let Some(entry) = self.tree.get(&digest) else {
+                continue;
+            };
+            if entry.validity != Validity::Unknown {
+                continue;
+            }
+            let (header, trusted) = (entry.header.clone(), entry.is_final);
+            let Some(parent) = self.tree.state_at(&header.parent) else {
+                continue;
+            };
+            let facts_root = match self.reference(&header, trusted) {
+                Reference::Known(facts_root) => facts_root,
+                Reference::Wait => continue,
+            };
+            let Some(entry) = self.tree.get_mut(&digest) else {
+                continue;
+            };
+            let Prepared {
+                known,
+                verified_links,
+            } = std::mem::take(&mut entry.prepared);
+            entry.validity = Validity::Checking;
+            out.push(Output::Work(Job::Validate(Box::new(ValidateJob {
+                digest,
+                header,
+                body: entry.body.clone(),
+                known,
+                parent: parent.state.clone(),
+                facts_root,
+                verified_links,
+                trusted,
+            }))));
+        }
+    }
+
+    /// The facts that a header's beacon reference shows. Only a working block of a shard needs
+    /// them; of a final block a quorum has checked them.
+    fn reference(&self, header: &Header, trusted: bool) -> Reference {
+        let Some(feed) = &self.feed else {
+            return Reference::Known(Digest::ZERO);
+        };
+        if trusted || header.kind != BlockKind::Working {
+            return Reference::Known(Digest::ZERO);
+        }
+        match feed.get(&header.beacon) {
+            Some(block) => Reference::Known(block.facts_root),
+            None => Reference::Wait,
+        }
+    }
+
+    /// Hands out valid blocks for execution once their parent's state is known.
+    pub(super) fn dispatch_execution(&mut self, out: &mut Vec<Output>) {
+        for digest in self.tree.digests() {
+            let Some(entry) = self.tree.get(&digest) else {
+                continue;
+            };
+            let ready = entry.header.kind == BlockKind::Working
+                && entry.validity == Validity::Valid
+                && !entry.executing
+                && entry.executed.is_none();
+            let Some(work) = entry.work.clone().filter(|_| ready) else {
+                continue;
+            };
+            let header = entry.header.clone();
+            let Some(parent) = self.tree.state_at(&header.parent) else {
+                continue;
+            };
+            let context = self.context(&header);
+            if let Some(entry) = self.tree.get_mut(&digest) {
+                entry.executing = true;
+            }
+            out.push(Output::Work(Job::Execute(Box::new(ExecuteJob {
+                block: BlockRef {
+                    height: header.height,
+                    digest,
+                },
+                context,
+                work,
+                parent: parent.state.clone(),
+            }))));
+        }
+    }
+
+    pub(super) fn on_done(&mut self, done: Done, out: &mut Vec<Output>) {
+        match done {
+            Done::Consensus(result) => {
+                if let Some(result) = result {
+                    self.to_replica.push_back(Core::Checked(result));
+                }
+            }
+            Done::Transactions { tag, results } => self.on_checked(tag, results, out),
+            Done::Validated { digest, result } => self.on_validated(digest, result, out),
+            Done::Executed(executed) => self.on_executed(executed),
+            Done::Inbound(inbound) => self.on_verified_batch(inbound),
+            Done::Link(link) => {
+                if let Some(link) = link {
+                    self.links.insert(Arc::new(*link));
+                }
+            }
+        }
+    }
+
+    fn on_validated(
+        &mut self,
+        digest: Digest,
+        result: Result<Arc<Work>, String>,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(entry) = self.tree.get_mut(&digest) else {
+            return;
+        };
+        let block = BlockRef {
+            height: entry.header.height,
+            digest,
+        };
+        match result {
+            Ok(work) => {
+                entry.validity = Validity::Valid;
+                entry.work = Some(work);
+            }
+            Err(reason) => {
+                entry.validity = Validity::Invalid(reason.clone());
+                let is_final = entry.is_final;
+                out.push(Output::Note(Note::Invalid {
+                    block,
+                    reason: reason.clone(),
+                }));
+                if is_final {
+                    let height = block.height;
+                    self.stop(
+                        format!("final block {height} is invalid here: {reason}"),
+                        out,
+                    );
+                }
+            }
+        }
+    }
+
+    fn on_executed(&mut self, executed: Arc<Executed>) {
+        if let Some(entry) = self.tree.get_mut(&executed.block.digest) {
+            entry.executing = false;
+            entry.executed = Some(executed);
+        }
+    }
+
+    /// Answers the core's questions that can be answered now.
+    pub(super) fn answer_verifications(&mut self, out: &mut Vec<Output>) {
+        let mut answered = Vec::new();
+        for (digest, view) in &self.verifying {
+            let verdict = match self.judge(digest) {
+                Finding::Wait => continue,
+                Finding::Good => Verdict::Valid,
+                Finding::Bad(reason) => {
+                    if let Some(entry) = self.tree.get(digest) {
+                        let block = entry.header.block_ref();
+                        out.push(Output::Note(Note::Invalid { block, reason }));
+                    }
+                    Verdict::Invalid
+                }
+            };
+            answered.push((*digest, *view, verdict));
+        }
+        for (digest, view, verdict) in answered {
+            self.verifying.remove(&digest);
+            self.to_replica.push_back(Core::Verified {
+                view,
+                digest,
+                verdict,
+            });
+        }
+    }
+
+    fn judge(&self, digest: &Digest) -> Finding {
+        let Some(entry) = self.tree.get(digest) else {
+            return Finding::Wait;
+        };
+        if let Finding::Bad(reason) = self.judge_reference(&entry.header) {
+            return Finding::Bad(reason);
+        }
+        match &entry.validity {
+            Validity::Unknown | Validity::Checking => Finding::Wait,
+            Validity::Invalid(reason) => Finding::Bad(reason.clone()),
+            Validity::Valid => self.judge_report(&entry.header),
+        }
+    }
+
+    /// A beacon reference never falls below the parent's; idle blocks repeat it.
+    fn judge_reference(&self, header: &Header) -> Finding {
+        let Some(feed) = &self.feed else {
+            // On the beacon the reference is the parent.
+            let right = header.beacon.digest == header.parent
+                && header.beacon.height.next() == header.height;
+            return if right {
+                Finding::Good
+            } else {
+                Finding::Bad("the beacon reference is not the parent".to_owned())
+            };
+        };
+        let parent = if header.parent == self.genesis_report.block.digest {
+            super::start_of(&self.shared, skerry_types::ids::ChainRef::Beacon)
+        } else {
+            match self.tree.header(&header.parent) {
+                Some(parent) => parent.beacon,
+                None => return Finding::Wait,
+            }
+        };
+        let kept = header.beacon == parent;
+        if kept {
+            return Finding::Good;
+        }
+        if header.kind != BlockKind::Working {
+            return Finding::Bad("an idle block repeats its parent's beacon reference".to_owned());
+        }
+        if header.beacon.height <= parent.height {
+            return Finding::Bad(format!(
+                "beacon reference {} is not above the parent's {}",
+                header.beacon.height, parent.height
+            ));
+        }
+        if feed.get(&header.beacon).is_none() && feed.has_passed(header.beacon.height) {
+            return Finding::Bad(format!(
+                "beacon reference {} is not a final beacon block",
+                header.beacon.height
+            ));
+        }
+        Finding::Good
+    }
+
+    /// A header reports the parent's report again or the last working ancestor's result, which
+    /// must be this node's own; a working block must report the latter.
+    fn judge_report(&self, header: &Header) -> Finding {
+        let Some((parent_report, parent_facts)) = self.report_of(&header.parent) else {
+            return Finding::Wait;
+        };
+        let Some(last) = self.tree.last_working(&header.parent) else {
+            return Finding::Wait;
+        };
+        let repeated = header.report == parent_report && header.facts_root == parent_facts;
+        if repeated && (header.kind == BlockKind::Idle || last == parent_report.block) {
+            return Finding::Good;
+        }
+        if header.report.block != last {
+            return Finding::Bad(format!(
+                "reports block {}, the last working ancestor is {}",
+                header.report.block.height, last.height
+            ));
+        }
+        match self.tree.executed(&last.digest) {
+            None => Finding::Wait,
+            Some(executed) => self.compare(header, &executed),
+        }
+    }
+
+    fn compare(&self, header: &Header, executed: &Executed) -> Finding {
+        let facts = executed
+            .facts
+            .as_ref()
+            .map_or(Digest::ZERO, |facts| facts.root());
+        let facts = if self.chain.is_beacon() {
+            facts
+        } else {
+            Digest::ZERO
+        };
+        if executed.result != header.report.result || header.facts_root != facts {
+            return Finding::Bad(format!(
+                "reports {:?} for block {}, own result is {:?}",
+                header.report.result, header.report.block.height, executed.result
+            ));
+        }
+        Finding::Good
+    }
+
+    /// Root of the facts that a beacon header with `report` must carry.
+    pub(super) fn facts_root_of(&self, report: &Report, parent: &Digest) -> Option<Digest> {
+        let (parent_report, parent_facts) = self.report_of(parent)?;
+        if parent_report.block == report.block {
+            return Some(parent_facts);
+        }
+        let executed = self.tree.executed(&report.block.digest)?;
+        executed.facts.as_ref().map(|facts| facts.root())
+    }
+}
+
+enum Reference {
+    /// Known, with the root of the facts where they matter.
+    Known(Digest),
+    /// Not yet final here.
+    Wait,
+}

@@ -1,0 +1,510 @@
+//! The options of all commands.
+
+use crate::bench::BenchArgs;
+use crate::devnet::DevnetArgs;
+use crate::faucet::FaucetArgs;
+use crate::start::StartArgs;
+use crate::verify::VerifyArgs;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use skerry_proto::v1::Stage;
+use skerry_types::amount::{Amount, Asset};
+use skerry_types::ids::{Address, ChainRef, Denom, Digest};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A sharded proof-of-stake chain: node, wallet and tools.
+#[derive(Debug, Parser)]
+#[command(
+    name = "skerry",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Print the result as JSON; never ask anything.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make and keep account keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Send transactions and follow them.
+    #[command(subcommand)]
+    Tx(TxCommand),
+    /// Ask a node.
+    #[command(subcommand)]
+    Query(QueryCommand),
+    /// Make and inspect networks.
+    #[command(subcommand)]
+    Genesis(GenesisCommand),
+    /// Run a node, or ask how one is doing.
+    #[command(subcommand)]
+    Node(NodeCommand),
+    /// Run a whole network on this machine.
+    #[command(subcommand)]
+    Devnet(DevnetCommand),
+    /// Give away test tokens.
+    #[command(subcommand)]
+    Faucet(FaucetCommand),
+    /// Load a development network and measure it.
+    Bench(BenchArgs),
+    /// Examine data directories of stopped nodes.
+    #[command(subcommand)]
+    Db(DbCommand),
+}
+
+/// The node to talk to.
+#[derive(Clone, Debug, Args)]
+pub struct Rpc {
+    /// URL of a node's gRPC.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SKERRY_RPC",
+        default_value = "http://127.0.0.1:50051"
+    )]
+    pub rpc: String,
+}
+
+/// Where a passphrase comes from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PassphraseSource {
+    /// File with the passphrase in its first line; without it a terminal is asked.
+    #[arg(long, value_name = "FILE", env = "SKERRY_PASSPHRASE_FILE")]
+    pub passphrase_file: Option<PathBuf>,
+}
+
+/// `skerry keys …`
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a new key.
+    New {
+        /// Where to write it.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Write it plain, for the development network of this genesis only.
+        #[arg(long, value_name = "GENESIS")]
+        development: Option<PathBuf>,
+        /// Where the passphrase comes from.
+        #[command(flatten)]
+        passphrase: PassphraseSource,
+    },
+    /// List the key files of a folder.
+    List {
+        /// The folder.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+    },
+    /// Show the public part of a key file.
+    Show {
+        /// The key file.
+        key_file: PathBuf,
+    },
+    /// Make a key file from a recovery phrase or a seed, read from standard input.
+    Import {
+        /// Where to write it.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+        /// Standard input holds a seed of 64 hexadecimal digits instead of a phrase.
+        #[arg(long)]
+        seed: bool,
+        /// Write it plain, for the development network of this genesis only.
+        #[arg(long, value_name = "GENESIS")]
+        development: Option<PathBuf>,
+        /// Where the passphrase comes from.
+        #[command(flatten)]
+        passphrase: PassphraseSource,
+    },
+    /// Print the secret of a key file: its recovery phrase, or its seed where it has none.
+    Export {
+        /// The key file.
+        key_file: PathBuf,
+        /// Yes, print the secret.
+        #[arg(long)]
+        yes: bool,
+        /// Where the passphrase comes from.
+        #[command(flatten)]
+        passphrase: PassphraseSource,
+    },
+}
+
+/// A stage to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum WaitFor {
+    /// In a mempool.
+    Received,
+    /// In a notarized block.
+    Included,
+    /// In a final block.
+    Finalized,
+    /// Every forward leg executed.
+    ExecutedRemotely,
+    /// The last leg final.
+    Returned,
+}
+
+impl From<WaitFor> for Stage {
+    fn from(wait: WaitFor) -> Self {
+        match wait {
+            WaitFor::Received => Self::Received,
+            WaitFor::Included => Self::Included,
+            WaitFor::Finalized => Self::Finalized,
+            WaitFor::ExecutedRemotely => Self::ExecutedRemotely,
+            WaitFor::Returned => Self::Returned,
+        }
+    }
+}
+
+/// How a transaction is made, sent and waited for.
+#[derive(Clone, Debug, Args)]
+pub struct Sending {
+    /// The node to talk to.
+    #[command(flatten)]
+    pub rpc: Rpc,
+    /// The sender's key file.
+    #[arg(long, value_name = "FILE", env = "SKERRY_KEY_FILE")]
+    pub key_file: PathBuf,
+    /// Where the passphrase comes from.
+    #[command(flatten)]
+    pub passphrase: PassphraseSource,
+    /// How to wait.
+    #[command(flatten)]
+    pub waiting: Waiting,
+    /// Nonce stream; independent senders of one account use different ones.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub nonce_stream: u16,
+    /// Nonce within the stream; the account's next one unless given.
+    #[arg(long, value_name = "NUMBER")]
+    pub nonce: Option<u64>,
+    /// nsker per unit of gas; the base fee unless given.
+    #[arg(long, value_name = "NSKER")]
+    pub gas_price: Option<Amount>,
+    /// For how many beacon blocks it is valid.
+    #[arg(long, value_name = "BLOCKS", default_value_t = skerry_sdk::builder::VALID_FOR_BEACON_BLOCKS)]
+    pub valid_for: u64,
+}
+
+/// How to wait for a transaction.
+#[derive(Clone, Debug, Args)]
+pub struct Waiting {
+    /// Stage to wait for.
+    #[arg(long, value_enum, value_name = "STAGE", default_value = "returned")]
+    pub wait_for: WaitFor,
+    /// How long to wait, such as 30s or 2m.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+/// `skerry tx …`
+#[derive(Debug, Subcommand)]
+pub enum TxCommand {
+    /// Send tokens to an account on whichever shard.
+    Send {
+        /// The recipient.
+        #[arg(long, value_name = "ADDRESS")]
+        to: Address,
+        /// How much: 5sker, 0.5sker, 5000000000nsker, or 10:skd1… in base units of another token.
+        #[arg(long, value_name = "AMOUNT")]
+        amount: Asset,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
+    /// Call any module with JSON, such as: tx call bank '{"send":{"to":"sk1…","asset":{…}}}'
+    Call {
+        /// Name of the module.
+        module: String,
+        /// The call.
+        #[arg(value_parser = json_value)]
+        call: serde_json::Value,
+        /// Attach this to the bundle; may be given several times.
+        #[arg(long, value_name = "AMOUNT")]
+        attach: Vec<Asset>,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
+    /// Wait for a transaction that was sent earlier.
+    Wait {
+        /// The transaction's hash.
+        hash: Digest,
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+        /// How to wait.
+        #[command(flatten)]
+        waiting: Waiting,
+    },
+    /// Where a transaction stands.
+    Status {
+        /// The transaction's hash.
+        hash: Digest,
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
+    /// Tokens of one's own.
+    #[command(subcommand)]
+    Token(TokenCommand),
+}
+
+/// `skerry tx token …`
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Create a token; its denom follows from the sender and the name.
+    Create {
+        /// Name, unique among the sender's tokens.
+        #[arg(long)]
+        name: String,
+        /// Short name.
+        #[arg(long)]
+        symbol: String,
+        /// Where the point stands in displayed amounts.
+        #[arg(long, default_value_t = 9)]
+        decimals: u8,
+        /// What to say about it, such as a URL.
+        #[arg(long, default_value = "")]
+        metadata: String,
+        /// Base units to issue to the sender at once.
+        #[arg(long, value_name = "UNITS", default_value = "0")]
+        supply: Amount,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
+    /// Issue more of a token.
+    Mint {
+        /// The token.
+        #[arg(long)]
+        denom: Denom,
+        /// Base units.
+        #[arg(long, value_name = "UNITS")]
+        amount: Amount,
+        /// Who gets it; the sender unless given.
+        #[arg(long, value_name = "ADDRESS")]
+        to: Option<Address>,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
+    /// Destroy some of a token.
+    Burn {
+        /// The token.
+        #[arg(long)]
+        denom: Denom,
+        /// Base units.
+        #[arg(long, value_name = "UNITS")]
+        amount: Amount,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
+    /// Say something else about a token.
+    SetMetadata {
+        /// The token.
+        #[arg(long)]
+        denom: Denom,
+        /// What to say.
+        #[arg(long)]
+        metadata: String,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
+}
+
+/// `skerry query …`
+#[derive(Debug, Subcommand)]
+pub enum QueryCommand {
+    /// What an account holds.
+    Account {
+        /// The account.
+        address: Address,
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+        /// Prove it from the genesis instead of believing the node.
+        #[arg(long, requires = "trust")]
+        verify: bool,
+        /// The trusted genesis file.
+        #[arg(long, value_name = "GENESIS", requires = "verify")]
+        trust: Option<PathBuf>,
+        /// How long to wait for the proof of the newest state.
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
+        timeout: Duration,
+    },
+    /// A transaction with its block and receipt.
+    Tx {
+        /// The transaction's hash.
+        hash: Digest,
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
+    /// A final block.
+    Block {
+        /// beacon, or shard-<bits>/<depth>.
+        chain: ChainRef,
+        /// Its height; the newest unless given.
+        height: Option<u64>,
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
+    /// How the shards go on, or one of them.
+    Shard {
+        /// beacon, or shard-<bits>/<depth>.
+        chain: Option<ChainRef>,
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
+    /// What a node is.
+    Node {
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
+    /// What a token is.
+    Token {
+        /// The token.
+        denom: Denom,
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
+}
+
+/// `skerry genesis …`
+#[derive(Debug, Subcommand)]
+pub enum GenesisCommand {
+    /// Make a development network: genesis, node homes, faucet and funded accounts.
+    New(GenesisNewArgs),
+    /// The chain id of a genesis file: its hash.
+    Hash {
+        /// The genesis file.
+        file: PathBuf,
+    },
+    /// What a genesis file says, after checking it.
+    Show {
+        /// The genesis file.
+        file: PathBuf,
+    },
+}
+
+/// `skerry genesis new`
+#[derive(Clone, Debug, Args)]
+pub struct GenesisNewArgs {
+    /// Number of shards: 1, 2, 4, … up to 64.
+    #[arg(long, default_value_t = 2)]
+    pub shards: u16,
+    /// Number of validators.
+    #[arg(long, default_value_t = 8)]
+    pub validators: u16,
+    /// Seats of each member of every shard, such as 3,3,2,1; one each unless given.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub seats: Option<Vec<u16>>,
+    /// Folder to write; must not exist or be empty.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Host name of node i, for networks of containers, such as v{i}; loopback unless given.
+    #[arg(long, value_name = "TEMPLATE")]
+    pub host_template: Option<String>,
+    /// First of the ports of the nodes on loopback.
+    #[arg(long, value_name = "PORT", default_value_t = 50051)]
+    pub port_base: u16,
+    /// Funded accounts for the load generator.
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub load_accounts: u32,
+    /// Name of the network, for people.
+    #[arg(long, default_value = "devnet")]
+    pub name: String,
+}
+
+/// `skerry node …`
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Run a node until it is told to stop.
+    Start(StartArgs),
+    /// How a node is doing.
+    Status {
+        /// Succeed only if the node is in step and finalizing.
+        #[arg(long)]
+        ready: bool,
+        /// Ask the health page at this URL instead of gRPC.
+        #[arg(long, value_name = "URL")]
+        http: Option<String>,
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
+}
+
+/// `skerry devnet …`
+#[derive(Debug, Subcommand)]
+pub enum DevnetCommand {
+    /// Start the network and run until interrupted; an existing folder is resumed.
+    Up(DevnetArgs),
+    /// How the network is doing.
+    Status {
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
+    /// Ask the faucet for test tokens.
+    Faucet {
+        /// Who gets them.
+        address: Address,
+        /// URL of the faucet.
+        #[arg(
+            long,
+            value_name = "URL",
+            env = "SKERRY_FAUCET",
+            default_value = "http://127.0.0.1:8081"
+        )]
+        faucet: String,
+    },
+}
+
+/// `skerry faucet …`
+#[derive(Debug, Subcommand)]
+pub enum FaucetCommand {
+    /// Serve test tokens over HTTP.
+    Serve(FaucetArgs),
+}
+
+/// `skerry db …`
+#[derive(Debug, Subcommand)]
+pub enum DbCommand {
+    /// Check stopped data directories, each by itself and against each other.
+    Verify(VerifyArgs),
+}
+
+/// Reads `500ms`, `30s`, `2m`, `1h`, or a number of seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let error = || format!("{text:?} is not a time such as 500ms, 30s, 2m or 1h");
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let number: u64 = digits.parse().map_err(|_| error())?;
+    let unit_ms = match text.strip_prefix(digits) {
+        Some("ms") => 1,
+        Some("s" | "") => 1_000,
+        Some("m") => 60_000,
+        Some("h") => 3_600_000,
+        _ => return Err(error()),
+    };
+    number
+        .checked_mul(unit_ms)
+        .map(Duration::from_millis)
+        .ok_or_else(error)
+}
+
+fn json_value(text: &str) -> Result<serde_json::Value, serde_json::Error> {
+    serde_json::from_str(text)
+}

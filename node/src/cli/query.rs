@@ -1,0 +1,372 @@
+//! `skerry query …`: ask a node, or prove what it says.
+
+use super::args::QueryCommand;
+use super::genesis::read_genesis;
+use super::output::{CliError, Exit, Output};
+use super::tx::{status_json, status_text};
+use serde_json::{Value, json};
+use skerry_proto::v1;
+use skerry_sdk::client::Client;
+use skerry_sdk::light::TrustedNetwork;
+use skerry_types::amount::Asset;
+use skerry_types::ids::{Address, ChainRef, Height};
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A proof that is older than this by its beacon header is worth a warning.
+const PROOF_AGE_MAX: Duration = Duration::from_secs(60);
+
+pub(super) async fn run(command: QueryCommand) -> Result<Output, CliError> {
+    match command {
+        QueryCommand::Account {
+            address,
+            rpc,
+            trust,
+            timeout,
+            ..
+        } => {
+            let client = Client::new(&rpc.rpc)?;
+            match trust {
+                Some(genesis) => prove(&client, &address, &genesis, timeout).await,
+                None => account(&client, &address).await,
+            }
+        }
+        QueryCommand::Tx { hash, rpc } => {
+            let reply = Client::new(&rpc.rpc)?.transaction(&hash).await?;
+            Ok(transaction(&reply))
+        }
+        QueryCommand::Block { chain, height, rpc } => {
+            let client = Client::new(&rpc.rpc)?;
+            Ok(block(&client.block(chain, height.map(Height::new)).await?))
+        }
+        QueryCommand::Shard { chain, rpc } => {
+            chains(&Client::new(&rpc.rpc)?.node_status().await?, chain)
+        }
+        QueryCommand::Node { rpc } => node(&Client::new(&rpc.rpc)?).await,
+        QueryCommand::Token { denom, rpc } => {
+            let token = Client::new(&rpc.rpc)?.token(&denom).await?;
+            let data = json!({
+                "denom": token.denom, "name": token.name, "symbol": token.symbol,
+                "decimals": token.decimals, "metadata": token.metadata,
+                "creator": token.creator, "authority": token.authority, "supply": token.supply,
+            });
+            let text = format!(
+                "{} ({})  {}\n  supply     {} base units, {} decimals\n  creator    {}\n  \
+                 authority  {}\n  metadata   {}",
+                token.name,
+                token.symbol,
+                token.denom,
+                token.supply,
+                token.decimals,
+                token.creator,
+                token.authority,
+                token.metadata
+            );
+            Ok(Output::new(data, text))
+        }
+    }
+}
+
+fn asset_json(asset: &v1::Asset) -> Value {
+    json!({"denom": asset.denom, "amount": asset.amount})
+}
+
+fn block_ref(block: Option<&v1::BlockRef>) -> Value {
+    block.map_or(
+        Value::Null,
+        |block| json!({"height": block.height, "digest": block.digest}),
+    )
+}
+
+/// An amount for people.
+fn pretty(asset: &v1::Asset) -> String {
+    let parsed = skerry_proto::convert::asset(asset);
+    parsed.map_or_else(
+        |_| format!("{} {}", asset.amount, asset.denom),
+        |asset| asset.to_string(),
+    )
+}
+
+fn balances_text(address: &str, chain: &str, assets: impl Iterator<Item = String>) -> String {
+    let mut text = format!("{address}  on {chain}");
+    let mut empty = true;
+    for asset in assets {
+        empty = false;
+        text.push_str(&format!("\n  {asset}"));
+    }
+    if empty {
+        text.push_str("\n  nothing");
+    }
+    text
+}
+
+async fn account(client: &Client, address: &Address) -> Result<Output, CliError> {
+    let reply = client.account(address, 0).await?;
+    let (account, anchor) = (
+        reply.account.unwrap_or_default(),
+        reply.anchor.unwrap_or_default(),
+    );
+    let claims: Vec<Value> = account
+        .claims
+        .iter()
+        .map(|claim| {
+            let asset = claim.asset.as_ref().map(asset_json);
+            json!({"source": claim.source, "sequence": claim.sequence, "asset": asset})
+        })
+        .collect();
+    let data = json!({
+        "address": account.address,
+        "chain": account.chain,
+        "balances": account.balances.iter().map(asset_json).collect::<Vec<_>>(),
+        "claims": claims,
+        "next_nonce": account.next_nonce,
+        "final_nonce": account.final_nonce,
+        "beacon": block_ref(anchor.beacon.as_ref()),
+        "block": block_ref(anchor.block.as_ref()),
+        "verified": false,
+    });
+    let mut text = balances_text(
+        &account.address,
+        &account.chain,
+        account.balances.iter().map(pretty),
+    );
+    for claim in &account.claims {
+        let asset = claim.asset.as_ref().map(pretty).unwrap_or_default();
+        text.push_str(&format!("\n  {asset} to be claimed, from {}", claim.source));
+    }
+    Ok(Output::new(data, text))
+}
+
+/// Nothing of the node's replies is believed but the proof; how new the proven state must be is
+/// taken from the node, which can only make it older than it is.
+async fn prove(
+    client: &Client,
+    address: &Address,
+    genesis: &Path,
+    timeout: Duration,
+) -> Result<Output, CliError> {
+    let trusted = TrustedNetwork::new(&read_genesis(genesis)?)?;
+    let anchor = client.account(address, 0).await?.anchor.unwrap_or_default();
+    let wanted = Height::new(anchor.block.unwrap_or_default().height);
+    let proof = client.proof(address, wanted, timeout).await?;
+    let verified = trusted.verify(&proof, address)?;
+    let data = json!({
+        "address": verified.address,
+        "chain": verified.chain,
+        "balances": verified.balances,
+        "beacon": {"height": verified.beacon.height, "digest": verified.beacon.digest},
+        "block": {"height": verified.block.height, "digest": verified.block.digest},
+        "time_ms": verified.time,
+        "proof_bytes": proof.len(),
+        "verified": true,
+    });
+    let balances = verified.balances.iter().map(Asset::to_string);
+    let mut text = balances_text(&address.to_string(), &verified.chain.to_string(), balances);
+    text.push_str(&format!(
+        "\nproven by beacon block {} for height {} of {}",
+        verified.beacon.height, verified.block.height, verified.chain
+    ));
+    let output = Output::new(data, text);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let age = now.saturating_sub(Duration::from_millis(verified.time.get()));
+    if age > PROOF_AGE_MAX {
+        return Ok(output.warn(format!(
+            "the proof is {} s old by its own time; the node may be hiding what came after",
+            age.as_secs()
+        )));
+    }
+    Ok(output)
+}
+
+fn receipt_json(receipt: &v1::Receipt) -> Value {
+    let failure = receipt.failure.as_ref();
+    let events: Vec<Value> = receipt
+        .events
+        .iter()
+        .map(|event| {
+            let attributes: serde_json::Map<String, Value> = event
+                .attributes
+                .iter()
+                .map(|attribute| (attribute.key.clone(), json!(attribute.value)))
+                .collect();
+            json!({"module": event.module, "owner": event.owner, "name": event.name,
+                "attributes": attributes})
+        })
+        .collect();
+    json!({
+        "status": receipt.status,
+        "failure": failure.map(|failure| {
+            json!({"module": failure.module, "code": failure.code, "detail": failure.detail})
+        }),
+        "gas": receipt.gas,
+        "fee": receipt.fee,
+        "events": events,
+    })
+}
+
+fn transaction(reply: &v1::GetTransactionResponse) -> Output {
+    let status = reply.status.clone().unwrap_or_default();
+    let mut data = status_json(&status);
+    let mut text = status_text(&status);
+    if let Some(found) = &reply.transaction {
+        let operations: Vec<Value> = found
+            .operations
+            .iter()
+            .map(|operation| {
+                let call: Option<Value> = serde_json::from_str(&operation.call_json).ok();
+                json!({"module": operation.module_name, "call": call})
+            })
+            .collect();
+        for operation in &found.operations {
+            text.push_str(&format!(
+                "\n  {} {}",
+                operation.module_name, operation.call_json
+            ));
+        }
+        data["transaction"] = json!({
+            "sender": found.sender,
+            "nonce": {"stream": found.nonce_stream, "sequence": found.nonce_sequence},
+            "valid_until": found.valid_until,
+            "gas_limit": found.gas_limit,
+            "gas_price": found.gas_price,
+            "assets": found.assets.iter().map(asset_json).collect::<Vec<_>>(),
+            "operations": operations,
+            "chain": found.chain,
+            "block": block_ref(found.block.as_ref()),
+            "index": found.index,
+            "receipt": found.receipt.as_ref().map(receipt_json),
+        });
+    }
+    Output::new(data, text)
+}
+
+fn block(block: &v1::Block) -> Output {
+    let data = json!({
+        "chain": block.chain,
+        "height": block.height,
+        "digest": block.digest,
+        "parent": block.parent,
+        "kind": block.kind().name(),
+        "epoch": block.epoch,
+        "view": block.view,
+        "proposer": block.proposer,
+        "time_ms": block.time_ms,
+        "beacon": block_ref(block.beacon.as_ref()),
+        "reported": block_ref(block.reported.as_ref()),
+        "state_root": block.state_root,
+        "receipts_root": block.receipts_root,
+        "channels_root": block.channels_root,
+        "transactions": block.transactions,
+        "inbound_messages": block.inbound_messages,
+        "cross_links": block.cross_links,
+    });
+    let text = format!(
+        "{} {}  {}\n  digest        {}\n  parent        {}\n  view          {} by member {}\n  \
+         state root    {} after height {}\n  transactions  {}\n  messages in   {}\n  \
+         cross-links   {}",
+        block.chain,
+        block.height,
+        block.kind().name(),
+        block.digest,
+        block.parent,
+        block.view,
+        block.proposer,
+        block.state_root,
+        block
+            .reported
+            .as_ref()
+            .map_or(0, |reported| reported.height),
+        block.transactions.len(),
+        block.inbound_messages,
+        block.cross_links
+    );
+    Output::new(data, text)
+}
+
+fn chain_json(chain: &v1::ChainStatus) -> Value {
+    json!({
+        "chain": chain.chain,
+        "finalized": block_ref(chain.finalized.as_ref()),
+        "executed": block_ref(chain.executed.as_ref()),
+        "state_root": chain.state_root,
+        "view": chain.view,
+        "epoch": chain.epoch,
+        "mempool_transactions": chain.mempool_transactions,
+        "waiting_for_quorum": chain.waiting_for_quorum,
+        "time_ms": chain.time_ms,
+        "detail": chain.detail,
+    })
+}
+
+fn chain_text(chain: &v1::ChainStatus) -> String {
+    let height = chain.finalized.as_ref().map_or(0, |block| block.height);
+    let state = if chain.detail.is_empty() {
+        "in step"
+    } else {
+        &chain.detail
+    };
+    format!(
+        "{:<12} height {height}, view {}, {} waiting  {state}",
+        chain.chain, chain.view, chain.mempool_transactions
+    )
+}
+
+/// All followed chains, or one of them.
+pub(super) fn chains(
+    status: &v1::GetNodeStatusResponse,
+    wanted: Option<ChainRef>,
+) -> Result<Output, CliError> {
+    let wanted = wanted.map(|chain| chain.to_string());
+    let shown: Vec<&v1::ChainStatus> = status
+        .chains
+        .iter()
+        .filter(|chain| wanted.as_ref().is_none_or(|wanted| *wanted == chain.chain))
+        .collect();
+    if let (true, Some(wanted)) = (shown.is_empty(), wanted) {
+        let message = format!("this node does not follow {wanted}");
+        return Err(CliError::new(Exit::Rejected, "CHAIN_UNKNOWN", message)
+            .next("skerry query shard lists what it follows"));
+    }
+    let data = json!({
+        "ready": status.ready,
+        "peers": status.peers,
+        "chains": shown.iter().map(|chain| chain_json(chain)).collect::<Vec<_>>(),
+    });
+    let lines: Vec<String> = shown.iter().map(|chain| chain_text(chain)).collect();
+    Ok(Output::new(data, lines.join("\n")))
+}
+
+async fn node(client: &Client) -> Result<Output, CliError> {
+    let info = client.node_info().await?;
+    let modules: Vec<Value> = info
+        .modules
+        .iter()
+        .map(|module| json!({"id": module.id, "name": module.name}))
+        .collect();
+    let data = json!({
+        "chain_id": info.chain_id,
+        "network": info.network,
+        "version": info.version,
+        "development": info.development,
+        "shard_depth": info.shard_depth,
+        "chains": info.chains,
+        "base_fee": info.base_fee,
+        "modules": modules,
+    });
+    let text = format!(
+        "{} {}\n  network   {}{}\n  chain id  {}\n  follows   {}",
+        client.url(),
+        info.version,
+        info.network,
+        if info.development {
+            " (development)"
+        } else {
+            ""
+        },
+        info.chain_id,
+        info.chains.join(", ")
+    );
+    Ok(Output::new(data, text))
+}

@@ -1,0 +1,304 @@
+//! `skerry tx …`: make, sign, send and follow transactions.
+//!
+//! The hash is printed before anything is waited for. A nonce that somebody else took in the
+//! meantime is replaced, unless it was given: the refused transaction was never accepted, so nothing
+//! can happen twice.
+
+use super::args::{Rpc, Sending, TxCommand, Waiting};
+use super::keys;
+use super::output::{CliError, Exit, Output, note};
+use super::token;
+use serde_json::{Value, json};
+use skerry_proto::v1::{self, ErrorReason, Outcome, Stage};
+use skerry_sdk::builder::{Draft, Terms};
+use skerry_sdk::client::{Client, ClientError};
+use skerry_sdk::keys::{AccountKey, KeyFile};
+use skerry_types::amount::Amount;
+use skerry_types::codec;
+use skerry_types::ids::{Digest, Height};
+use skerry_types::transaction::Nonce;
+use std::time::{Duration, Instant};
+
+/// Tries with a fresh nonce.
+const NONCE_TRIES: usize = 4;
+/// Longest wait of one call; the node caps it as well.
+const WAIT_SLICE: Duration = Duration::from_secs(20);
+/// How often a node that stopped answering is asked again while the time lasts.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(command: TxCommand, json: bool) -> Result<Output, CliError> {
+    match command {
+        TxCommand::Send {
+            to,
+            amount,
+            sending,
+        } => send(&Draft::new().transfer(&to, amount)?, &sending, json).await,
+        TxCommand::Call {
+            module,
+            call,
+            attach,
+            sending,
+        } => {
+            let mut draft = Draft::new();
+            for asset in attach {
+                draft = draft.attach(asset)?;
+            }
+            send(&draft.call(&module, &call)?, &sending, json).await
+        }
+        TxCommand::Wait { hash, rpc, waiting } => {
+            let deadline = Instant::now() + waiting.timeout;
+            let client = Client::new(&rpc.rpc)?;
+            let stage = Stage::Unspecified;
+            let status = client.status(&hash, stage, Duration::ZERO).await?;
+            conclude(
+                follow(&client, &hash, status, &waiting, deadline).await?,
+                &waiting,
+                &rpc,
+            )
+        }
+        TxCommand::Status { hash, rpc } => {
+            let client = Client::new(&rpc.rpc)?;
+            let status = client
+                .status(&hash, Stage::Unspecified, Duration::ZERO)
+                .await?;
+            Ok(Output::new(status_json(&status), status_text(&status)))
+        }
+        TxCommand::Token(command) => token::run(command, json).await,
+    }
+}
+
+/// Opens the sender's key and refuses it on a network that it is not meant for.
+pub(super) fn open_key(
+    sending: &Sending,
+    chain_id: Digest,
+    json: bool,
+) -> Result<AccountKey, CliError> {
+    let file = KeyFile::read(&sending.key_file)?;
+    file.check_network(chain_id)?;
+    keys::open(&file, &sending.passphrase, json)
+}
+
+/// Signs and sends a draft, and waits as asked.
+pub(super) async fn send(draft: &Draft, sending: &Sending, json: bool) -> Result<Output, CliError> {
+    let deadline = Instant::now() + sending.waiting.timeout;
+    let client = Client::new(&sending.rpc.rpc)?;
+    let info = client.node_info().await?;
+    let chain_id = skerry_proto::convert::digest("chain_id", &info.chain_id);
+    let chain_id = chain_id.map_err(ClientError::from)?;
+    let key = open_key(sending, chain_id, json)?;
+    let base_fee = skerry_proto::convert::amount("base_fee", &info.base_fee);
+    let gas_price = match sending.gas_price {
+        Some(price) => price,
+        None => base_fee.map_err(ClientError::from)?,
+    };
+    let (hash, status) = submit(&client, draft, sending, &key, chain_id, gas_price).await?;
+    let status = follow(&client, &hash, status, &sending.waiting, deadline).await?;
+    conclude(status, &sending.waiting, &sending.rpc)
+}
+
+async fn submit(
+    client: &Client,
+    draft: &Draft,
+    sending: &Sending,
+    key: &AccountKey,
+    chain_id: Digest,
+    gas_price: Amount,
+) -> Result<(Digest, v1::TransactionStatus), CliError> {
+    let mut tries = 0;
+    loop {
+        let reply = client.account(&key.address(), sending.nonce_stream).await?;
+        let (account, anchor) = (
+            reply.account.unwrap_or_default(),
+            reply.anchor.unwrap_or_default(),
+        );
+        let beacon = Height::new(anchor.beacon.unwrap_or_default().height);
+        let terms = Terms {
+            chain_id,
+            sender: key.address(),
+            nonce: Nonce {
+                stream: sending.nonce_stream,
+                sequence: sending.nonce.unwrap_or(account.next_nonce),
+            },
+            valid_until: beacon.saturating_add(sending.valid_for),
+            gas_price,
+        };
+        let signed = draft.clone().sign(&terms, key.secret())?;
+        let hash = signed.body.id();
+        note(&format!("transaction {hash}"));
+        let wire = codec::encode(&signed);
+        tries += 1;
+        match client
+            .submit(wire, Stage::Received, Duration::from_secs(1))
+            .await
+        {
+            Ok(status) => return Ok((hash, status)),
+            Err(error) if sending.nonce.is_none() && tries < NONCE_TRIES && is_race(&error) => {}
+            // Whether it was taken is not known; the hash tells later.
+            Err(error @ ClientError::Unreachable { .. }) => {
+                let rpc = client.url();
+                return Err(CliError::from(error)
+                    .detail("hash", hash.to_string())
+                    .next(format!(
+                        "it may have been taken: skerry tx status {hash} --rpc {rpc}"
+                    )));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn is_race(error: &ClientError) -> bool {
+    let reason = error.reason();
+    matches!(
+        reason,
+        Some(ErrorReason::NonceTooLow | ErrorReason::ReplacementUnderpriced)
+    )
+}
+
+fn reached(status: &v1::TransactionStatus, waiting: &Waiting) -> bool {
+    status.stage >= i32::from(Stage::from(waiting.wait_for)) || status.outcome().is_decided()
+}
+
+/// Waits until the stage is reached, the outcome is decided, or the time is over.
+async fn follow(
+    client: &Client,
+    hash: &Digest,
+    mut status: v1::TransactionStatus,
+    waiting: &Waiting,
+    deadline: Instant,
+) -> Result<v1::TransactionStatus, CliError> {
+    let wanted = Stage::from(waiting.wait_for);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if reached(&status, waiting) || left.is_zero() {
+            return Ok(status);
+        }
+        match client.status(hash, wanted, left.min(WAIT_SLICE)).await {
+            Ok(newer) => {
+                if newer.stage != status.stage {
+                    note(&format!(
+                        "{} {}",
+                        newer.stage().name(),
+                        newer.outcome().name()
+                    ));
+                }
+                status = newer;
+            }
+            // A node that restarts is asked again for as long as there is time.
+            Err(ClientError::Unreachable { .. }) => tokio::time::sleep(RETRY_INTERVAL).await,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Result or error from where the transaction got to.
+fn conclude(
+    status: v1::TransactionStatus,
+    waiting: &Waiting,
+    rpc: &Rpc,
+) -> Result<Output, CliError> {
+    let (data, text) = (status_json(&status), status_text(&status));
+    let (stage, outcome) = (status.stage().name(), status.outcome().name());
+    match status.outcome() {
+        Outcome::Succeeded => Ok(Output::new(data, text)),
+        Outcome::Pending if reached(&status, waiting) => Ok(Output::new(data, text)),
+        Outcome::Pending | Outcome::Unspecified => {
+            let message = format!(
+                "not {} within {:?}: {} is {stage}",
+                Stage::from(waiting.wait_for).name(),
+                waiting.timeout,
+                status.hash
+            );
+            let next = format!(
+                "skerry tx wait {} --rpc {}   (it can still succeed until beacon height {})",
+                status.hash, rpc.rpc, status.valid_until
+            );
+            Err(CliError::new(Exit::Pending, "PENDING", message)
+                .next(next)
+                .with_data(data))
+        }
+        _ => {
+            let failure = status.legs.iter().find_map(|leg| leg.failure.as_ref());
+            let message = format!("{} is {outcome}", status.hash);
+            let mut error = CliError::new(Exit::Failed, outcome, message).with_data(data);
+            if let Some(failure) = failure {
+                error = error
+                    .why(format!("{}: {}", failure.code, failure.detail))
+                    .detail("failure", failure.code.as_str());
+            }
+            Err(error.next(format!("skerry query tx {} --rpc {}", status.hash, rpc.rpc)))
+        }
+    }
+}
+
+fn block_json(block: Option<&v1::BlockRef>) -> Value {
+    block.map_or(
+        Value::Null,
+        |block| json!({"height": block.height, "digest": block.digest}),
+    )
+}
+
+fn leg_json(leg: &v1::Leg) -> Value {
+    let message = leg.message.as_ref().map(
+        |id| json!({"source": id.source, "destination": id.destination, "sequence": id.sequence}),
+    );
+    let failure = leg.failure.as_ref().map(
+        |failure| json!({"module": failure.module, "code": failure.code, "detail": failure.detail}),
+    );
+    json!({
+        "kind": leg.kind().name(),
+        "chain": leg.chain,
+        "message": message,
+        "stage": leg.stage().name(),
+        "outcome": leg.outcome().name(),
+        "block": block_json(leg.block.as_ref()),
+        "gas": leg.gas,
+        "failure": failure,
+    })
+}
+
+/// A status for programs.
+pub(super) fn status_json(status: &v1::TransactionStatus) -> Value {
+    json!({
+        "hash": status.hash,
+        "stage": status.stage().name(),
+        "outcome": status.outcome().name(),
+        "legs": status.legs.iter().map(leg_json).collect::<Vec<_>>(),
+        "fee": status.fee,
+        "valid_until": status.valid_until,
+        "beacon_height": status.beacon_height,
+    })
+}
+
+/// A status for people.
+pub(super) fn status_text(status: &v1::TransactionStatus) -> String {
+    let mut text = format!(
+        "{}  {}  {}",
+        status.hash,
+        status.stage().name(),
+        status.outcome().name()
+    );
+    for leg in &status.legs {
+        let height = leg
+            .block
+            .as_ref()
+            .map(|block| format!(" at height {}", block.height));
+        text.push_str(&format!(
+            "\n  {:<9} {}{}  {}",
+            leg.kind().name().to_lowercase(),
+            leg.chain,
+            height.unwrap_or_default(),
+            leg.outcome().name()
+        ));
+        if let Some(failure) = &leg.failure {
+            text.push_str(&format!("  {}: {}", failure.code, failure.detail));
+        }
+    }
+    if let Ok(fee) = status.fee.parse::<u128>() {
+        text.push_str(&format!(
+            "\n  fee       {}",
+            skerry_types::amount::Asset::nsker(fee)
+        ));
+    }
+    text
+}

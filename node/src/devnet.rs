@@ -1,0 +1,273 @@
+//! `skerry devnet up`: a whole network in one process, or in one process a node.
+//!
+//! Every node is a full one with its own peers over loopback and its own databases; only the
+//! process, and the RAM of the databases, are shared. An existing folder is resumed.
+
+use crate::assemble::{Node, Settings, start};
+use crate::config::NodeConfig;
+use crate::error::NodeError;
+use crate::home::{self, NetworkPlan, Ports, faucet_port};
+use crate::start::{CACHE_BYTES, stop_signal};
+use serde_json::json;
+use skerry_storage::SharedCache;
+use skerry_types::genesis::{Genesis, Parameters};
+use skerry_types::ids::Height;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Arguments of `skerry devnet up`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct DevnetArgs {
+    /// Number of shards: 1, 2, 4, … up to 64
+    #[arg(long, default_value_t = 2)]
+    pub shards: u16,
+    /// Number of validators
+    #[arg(long, default_value_t = 8)]
+    pub validators: u16,
+    /// Seats of each member of every shard, such as 3,3,2,1; one each unless given
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    pub seats: Option<Vec<u16>>,
+    /// gRPC port of the gateway; the other ports follow
+    #[arg(long, value_name = "PORT", default_value_t = 50051)]
+    pub port_base: u16,
+    /// The network's folder; an existing network is resumed
+    #[arg(long, value_name = "DIR", default_value = "skerry-devnet")]
+    pub data_dir: PathBuf,
+    /// Run each node in a process of its own
+    #[arg(long)]
+    pub processes: bool,
+    /// Funded accounts for the load generator
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub load_accounts: u32,
+    /// Run no gateway; the validators' own gRPC ports answer
+    #[arg(long)]
+    pub no_gateway: bool,
+}
+
+enum Running {
+    Nodes(Vec<Node>),
+    Processes(Vec<Child>),
+}
+
+/// Runs a network until SIGINT or SIGTERM; `ready` gets the ready line's object when every chain
+/// has finalized two blocks more than it had at the start.
+///
+/// # Errors
+/// When the network cannot be laid out or a node cannot start.
+pub async fn up(args: DevnetArgs, ready: impl FnOnce(serde_json::Value)) -> Result<(), NodeError> {
+    crate::start::init_logs();
+    let genesis_file = args.data_dir.join("genesis.json");
+    let (genesis, accounts) = if genesis_file.exists() {
+        let genesis = home::read_genesis(&genesis_file)?;
+        check_resumed(&args, &genesis)?;
+        let accounts = home::funded_accounts(&args.data_dir, &genesis)?;
+        (genesis, accounts)
+    } else {
+        home::write_network(&NetworkPlan {
+            name: "devnet".to_owned(),
+            shards: args.shards,
+            validators: args.validators,
+            seats: args.seats.clone(),
+            host_template: None,
+            port_base: args.port_base,
+            load_accounts: args.load_accounts,
+            parameters: Parameters::default(),
+            out: args.data_dir.clone(),
+        })?
+    };
+    let names: Vec<String> = (0..genesis.validators.len())
+        .map(|index| format!("v{index}"))
+        .chain((!args.no_gateway).then(|| "rpc".to_owned()))
+        .collect();
+    let running = if args.processes {
+        Running::Processes(spawn_all(&args.data_dir, &names)?)
+    } else {
+        Running::Nodes(start_all(&args.data_dir, &names).await?)
+    };
+    let ports = if args.no_gateway {
+        Ports::validator(args.port_base, 0)
+    } else {
+        Ports::gateway(args.port_base)
+    };
+    let grpc = format!("http://127.0.0.1:{}", ports.grpc);
+    let stop = tokio_util::sync::CancellationToken::new();
+    let waited = tokio::select! {
+        result = wait_for_blocks(&running, &genesis, &grpc) => result.map(|()| true),
+        result = stop_signal() => result.map(|()| false),
+    };
+    if waited? {
+        let faucet_address = format!("127.0.0.1:{}", faucet_port(args.port_base));
+        let faucet = crate::faucet::FaucetArgs {
+            rpc: grpc.clone(),
+            key_file: args.data_dir.join("faucet/key.json"),
+            listen: faucet_address.clone(),
+            amount: crate::faucet::DEFAULT_AMOUNT.to_owned(),
+        };
+        let faucet_stop = stop.clone();
+        let faucet = tokio::spawn(async move {
+            if let Err(error) = crate::faucet::serve(faucet, faucet_stop.cancelled_owned()).await {
+                tracing::error!(%error, "the faucet ended; the network goes on without it");
+            }
+        });
+        ready(json!({
+            "ready": true,
+            "grpc": grpc,
+            "metrics": format!("http://127.0.0.1:{}/metrics", ports.http),
+            "faucet": format!("http://{faucet_address}"),
+            "explorer": format!("http://127.0.0.1:{}/", ports.http),
+            "chain_id": genesis.chain_id().to_string(),
+            "genesis": genesis_file,
+            "accounts": accounts,
+        }));
+        stop_signal().await?;
+        stop.cancel();
+        let _ = faucet.await;
+    }
+    match running {
+        Running::Nodes(nodes) => stop_all(nodes).await,
+        Running::Processes(children) => end_all(children).await,
+    }
+    Ok(())
+}
+
+fn check_resumed(args: &DevnetArgs, genesis: &Genesis) -> Result<(), NodeError> {
+    let shards = 1_u32 << genesis.shard_depth;
+    let validators = genesis.validators.len();
+    if shards != u32::from(args.shards) || validators != usize::from(args.validators) {
+        return Err(NodeError::Environment(format!(
+            "{} holds a network of {shards} shards and {validators} validators; start it with \
+             these numbers, or choose another folder",
+            args.data_dir.display()
+        )));
+    }
+    let path = args.data_dir.join("v0/config.toml");
+    let config = NodeConfig::read(&path)?;
+    let wanted = format!("127.0.0.1:{}", Ports::validator(args.port_base, 0).grpc);
+    if config.grpc.listen != wanted {
+        return Err(NodeError::Environment(format!(
+            "{} was laid out for another --port-base: v0 listens on {}, not {wanted}",
+            args.data_dir.display(),
+            config.grpc.listen
+        )));
+    }
+    Ok(())
+}
+
+async fn start_all(folder: &Path, names: &[String]) -> Result<Vec<Node>, NodeError> {
+    let cache = SharedCache::new(CACHE_BYTES);
+    let mut starting = Vec::new();
+    for name in names {
+        let home = folder.join(name);
+        let config = NodeConfig::read(&home.join("config.toml"))?;
+        let settings = Settings {
+            config,
+            data: home.join("data"),
+            cache: cache.clone(),
+        };
+        starting.push(tokio::spawn(start(settings)));
+    }
+    let mut nodes = Vec::new();
+    let mut failed = None;
+    for node in starting {
+        match node.await {
+            Ok(Ok(node)) => nodes.push(node),
+            Ok(Err(error)) => failed = failed.or(Some(error)),
+            Err(error) => failed = failed.or(Some(NodeError::Environment(error.to_string()))),
+        }
+    }
+    match failed {
+        None => Ok(nodes),
+        Some(error) => {
+            stop_all(nodes).await;
+            Err(error)
+        }
+    }
+}
+
+async fn stop_all(nodes: Vec<Node>) {
+    let mut stopping = tokio::task::JoinSet::new();
+    for node in nodes {
+        stopping.spawn(node.stop());
+    }
+    while stopping.join_next().await.is_some() {}
+}
+
+fn spawn_all(folder: &Path, names: &[String]) -> Result<Vec<Child>, NodeError> {
+    let failed = |error: std::io::Error| NodeError::Environment(error.to_string());
+    let binary = std::env::current_exe().map_err(failed)?;
+    let mut children = Vec::new();
+    for name in names {
+        let home = folder.join(name);
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(home.join("node.log"))
+            .map_err(failed)?;
+        let child = Command::new(&binary)
+            .args(["node", "start", "--home"])
+            .arg(&home)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .map_err(failed)?;
+        let pid = child.id();
+        std::fs::write(home.join("node.pid"), pid.to_string()).map_err(failed)?;
+        children.push(child);
+    }
+    Ok(children)
+}
+
+/// Asks the processes to end, and ends those that do not within ten seconds.
+async fn end_all(mut children: Vec<Child>) {
+    for child in &children {
+        if let Some(pid) = i32::try_from(child.id())
+            .ok()
+            .and_then(rustix::process::Pid::from_raw)
+        {
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        }
+    }
+    for _ in 0..100 {
+        if children
+            .iter_mut()
+            .all(|child| matches!(child.try_wait(), Ok(Some(_))))
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for child in &mut children {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// How many blocks every chain finalizes before the network counts as ready.
+const READY_BLOCKS: u64 = 2;
+
+async fn wait_for_blocks(
+    running: &Running,
+    genesis: &Genesis,
+    grpc: &str,
+) -> Result<(), NodeError> {
+    match running {
+        Running::Nodes(nodes) => {
+            for chain in genesis.chains() {
+                let view = nodes.iter().rev().find_map(|node| node.view.chain(chain));
+                let Some(view) = view else { continue };
+                let start = view.snapshot().final_height();
+                let mut changes = view.subscribe();
+                let target = Height::new(READY_BLOCKS).max(start.saturating_add(1));
+                while view.snapshot().final_height() < target {
+                    if changes.changed().await.is_err() {
+                        break;
+                    }
+                }
+            }
+            Ok(())
+        }
+        Running::Processes(_) => crate::cli::wait_until_live(grpc, genesis, READY_BLOCKS).await,
+    }
+}

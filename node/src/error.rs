@@ -1,0 +1,91 @@
+//! Why a node does not start, or stops.
+
+use skerry_types::ids::{ChainRef, Height};
+use std::path::PathBuf;
+
+/// Why a node does not start, or stops.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] crate::config::ConfigError),
+    /// A file cannot be read or written.
+    #[error("{action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file does not hold what it should.
+    #[error("{path} is not usable: {reason}")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// The genesis breaks a rule.
+    #[error("the genesis cannot be used")]
+    Genesis(#[from] skerry_types::genesis::GenesisError),
+    /// The network has no such chain.
+    #[error("this network has no chain {0}")]
+    UnknownChain(ChainRef),
+    /// The store has no genesis state.
+    #[error("the data directory of {0} holds no genesis state; remove it and sync again")]
+    NoGenesisState(ChainRef),
+    /// A final block is missing from the store.
+    #[error("the data directory of {chain} lacks final block {height}")]
+    MissingBlock {
+        /// The chain.
+        chain: ChainRef,
+        /// The block.
+        height: Height,
+    },
+    /// The store failed.
+    #[error("the store failed")]
+    Store(#[from] skerry_storage::StoreError),
+    /// The vote log cannot be used.
+    #[error("the vote log cannot be used; never sign without it")]
+    VoteLog(#[from] skerry_storage::VoteLogError),
+    /// The replica cannot start from what was stored.
+    #[error("the consensus core cannot start")]
+    Replica(#[from] skerry_consensus::error::StartError),
+    /// The network service cannot start.
+    #[error("the network cannot start")]
+    Network(#[from] skerry_network::NetworkError),
+    /// The validator's key is not in the genesis.
+    #[error("vote key {key} is no validator of this network; check `genesis` and `validator.key`")]
+    NotAValidator {
+        /// The public key.
+        key: String,
+    },
+    /// A development key on a network that is not for development.
+    #[error(
+        "{path} is a development key of network {made_for}; this is {used_on}. Make a key of your \
+         own"
+    )]
+    DevelopmentKey {
+        /// The key file.
+        path: PathBuf,
+        /// The network it was made for.
+        made_for: String,
+        /// This network.
+        used_on: String,
+    },
+    /// A listening address cannot be used.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// The address.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Something else of the environment failed.
+    #[error("{0}")]
+    Environment(String),
+}

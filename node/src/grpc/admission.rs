@@ -1,0 +1,70 @@
+//! What the API refuses before a chain sees it: spending what the final state does not hold.
+//!
+//! A chain would include such a transaction and let it fail, fee charged; to a person an error at
+//! once is worth more. It is a courtesy of this door, not a rule of the protocol.
+
+use super::refusal::Refusal;
+use crate::view::NodeView;
+use skerry_execution::views;
+use skerry_proto::v1::ErrorReason;
+use skerry_types::amount::Amount;
+use skerry_types::ids::Denom;
+use skerry_types::transaction::TransactionBody;
+
+/// Whether the sender's final balances cover the fee and everything attached.
+pub(super) fn check(view: &NodeView, body: &TransactionBody) -> Result<(), Refusal> {
+    let overflow = |what: &str| {
+        Refusal::new(
+            ErrorReason::AmountOverflow,
+            format!("{what} exceeds 2^128 base units"),
+        )
+    };
+    let fee = body.gas_price.checked_mul(body.gas_limit.get().into());
+    let fee = fee.ok_or_else(|| overflow("gas limit times gas price"))?;
+    let Some(home) = view.chain(view.home(&body.sender)) else {
+        return Ok(());
+    };
+    let state = home.snapshot().state.clone();
+    let mut pays_sker = false;
+    for asset in &body.bundle.assets {
+        let mut needed = asset.amount;
+        if asset.denom == Denom::SKER {
+            pays_sker = true;
+            let sum = needed.checked_add(fee);
+            needed = sum.ok_or_else(|| overflow("the fee and what is attached together"))?;
+        }
+        let held = views::balance(&state, &body.sender, &asset.denom);
+        if held < needed {
+            return Err(short(view, body, asset.denom, needed, held));
+        }
+    }
+    let held = views::balance(&state, &body.sender, &Denom::SKER);
+    if !pays_sker && held < fee {
+        return Err(short(view, body, Denom::SKER, fee, held));
+    }
+    Ok(())
+}
+
+fn short(
+    view: &NodeView,
+    body: &TransactionBody,
+    denom: Denom,
+    needed: Amount,
+    held: Amount,
+) -> Refusal {
+    let home = view.chain(view.home(&denom.object()));
+    let exists = denom.is_reserved()
+        || home.is_none_or(|home| views::token(&home.snapshot().state, &denom).is_some());
+    if held.is_zero() && !exists {
+        let message = format!("no token has the denom {denom}");
+        return Refusal::new(ErrorReason::DenomUnknown, message).with("denom", denom);
+    }
+    let message = format!(
+        "{} holds {held} of {denom}, {needed} are needed",
+        body.sender
+    );
+    Refusal::new(ErrorReason::InsufficientBalance, message)
+        .with("denom", denom)
+        .with("expected", needed)
+        .with("actual", held)
+}

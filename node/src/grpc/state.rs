@@ -1,0 +1,131 @@
+//! `StateService`: what accounts hold, from the state of the newest final executed block.
+
+use super::ledger::{check_batch, not_followed};
+use super::limits::BATCH_ITEMS_MAX;
+use super::node::anchor;
+use super::refusal::Refusal;
+use super::status::{Submitted, beacon_height};
+use crate::view::NodeView;
+use skerry_execution::views;
+use skerry_proto::convert;
+use skerry_proto::v1::{self, ErrorReason};
+use skerry_types::ids::{Address, Height};
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Request, Response, Status};
+use v1::state_service_server::StateService;
+
+/// The service.
+pub(super) struct Service {
+    pub(super) view: Arc<NodeView>,
+    pub(super) submitted: Arc<Submitted>,
+}
+
+impl Service {
+    fn account(&self, address: &Address, stream: u16) -> Result<v1::GetAccountResponse, Refusal> {
+        let home = self.view.home(address);
+        let chain = self.view.chain(home).ok_or_else(|| not_followed(home))?;
+        let snapshot = chain.snapshot();
+        let records = snapshot.state.owner_entries(address);
+        let final_nonce = views::next_nonce(&snapshot.state, address, stream);
+        let account = v1::Account {
+            address: address.to_string(),
+            chain: home.to_string(),
+            balances: views::balances(&records).iter().map(Into::into).collect(),
+            claims: views::claims(&records).iter().map(claim).collect(),
+            next_nonce: self
+                .submitted
+                .next_free(&self.view, address, stream, final_nonce),
+            final_nonce,
+        };
+        let anchor = anchor(&self.view, chain, snapshot.executed);
+        Ok(v1::GetAccountResponse {
+            account: Some(account),
+            anchor: Some(anchor),
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl StateService for Service {
+    async fn get_account(
+        &self,
+        request: Request<v1::GetAccountRequest>,
+    ) -> Result<Response<v1::GetAccountResponse>, Status> {
+        let request = request.into_inner();
+        let address = convert::address("address", &request.address).map_err(Refusal::from)?;
+        let stream = stream_of(request.nonce_stream)?;
+        let (reached, wanted) = (
+            beacon_height(&self.view),
+            Height::new(request.min_beacon_height),
+        );
+        if reached < wanted {
+            let message = format!("the newest beacon block here is {reached}, not yet {wanted}");
+            let refusal = Refusal::new(ErrorReason::NodeBehind, message).with("reached", reached);
+            return Err(refusal.retry_after(Duration::from_millis(500)).into());
+        }
+        Ok(Response::new(self.account(&address, stream)?))
+    }
+
+    async fn batch_get_accounts(
+        &self,
+        request: Request<v1::BatchGetAccountsRequest>,
+    ) -> Result<Response<v1::BatchGetAccountsResponse>, Status> {
+        let addresses = request.into_inner().addresses;
+        check_batch(addresses.len(), BATCH_ITEMS_MAX)?;
+        let accounts: Result<Vec<_>, Refusal> = addresses
+            .iter()
+            .map(|text| self.account(&convert::address("addresses", text)?, 0))
+            .collect();
+        Ok(Response::new(v1::BatchGetAccountsResponse {
+            accounts: accounts?,
+        }))
+    }
+
+    async fn get_token(
+        &self,
+        request: Request<v1::GetTokenRequest>,
+    ) -> Result<Response<v1::GetTokenResponse>, Status> {
+        let denom = convert::denom("denom", &request.into_inner().denom).map_err(Refusal::from)?;
+        let home = self.view.home(&denom.object());
+        let chain = self.view.chain(home).ok_or_else(|| not_followed(home))?;
+        let snapshot = chain.snapshot();
+        let token = views::token(&snapshot.state, &denom).ok_or_else(|| {
+            let message = format!("no token has the denom {denom}");
+            Refusal::new(ErrorReason::DenomUnknown, message).with("denom", denom)
+        })?;
+        let token = v1::Token {
+            denom: denom.to_string(),
+            name: token.name,
+            symbol: token.symbol,
+            decimals: token.decimals.into(),
+            metadata: token.metadata,
+            creator: token.creator.to_string(),
+            authority: token
+                .authority
+                .map(|who| who.to_string())
+                .unwrap_or_default(),
+            supply: views::token_supply(&snapshot.state, &denom).to_string(),
+        };
+        let anchor = anchor(&self.view, chain, snapshot.executed);
+        Ok(Response::new(v1::GetTokenResponse {
+            token: Some(token),
+            anchor: Some(anchor),
+        }))
+    }
+}
+
+fn claim(claim: &views::Claim) -> v1::Claim {
+    v1::Claim {
+        source: claim.source.to_string(),
+        sequence: claim.sequence.get(),
+        asset: Some((&claim.asset).into()),
+    }
+}
+
+fn stream_of(stream: u32) -> Result<u16, Refusal> {
+    u16::try_from(stream).map_err(|_| {
+        let message = format!("nonce_stream {stream} is above {}", u16::MAX);
+        Refusal::new(ErrorReason::ArgumentInvalid, message).with("field", "nonce_stream")
+    })
+}

@@ -1,0 +1,651 @@
+//! The API over a real connection, with chains that stand still: every bad input has its own
+//! reason, reads are exact, health starts at "not serving"; and the composition of statuses as a
+//! table.
+
+use super::refusal::{Refusal, code_of};
+use super::status::{Delivery, compose};
+use crate::view::{ChainView, Command, HomeStatus, NodeView, Snapshot, SubmitError};
+use serde_json::json;
+use skerry_execution::check::{AdmissionContext, check_against_state};
+use skerry_execution::genesis::genesis_changes;
+use skerry_execution::network::NetworkInfo;
+use skerry_proto::v1::{self, ErrorReason, Outcome, Stage};
+use skerry_sdk::builder::{Draft, Terms};
+use skerry_sdk::client::{Client, ClientError};
+use skerry_sdk::keys::AccountKey;
+use skerry_storage::{ChainStore, Identity, MemoryBackend, StateTree};
+use skerry_types::amount::{Amount, Asset};
+use skerry_types::block::{BlockRef, ExecutionResult};
+use skerry_types::codec::{self, Version};
+use skerry_types::crypto::bls::SecretKey;
+use skerry_types::crypto::ed25519;
+use skerry_types::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
+use skerry_types::ids::{
+    Address, ChainRef, Denom, Digest, Gas, Height, ModuleId, Sequence, ShardId, TimeMs,
+    ValidatorId, View, Weight,
+};
+use skerry_types::message::MessageId;
+use skerry_types::receipt::{Failure, Receipt, Status, Subject};
+use skerry_types::transaction::{
+    CheckedTransaction, Nonce, SignedTransaction, TransactionBody, TransactionError,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tonic::Code;
+use tonic_prost::ProstCodec;
+
+fn rich() -> AccountKey {
+    AccountKey::from_seed([7; 32])
+}
+
+fn poor() -> AccountKey {
+    AccountKey::from_seed([8; 32])
+}
+
+fn genesis() -> Genesis {
+    let secret = SecretKey::from_seed([1; 32]);
+    Genesis {
+        version: Version,
+        name: "test".to_owned(),
+        salt: Digest::new([3; 32]),
+        time: TimeMs::new(1),
+        development: true,
+        shard_depth: 1,
+        parameters: Parameters::default(),
+        validators: vec![GenesisValidator {
+            name: "v0".to_owned(),
+            vote_key: secret.public_key(),
+            possession: secret.prove_possession(),
+            stake: Weight::new(1),
+        }],
+        seats: vec![vec![ValidatorId::new(0)], vec![ValidatorId::new(0)]],
+        accounts: vec![GenesisAccount {
+            address: rich().address(),
+            assets: vec![Asset::nsker(1_000_000_000_000)],
+        }],
+    }
+}
+
+/// A chain at its genesis, whose mempool takes what the state allows.
+fn chain(genesis: &Arc<Genesis>, chain: ChainRef) -> Arc<ChainView> {
+    let chain_id = genesis.chain_id();
+    let outcome = genesis_changes(genesis, chain);
+    let state = StateTree::empty().apply(&outcome.changes);
+    let identity = Identity { chain_id, chain };
+    let store = ChainStore::open(Arc::new(MemoryBackend::new()), identity).unwrap();
+    let result = ExecutionResult {
+        state_root: state.root(),
+        channels_root: outcome.channels_root,
+        ..ExecutionResult::default()
+    };
+    store.init_genesis(&outcome.changes, &result).unwrap();
+    let executed = BlockRef {
+        height: Height::ZERO,
+        digest: skerry_types::committee::genesis_digest(&chain_id, chain),
+    };
+    let snapshot = Snapshot {
+        finalized: None,
+        executed,
+        changed: executed,
+        state: state.clone(),
+        view: View::new(1),
+        mempool: 0,
+        connected_weight: 0,
+        quorum: 1,
+        total_weight: 1,
+        finalized_at_ms: 0,
+        stopped: None,
+    };
+    let (commands, mut inbox) = mpsc::channel(16);
+    let view = Arc::new(ChainView::new(chain, Arc::new(store), snapshot, commands));
+    let (network, noted) = (NetworkInfo::of(genesis), view.clone());
+    tokio::spawn(async move {
+        while let Some(Command::Submit { wires, reply }) = inbox.recv().await {
+            let answers = wires
+                .into_iter()
+                .map(|wire| admit(&network, &noted, &state, wire));
+            let _ = reply.send(answers.collect());
+        }
+    });
+    view
+}
+
+fn admit(
+    network: &NetworkInfo,
+    view: &ChainView,
+    state: &StateTree,
+    wire: Arc<[u8]>,
+) -> Result<Digest, SubmitError> {
+    let checked = CheckedTransaction::decode(wire, &network.chain_id)?;
+    let digest = checked.signing_digest();
+    let good = checked
+        .signatures()
+        .iter()
+        .all(|(key, signature)| ed25519::verify(key, digest.as_bytes(), signature));
+    if !good {
+        let sender = checked.body().sender;
+        return Err(TransactionError::Signature { sender }.into());
+    }
+    let context = AdmissionContext {
+        network,
+        chain: view.chain,
+        beacon_height: Height::new(100),
+    };
+    check_against_state(&checked, state, &context)?;
+    view.note_received(&[checked.id()]);
+    Ok(checked.id())
+}
+
+struct Server {
+    url: String,
+    client: Client,
+    chain_id: Digest,
+}
+
+async fn server() -> Server {
+    let genesis = Arc::new(genesis());
+    let chains = genesis.chains().into_iter();
+    let chains: BTreeMap<_, _> = chains.map(|it| (it, chain(&genesis, it))).collect();
+    let view = Arc::new(NodeView {
+        chain_id: genesis.chain_id(),
+        genesis: genesis.clone(),
+        name: "test".to_owned(),
+        chains,
+        peers: Arc::default(),
+        forward: Arc::new(|_, _| false),
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(super::serve(view, listener, std::future::pending()));
+    Server {
+        client: Client::new(&url).unwrap(),
+        url,
+        chain_id: genesis.chain_id(),
+    }
+}
+
+impl Server {
+    fn terms(&self, key: &AccountKey) -> Terms {
+        Terms {
+            chain_id: self.chain_id,
+            sender: key.address(),
+            nonce: Nonce::default(),
+            valid_until: Height::new(200),
+            gas_price: Parameters::default().base_fee,
+        }
+    }
+
+    fn transfer(&self, key: &AccountKey, asset: Asset) -> SignedTransaction {
+        let draft = Draft::new().transfer(&poor().address(), asset).unwrap();
+        draft.sign(&self.terms(key), key.secret()).unwrap()
+    }
+
+    /// A transfer whose body was changed before it was signed.
+    fn changed(&self, change: impl FnOnce(&mut TransactionBody)) -> Vec<u8> {
+        let mut body = self.transfer(&rich(), Asset::nsker(5)).body;
+        change(&mut body);
+        codec::encode(&body.sign(rich().secret()))
+    }
+
+    async fn submit(&self, wire: Vec<u8>) -> Result<v1::TransactionStatus, ErrorReason> {
+        let answer = self
+            .client
+            .submit(wire, Stage::Received, Duration::from_secs(1))
+            .await;
+        answer.map_err(|error| error.reason().expect("a reason is given"))
+    }
+
+    /// Calls `path` with any message.
+    async fn raw<M: prost::Message + Default + 'static>(
+        &self,
+        path: &'static str,
+        message: M,
+    ) -> tonic::Status {
+        let endpoint = tonic::transport::Endpoint::from_shared(self.url.clone()).unwrap();
+        let mut grpc = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
+        grpc.ready().await.unwrap();
+        let codec: ProstCodec<M, v1::GetAccountResponse> = ProstCodec::default();
+        let path = axum::http::uri::PathAndQuery::from_static(path);
+        grpc.unary(tonic::Request::new(message), path, codec)
+            .await
+            .unwrap_err()
+    }
+}
+
+#[tokio::test]
+async fn every_bad_transaction_has_its_own_reason() {
+    let server = server().await;
+    let unknown = Denom::new([5; 32]);
+    let mut forged = self_signed(&server);
+    forged.body.valid_until = Height::new(201);
+    let huge = Amount::new(u128::MAX / 2);
+    let all = Asset {
+        denom: Denom::SKER,
+        amount: Amount::MAX,
+    };
+    let cases: Vec<(&str, Vec<u8>, ErrorReason)> = vec![
+        ("no transaction", vec![1; 100], ErrorReason::TxMalformed),
+        ("empty", Vec::new(), ErrorReason::TxMalformed),
+        (
+            "trailing byte",
+            [server.changed(|_| ()), vec![0]].concat(),
+            ErrorReason::TxMalformed,
+        ),
+        ("too large", vec![1; 17 * 1024], ErrorReason::TxTooLarge),
+        (
+            "other chain",
+            server.changed(|b| b.chain_id = Digest::ZERO),
+            ErrorReason::ChainMismatch,
+        ),
+        (
+            "forged",
+            codec::encode(&forged),
+            ErrorReason::SignatureInvalid,
+        ),
+        (
+            "other sender",
+            server.changed(|b| b.sender = other_of_shard(&rich().address())),
+            ErrorReason::InsufficientBalance,
+        ),
+        (
+            "too much",
+            codec::encode(&server.transfer(&rich(), Asset::nsker(2_000_000_000_000))),
+            ErrorReason::InsufficientBalance,
+        ),
+        (
+            "no money",
+            codec::encode(&server.transfer(&poor(), Asset::nsker(1))),
+            ErrorReason::InsufficientBalance,
+        ),
+        (
+            "unknown denom",
+            codec::encode(&server.transfer(
+                &rich(),
+                Asset {
+                    denom: unknown,
+                    amount: Amount::new(1),
+                },
+            )),
+            ErrorReason::DenomUnknown,
+        ),
+        (
+            "overflow",
+            codec::encode(&server.transfer(&rich(), all)),
+            ErrorReason::AmountOverflow,
+        ),
+        (
+            "fee overflow",
+            server.changed(|b| b.gas_price = huge),
+            ErrorReason::AmountOverflow,
+        ),
+        (
+            "cheap",
+            server.changed(|b| b.gas_price = Amount::new(9)),
+            ErrorReason::FeeTooLow,
+        ),
+        (
+            "gas",
+            server.changed(|b| b.gas_limit = Gas::new(1)),
+            ErrorReason::GasLimitTooLow,
+        ),
+        (
+            "expired",
+            server.changed(|b| b.valid_until = Height::new(99)),
+            ErrorReason::Expired,
+        ),
+        (
+            "far",
+            server.changed(|b| b.valid_until = Height::new(1_000_000)),
+            ErrorReason::ValidUntilTooFar,
+        ),
+        (
+            "module",
+            server.changed(|b| b.bundle.operations[0].module = ModuleId::new(999)),
+            ErrorReason::ModuleUnknown,
+        ),
+        (
+            "call",
+            server.changed(|b| b.bundle.operations[0].call = vec![250]),
+            ErrorReason::CallMalformed,
+        ),
+        (
+            "nonce",
+            server.changed(|b| b.nonce.sequence = u64::MAX),
+            ErrorReason::NonceTooLow,
+        ),
+    ];
+    for (name, wire, reason) in cases {
+        assert_eq!(server.submit(wire).await.map(|_| ()), Err(reason), "{name}");
+    }
+}
+
+fn self_signed(server: &Server) -> SignedTransaction {
+    server.transfer(&rich(), Asset::nsker(5))
+}
+
+/// Another address of the same shard.
+fn other_of_shard(address: &Address) -> Address {
+    let mut bytes = *address.as_bytes();
+    bytes[31] ^= 1;
+    Address::new(bytes)
+}
+
+#[tokio::test]
+async fn a_transaction_is_taken_once_and_known_by_its_hash() {
+    let server = server().await;
+    let signed = self_signed(&server);
+    let (hash, wire) = (signed.body.id(), codec::encode(&signed));
+    for _ in 0..2 {
+        let status = server.submit(wire.clone()).await.unwrap();
+        assert_eq!(status.hash, hash.to_string());
+        assert_eq!(
+            (status.stage(), status.outcome()),
+            (Stage::Received, Outcome::Pending)
+        );
+        assert_eq!(status.valid_until, 200);
+    }
+    // Waiting ends in time, with the stage reached.
+    let wait = Duration::from_millis(50);
+    let status = server
+        .client
+        .status(&hash, Stage::Returned, wait)
+        .await
+        .unwrap();
+    assert_eq!(status.stage(), Stage::Received);
+    // What waits counts for the next nonce.
+    let account = server
+        .client
+        .account(&rich().address(), 0)
+        .await
+        .unwrap()
+        .account
+        .unwrap();
+    assert_eq!((account.next_nonce, account.final_nonce), (1, 0));
+    let unknown = server
+        .client
+        .status(&Digest::ZERO, Stage::Received, wait)
+        .await;
+    assert_eq!(unknown.unwrap_err().reason(), Some(ErrorReason::TxUnknown));
+}
+
+#[tokio::test]
+async fn a_batch_has_one_result_for_each_in_order() {
+    let server = server().await;
+    let good = codec::encode(&self_signed(&server));
+    let bad = server.changed(|body| body.chain_id = Digest::ZERO);
+    let results = server
+        .client
+        .submit_many(vec![bad, good.clone(), vec![]])
+        .await
+        .unwrap();
+    let reasons: Vec<_> = results
+        .iter()
+        .map(|it| (it.accepted, it.reason()))
+        .collect();
+    assert_eq!(
+        reasons,
+        [
+            (false, ErrorReason::ChainMismatch),
+            (true, ErrorReason::Unspecified),
+            (false, ErrorReason::TxMalformed),
+        ]
+    );
+    let most = super::limits::BATCH_TRANSACTIONS_MAX;
+    let many = server.client.submit_many(vec![vec![]; most + 1]).await;
+    assert_eq!(many.unwrap_err().reason(), Some(ErrorReason::BatchTooLarge));
+}
+
+#[tokio::test]
+async fn reads_are_exact_and_bad_names_have_their_own_reasons() {
+    let server = server().await;
+    let client = &server.client;
+    let account = client
+        .account(&rich().address(), 0)
+        .await
+        .unwrap()
+        .account
+        .unwrap();
+    assert_eq!(
+        account.balances,
+        [v1::Asset {
+            denom: "sker".to_owned(),
+            amount: "1000000000000".to_owned(),
+        }]
+    );
+    assert!(
+        client
+            .account(&poor().address(), 0)
+            .await
+            .unwrap()
+            .account
+            .unwrap()
+            .balances
+            .is_empty()
+    );
+    assert_eq!(client.chain_id().await.unwrap(), server.chain_id);
+    let foreign = ShardId::new(2, 3).map(ChainRef::Shard).unwrap();
+    let reason = |error: ClientError| error.reason();
+    let block = client.block(foreign, None).await.unwrap_err();
+    assert_eq!(reason(block), Some(ErrorReason::ChainUnknown));
+    let block = client
+        .block(ChainRef::Beacon, Some(Height::new(9)))
+        .await
+        .unwrap_err();
+    assert_eq!(reason(block), Some(ErrorReason::BlockUnknown));
+    let token = client.token(&Denom::new([5; 32])).await.unwrap_err();
+    assert_eq!(reason(token), Some(ErrorReason::DenomUnknown));
+    let wait = Duration::from_millis(20);
+    let proof = client
+        .proof(&rich().address(), Height::new(1), wait)
+        .await
+        .unwrap_err();
+    assert_eq!(reason(proof), Some(ErrorReason::ProofUnavailable));
+    let status = client.node_status().await.unwrap();
+    assert!(!status.ready && status.chains.iter().all(|chain| chain.waiting_for_quorum));
+    assert!(
+        status.chains[0].detail.contains("waiting for a quorum"),
+        "{}",
+        status.chains[0].detail
+    );
+}
+
+#[tokio::test]
+async fn the_fee_is_what_the_calls_cost() {
+    let server = server().await;
+    let body = self_signed(&server).body;
+    let estimate = server.client.estimate(codec::encode(&body)).await.unwrap();
+    assert_eq!(estimate.gas, body.gas_limit.get());
+    assert_eq!(estimate.fee, (u128::from(estimate.gas) * 10).to_string());
+    let remote = Draft::new().call("bank", &json!({"send": {"to": 1}}));
+    assert!(remote.is_err());
+}
+
+/// What tonic refuses before a service sees it carries our reasons as well.
+#[tokio::test]
+async fn requests_that_are_no_messages_have_a_reason() {
+    let server = server().await;
+    let path = "/skerry.v1.StateService/GetAccount";
+    let malformed = server
+        .raw(
+            path,
+            v1::Module {
+                id: 7,
+                name: String::new(),
+            },
+        )
+        .await;
+    let large = "x".repeat(super::limits::REQUEST_BYTES_MAX + 1);
+    let large = server.raw(path, v1::GetTokenRequest { denom: large }).await;
+    let address = server
+        .raw(
+            path,
+            v1::GetTokenRequest {
+                denom: "sk1x".to_owned(),
+            },
+        )
+        .await;
+    for (status, code, reason) in [
+        (
+            malformed,
+            Code::InvalidArgument,
+            ErrorReason::RequestMalformed,
+        ),
+        (large, Code::ResourceExhausted, ErrorReason::RequestTooLarge),
+        (address, Code::InvalidArgument, ErrorReason::AddressInvalid),
+    ] {
+        use tonic_types::StatusExt as _;
+        let info = status
+            .get_details_error_info()
+            .unwrap_or_else(|| panic!("{status:?}"));
+        assert_eq!((status.code(), info.reason.as_str()), (code, reason.name()));
+        assert_eq!(info.domain, "skerry");
+    }
+}
+
+#[tokio::test]
+async fn health_says_not_serving_until_the_chains_are_in_step() {
+    let server = server().await;
+    let channel = tonic::transport::Endpoint::from_shared(server.url.clone()).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
+    let mut serving = async |service: &str| {
+        let request = tonic_health::pb::HealthCheckRequest {
+            service: service.to_owned(),
+        };
+        health.check(request).await.unwrap().into_inner().status
+    };
+    assert_eq!(serving("").await, 2);
+    assert_eq!(serving("skerry.v1.TransactionService").await, 2);
+    assert_eq!(serving("skerry.v1.NodeService").await, 1);
+}
+
+#[test]
+fn every_reason_has_a_code_and_travels_as_an_error_info() {
+    use tonic_types::StatusExt as _;
+    for number in 1..=100 {
+        let Ok(reason) = ErrorReason::try_from(number) else {
+            continue;
+        };
+        let status = tonic::Status::from(Refusal::new(reason, "text").with("name", 5));
+        assert_ne!(code_of(reason), Code::Ok);
+        let info = status.get_details_error_info().unwrap();
+        assert_eq!(ErrorReason::from_name(&info.reason), Some(reason));
+        assert_eq!(info.metadata.get("name").map(String::as_str), Some("5"));
+    }
+}
+
+fn shard(bits: u16) -> ChainRef {
+    ChainRef::Shard(ShardId::new(1, bits).unwrap())
+}
+
+fn receipt(status: Status, messages: usize) -> Receipt {
+    let id = |sequence| MessageId {
+        source: shard(0),
+        destination: shard(1),
+        sequence: Sequence::new(sequence),
+    };
+    Receipt {
+        version: Version,
+        subject: Subject::Transaction(Digest::ZERO),
+        status,
+        gas: Gas::new(3),
+        fee: Amount::new(30),
+        messages: (0..messages as u64).map(id).collect(),
+        events: Vec::new(),
+    }
+}
+
+#[test]
+fn a_status_is_what_its_legs_are() {
+    let failure = || Failure {
+        module: ModuleId::new(2),
+        code: "X".to_owned(),
+        detail: String::new(),
+    };
+    let block = BlockRef {
+        height: Height::new(4),
+        digest: Digest::ZERO,
+    };
+    let finished = |status| HomeStatus::Final {
+        height: block.height,
+        receipt: status,
+    };
+    let arrived = |status| Delivery::Executed {
+        block,
+        receipt: receipt(status, 0),
+    };
+    let ok = || receipt(Status::Succeeded, 0);
+    let two = || finished(receipt(Status::Succeeded, 2));
+    use Outcome as O;
+    use Stage as S;
+    let cases: Vec<(HomeStatus, Vec<Delivery>, Stage, Outcome)> = vec![
+        (HomeStatus::Received, vec![], S::Received, O::Pending),
+        (
+            HomeStatus::Included { block },
+            vec![],
+            S::Included,
+            O::Pending,
+        ),
+        (finished(ok()), vec![], S::Returned, O::Succeeded),
+        (
+            finished(receipt(Status::Failed(failure()), 0)),
+            vec![],
+            S::Returned,
+            O::Failed,
+        ),
+        (
+            finished(receipt(Status::Void(failure()), 0)),
+            vec![],
+            S::Returned,
+            O::Void,
+        ),
+        (
+            two(),
+            vec![Delivery::Waiting, Delivery::Waiting],
+            S::Finalized,
+            O::Pending,
+        ),
+        (
+            two(),
+            vec![arrived(Status::Succeeded), Delivery::Waiting],
+            S::Finalized,
+            O::Pending,
+        ),
+        (
+            two(),
+            vec![arrived(Status::Succeeded), Delivery::Attested],
+            S::Returned,
+            O::Succeeded,
+        ),
+        (
+            two(),
+            vec![
+                arrived(Status::Succeeded),
+                arrived(Status::Claimed(failure())),
+            ],
+            S::Returned,
+            O::Partial,
+        ),
+        (
+            two(),
+            vec![
+                arrived(Status::Dropped(failure())),
+                arrived(Status::Succeeded),
+            ],
+            S::Returned,
+            O::Partial,
+        ),
+    ];
+    for (home, deliveries, stage, outcome) in cases {
+        let delivery = |id: &MessageId| deliveries[id.sequence.get() as usize].clone();
+        let status = compose(shard(0), &home, Some(block), &delivery);
+        assert_eq!(
+            (status.stage(), status.outcome()),
+            (stage, outcome),
+            "{home:?} {deliveries:?}"
+        );
+        assert_eq!(status.legs.len(), deliveries.len() + 1);
+    }
+}

@@ -1,0 +1,283 @@
+//! Metrics, health and a status page over HTTP, on loopback unless told otherwise.
+//!
+//! `/livez` says that the process runs, `/readyz` that every followed chain has a quorum connected,
+//! votes, and finalizes; both answer before the node has synced. `/metrics` is Prometheus text.
+
+use crate::runner::{ChainMetrics, Mailboxes, now_ms};
+use crate::view::{NodeView, Snapshot};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse};
+use axum::routing::get;
+use maud::{DOCTYPE, html};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use skerry_network::NetworkHandle;
+use skerry_storage::SharedCache;
+use skerry_types::ids::ChainRef;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::net::TcpListener;
+
+/// A chain that has finalized nothing for this long is not ready.
+const STALLED_MS: u64 = 10_000;
+
+/// What the pages read.
+#[derive(Clone)]
+pub struct HttpState {
+    /// The node.
+    pub view: Arc<NodeView>,
+    /// Counters of the chains.
+    pub metrics: BTreeMap<ChainRef, Arc<ChainMetrics>>,
+    /// The network service.
+    pub network: NetworkHandle,
+    /// Queues of the chains.
+    pub mailboxes: Mailboxes,
+    /// RAM of the databases.
+    pub cache: SharedCache,
+}
+
+/// Serves until `stop` completes.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    state: HttpState,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/", get(page))
+        .with_state(state);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+/// Why a chain is not ready; nothing when it is.
+pub fn trouble(snapshot: &Snapshot, now_ms: u64) -> Option<String> {
+    if let Some(reason) = &snapshot.stopped {
+        return Some(format!("voting stopped: {reason}"));
+    }
+    if !snapshot.has_quorum() {
+        return Some(format!(
+            "no quorum: weight {} of {} is connected, {} is needed",
+            snapshot.connected_weight, snapshot.total_weight, snapshot.quorum
+        ));
+    }
+    let age = now_ms.saturating_sub(snapshot.finalized_at_ms);
+    if age > STALLED_MS {
+        return Some(format!("nothing became final for {} s", age / 1000));
+    }
+    snapshot
+        .finalized
+        .is_none()
+        .then(|| "no block is final yet".to_owned())
+}
+
+async fn ready(State(state): State<HttpState>) -> impl IntoResponse {
+    let now = now_ms().get();
+    let troubles: Vec<String> = state
+        .view
+        .chains
+        .values()
+        .filter_map(|view| {
+            Some(format!(
+                "{}: {}",
+                view.chain,
+                trouble(&view.snapshot(), now)?
+            ))
+        })
+        .collect();
+    if troubles.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, troubles.join("\n") + "\n")
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ShardLabel {
+    shard_id: String,
+}
+
+async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
+    let mut registry = Registry::with_prefix("skerry");
+    for (name, help, read) in gauges() {
+        let family = Family::<ShardLabel, Gauge>::default();
+        for view in state.view.chains.values() {
+            let label = ShardLabel {
+                shard_id: view.chain.to_string(),
+            };
+            family.get_or_create(&label).set(read(&view.snapshot()));
+        }
+        registry.register(name, help, family);
+    }
+    for (name, help, read) in counts() {
+        let family = Family::<ShardLabel, Counter>::default();
+        for (chain, counters) in &state.metrics {
+            let label = ShardLabel {
+                shard_id: chain.to_string(),
+            };
+            family
+                .get_or_create(&label)
+                .inc_by(read(counters).load(Ordering::Relaxed));
+        }
+        registry.register(name, help, family);
+    }
+    let peers = Gauge::<i64>::default();
+    peers.set(i64::try_from(state.network.peers().len()).unwrap_or(i64::MAX));
+    registry.register("peers", "Connected peers", peers);
+    let memory = Gauge::<i64>::default();
+    memory.set(i64::try_from(state.cache.usage()).unwrap_or(i64::MAX));
+    registry.register(
+        "database_cache_bytes",
+        "RAM of all databases' caches",
+        memory,
+    );
+    registry.register(
+        "inputs_dropped",
+        "Inputs dropped because a chain had too much to do",
+        ConstCounter::new(state.mailboxes.dropped()),
+    );
+    let mut text = String::new();
+    if let Err(error) = encode(&mut text, &registry) {
+        return (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response();
+    }
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+type GaugeRow = (&'static str, &'static str, fn(&Snapshot) -> i64);
+
+fn gauges() -> [GaugeRow; 6] {
+    [
+        (
+            "final_height",
+            "Height of the newest final block",
+            |snapshot| i64::try_from(snapshot.final_height().get()).unwrap_or(i64::MAX),
+        ),
+        (
+            "executed_height",
+            "Height of the newest final, executed block",
+            |snapshot| i64::try_from(snapshot.executed.height.get()).unwrap_or(i64::MAX),
+        ),
+        (
+            "view",
+            "Current view of consensus, 0 on a follower",
+            |snapshot| i64::try_from(snapshot.view.get()).unwrap_or(i64::MAX),
+        ),
+        ("mempool_transactions", "Transactions waiting", |snapshot| {
+            i64::try_from(snapshot.mempool).unwrap_or(i64::MAX)
+        }),
+        (
+            "connected_weight",
+            "Weight of connected committee members",
+            |snapshot| i64::try_from(snapshot.connected_weight).unwrap_or(i64::MAX),
+        ),
+        (
+            "voting_stopped",
+            "1 when this node has stopped voting",
+            |snapshot| i64::from(snapshot.stopped.is_some()),
+        ),
+    ]
+}
+
+type CounterRow = (&'static str, &'static str, fn(&ChainMetrics) -> &AtomicU64);
+
+fn counts() -> [CounterRow; 8] {
+    [
+        ("blocks", "Final blocks settled", |chain| &chain.blocks),
+        ("transactions", "Transactions in them", |chain| {
+            &chain.transactions
+        }),
+        ("signatures", "Transaction signatures checked", |chain| {
+            &chain.signatures
+        }),
+        ("signature_nanoseconds", "Clock time in them", |chain| {
+            &chain.signature_nanos
+        }),
+        (
+            "block_nanoseconds",
+            "Clock time in validation and execution",
+            |chain| &chain.block_nanos,
+        ),
+        (
+            "proof_nanoseconds",
+            "Clock time in votes and proofs",
+            |chain| &chain.proof_nanos,
+        ),
+        ("disk_nanoseconds", "Clock time at the disk", |chain| {
+            &chain.disk_nanos
+        }),
+        ("invalid_proposals", "Proposals found invalid", |chain| {
+            &chain.invalid
+        }),
+    ]
+}
+
+async fn page(State(state): State<HttpState>) -> Html<String> {
+    let now = now_ms().get();
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="refresh" content="2";
+                title { "Skerry " (state.view.name) }
+                style { (STYLE) }
+            }
+            body {
+                h1 { "Skerry " small { (state.view.genesis.name) " · " (state.view.name) } }
+                p.mono { "chain id " (state.view.chain_id) }
+                table {
+                    tr {
+                        th { "chain" } th { "final height" } th { "executed" } th { "view" }
+                        th { "waiting" } th { "connected weight" } th { "state" }
+                    }
+                    @for view in state.view.chains.values() {
+                        @let snapshot = view.snapshot();
+                        tr {
+                            td { (view.chain) }
+                            td { (snapshot.final_height()) }
+                            td { (snapshot.executed.height) }
+                            td { (snapshot.view) }
+                            td { (snapshot.mempool) }
+                            td { (snapshot.connected_weight) " of " (snapshot.total_weight) }
+                            td { (trouble(&snapshot, now).unwrap_or_else(|| "finalizing".into())) }
+                        }
+                    }
+                }
+                h2 { "Peers" }
+                table {
+                    tr { th { "peer" } th { "validator" } th { "chains" } }
+                    @for peer in state.view.peers.read().iter() {
+                        tr {
+                            td.mono { (peer.id) }
+                            td { (peer.validator.as_deref().unwrap_or("–")) }
+                            td {
+                                @for chain in &peer.chains { (chain) " " }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    };
+    Html(markup.into_string())
+}
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;\
+padding:0 1rem;color:#123}table{border-collapse:collapse;width:100%}th,td{text-align:left;\
+padding:.3rem .6rem;border-bottom:1px solid #dde}small{color:#678;font-weight:400}\
+.mono{font-family:ui-monospace,monospace;font-size:12px;overflow-wrap:anywhere}";

@@ -1,0 +1,345 @@
+//! What a leader puts into its block.
+//!
+//! Pure choice: given the parent, its state and what waits in the pools, [`choose`] says whether
+//! to propose now, what kind of block, and with which body; or until when to wait.
+
+use crate::beacon::{BeaconFeed, BeaconFinal, LinkPool};
+use crate::chain::jobs::Executed;
+use crate::mempool::{Budget, Mempool};
+use crate::relay::InboundPool;
+use skerry_execution::check::{self, AdmissionContext};
+use skerry_execution::network::NetworkInfo;
+use skerry_execution::views;
+use skerry_storage::StateTree;
+use skerry_types::beacon::SystemOperation;
+use skerry_types::block::{BlockKind, BlockRef, Body, Header, ParentVotes, Report};
+use skerry_types::ids::{Address, ChainRef, Denom, Gas, Height, TimeMs};
+use skerry_types::limits;
+use skerry_types::transaction::CheckedTransaction;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A shard proposes at once when its parent's beacon reference is this many blocks old.
+const REFERENCE_AGE_MAX: u64 = 40;
+
+/// What a leader looks at.
+pub struct Situation<'a> {
+    /// The chain.
+    pub chain: ChainRef,
+    /// Parameters.
+    pub network: &'a NetworkInfo,
+    /// The parent's header; absent at the start of the chain.
+    pub parent: Option<&'a Header>,
+    /// What the parent reports, or the genesis result.
+    pub parent_report: Report,
+    /// The last working block at or below the parent.
+    pub last_working: BlockRef,
+    /// Its result and state, once known.
+    pub executed: Option<&'a Arc<Executed>>,
+    /// The block whose result the newest final header reports.
+    pub final_report: BlockRef,
+    /// Header time of the last working block, for the beacon's pace.
+    pub last_working_time: TimeMs,
+    /// Beacon blocks, on a shard.
+    pub feed: Option<&'a BeaconFeed>,
+    /// Cross-links, on the beacon.
+    pub links: &'a LinkPool,
+    /// Batches from other chains.
+    pub inbound: &'a InboundPool,
+    /// Transactions.
+    pub mempool: &'a Mempool,
+    /// Most transactions of a block that this machine can keep up with now.
+    pub transactions_max: usize,
+    /// Whether the core allows idle blocks only.
+    pub idle_only: bool,
+    /// When the leader became able to propose.
+    pub since: TimeMs,
+    /// Now.
+    pub now: TimeMs,
+    /// Signers of the parent's notarization.
+    pub parent_votes: Option<ParentVotes>,
+}
+
+/// What to do.
+#[derive(Debug)]
+pub enum Choice {
+    /// Propose this block.
+    Propose(Box<Draft>),
+    /// Nothing to do before this time, unless something arrives.
+    Wait(TimeMs),
+}
+
+/// A block to be.
+#[derive(Debug)]
+pub struct Draft {
+    /// Working or idle.
+    pub kind: BlockKind,
+    /// What it reports.
+    pub report: Report,
+    /// The beacon block that it refers to; on the beacon, the parent.
+    pub beacon: BlockRef,
+    /// Its body without transactions; empty for an idle block.
+    pub body: Body,
+    /// Its transactions.
+    pub transactions: Vec<Arc<CheckedTransaction>>,
+}
+
+/// Decides.
+pub fn choose(situation: &Situation<'_>) -> Choice {
+    let idle_at = situation
+        .since
+        .saturating_add(situation.network.parameters.idle_interval_ms);
+    let is_idle_time = situation.now >= idle_at;
+    let Some(executed) = situation.executed else {
+        // The result is not known yet: an idle block repeats the parent's report.
+        return if is_idle_time {
+            idle(situation, situation.parent_report)
+        } else {
+            Choice::Wait(idle_at)
+        };
+    };
+    let report = Report {
+        block: situation.last_working,
+        result: executed.result,
+    };
+    let working_at = earliest_working(situation);
+    if !situation.idle_only && situation.now >= working_at {
+        if let Some(draft) = working(situation, executed, report, is_idle_time) {
+            return Choice::Propose(Box::new(draft));
+        }
+    }
+    let unreported = situation.parent_report.block != situation.last_working;
+    let not_final = situation.final_report != situation.last_working;
+    if unreported || not_final || is_idle_time {
+        return idle(situation, report);
+    }
+    let next = if working_at > situation.now {
+        working_at.min(idle_at)
+    } else {
+        idle_at
+    };
+    Choice::Wait(next)
+}
+
+/// Working beacon blocks keep a distance; shards do not.
+fn earliest_working(situation: &Situation<'_>) -> TimeMs {
+    if situation.chain.is_beacon() {
+        let pace = situation.network.parameters.beacon_interval_ms;
+        situation.last_working_time.saturating_add(pace)
+    } else {
+        TimeMs::ZERO
+    }
+}
+
+fn parent_beacon(situation: &Situation<'_>) -> Option<BlockRef> {
+    situation.parent.map(|parent| parent.beacon)
+}
+
+fn idle(situation: &Situation<'_>, report: Report) -> Choice {
+    let beacon = match (situation.chain, situation.parent) {
+        (ChainRef::Beacon, Some(parent)) => parent.block_ref(),
+        (ChainRef::Shard(_), Some(parent)) => parent.beacon,
+        (chain, None) => BlockRef {
+            height: Height::ZERO,
+            digest: if chain.is_beacon() {
+                situation.parent_report.block.digest
+            } else {
+                skerry_types::committee::genesis_digest(
+                    &situation.network.chain_id,
+                    ChainRef::Beacon,
+                )
+            },
+        },
+    };
+    Choice::Propose(Box::new(Draft {
+        kind: BlockKind::Idle,
+        report,
+        beacon,
+        body: Body::default(),
+        transactions: Vec::new(),
+    }))
+}
+
+fn working(
+    situation: &Situation<'_>,
+    executed: &Executed,
+    report: Report,
+    is_idle_time: bool,
+) -> Option<Draft> {
+    if situation.chain.is_beacon() {
+        return beacon_working(situation, executed, report, is_idle_time);
+    }
+    let newest = situation.feed?.newest();
+    let reference = parent_beacon(situation).map_or(Height::ZERO, |reference| reference.height);
+    if newest.block.height < reference {
+        // Just started: the facts of a recent beacon block are still to come.
+        return None;
+    }
+    let age = newest.block.height.above(reference);
+    let inbound = inbound(situation, executed);
+    let used: usize = inbound.iter().map(|(_, bytes)| *bytes).sum();
+    let waiting = views::inbox_waiting(&executed.state, situation.network, situation.chain);
+    let has_inbound = !inbound.is_empty() || waiting > 0;
+    let transactions = transactions(situation, executed, newest, used, has_inbound);
+    // A chain's first state can be proven once a header reports it and the beacon links it.
+    let is_fresh = situation.last_working.height == Height::ZERO;
+    let age_max = if is_fresh { 1 } else { REFERENCE_AGE_MAX };
+    if !has_inbound && transactions.is_empty() && age < age_max {
+        return None;
+    }
+    let stored = views::facts_head(&executed.state, situation.chain).map(|head| head.root);
+    let facts = newest
+        .facts
+        .as_deref()
+        .filter(|_| stored != Some(newest.facts_root))
+        .cloned();
+    Some(Draft {
+        kind: BlockKind::Working,
+        report,
+        beacon: newest.block,
+        body: Body {
+            parent_votes: situation.parent_votes.clone(),
+            facts,
+            inbound: inbound
+                .into_iter()
+                .map(|(inbound, _)| (*inbound).clone())
+                .collect(),
+            ..Body::default()
+        },
+        transactions,
+    })
+}
+
+fn beacon_working(
+    situation: &Situation<'_>,
+    executed: &Executed,
+    report: Report,
+    is_idle_time: bool,
+) -> Option<Draft> {
+    let inbound = inbound(situation, executed);
+    // Cross-links alone wait for the idle tick, so that the beacon's pace is not the shards'.
+    if inbound.is_empty() && !is_idle_time {
+        return None;
+    }
+    let reported = |chain: ChainRef| {
+        views::shard_record(&executed.state, chain).map(|record| record.reported.height)
+    };
+    let links = situation.links.newer_than(reported);
+    if links.is_empty() && inbound.is_empty() {
+        return None;
+    }
+    let parent = situation
+        .parent
+        .map_or(situation.parent_report.block, Header::block_ref);
+    Some(Draft {
+        kind: BlockKind::Working,
+        report,
+        beacon: parent,
+        body: Body {
+            parent_votes: situation.parent_votes.clone(),
+            system: links
+                .into_iter()
+                .take(limits::SYSTEM_OPERATIONS_MAX)
+                .map(|link| SystemOperation::CrossLink(Box::new((*link).clone())))
+                .collect(),
+            inbound: inbound
+                .into_iter()
+                .map(|(inbound, _)| (*inbound).clone())
+                .collect(),
+            ..Body::default()
+        },
+        transactions: Vec::new(),
+    })
+}
+
+/// Whole batches from each source in turn, until the next does not fit the inbound budget.
+fn inbound(
+    situation: &Situation<'_>,
+    executed: &Executed,
+) -> Vec<(Arc<skerry_types::message::InboundBatch>, usize)> {
+    let mut chosen = Vec::new();
+    let mut bytes = 0_usize;
+    for source in situation.inbound.sources() {
+        let cursor = views::inbound(&executed.state, situation.chain, source).accepted_cursor();
+        for inbound in situation.inbound.contiguous(source, cursor) {
+            let size = usize::try_from(inbound.batch.message_bytes()).unwrap_or(usize::MAX);
+            let total = bytes.saturating_add(size);
+            if total > limits::INBOUND_BYTES_MAX {
+                return chosen;
+            }
+            bytes = total;
+            chosen.push((inbound, size));
+        }
+    }
+    chosen
+}
+
+fn transactions(
+    situation: &Situation<'_>,
+    executed: &Executed,
+    newest: &BeaconFinal,
+    inbound_bytes: usize,
+    has_inbound: bool,
+) -> Vec<Arc<CheckedTransaction>> {
+    // Room for inbound proofs, facts and framing is kept apart from the transactions' bytes.
+    let bytes = (limits::BODY_BYTES_MAX / 2).saturating_sub(inbound_bytes);
+    let budget = Budget {
+        transactions: situation
+            .transactions_max
+            .min(limits::BLOCK_TRANSACTIONS_MAX),
+        bytes,
+        gas: check::transactions_gas_max(situation.network, has_inbound),
+    };
+    let state = &executed.state;
+    let purses = RefCell::new(Purses::default());
+    let admission = AdmissionContext {
+        network: situation.network,
+        chain: situation.chain,
+        beacon_height: newest.block.height,
+    };
+    situation.mempool.select(
+        budget,
+        &|_| false,
+        &|sender, stream| views::next_nonce(state, sender, stream),
+        newest.block.height,
+        &|transaction: &CheckedTransaction| {
+            let gas = check::check_static(transaction, state, &admission).ok()?;
+            purses
+                .borrow_mut()
+                .pay(state, transaction, gas)
+                .then_some(gas)
+        },
+    )
+}
+
+/// What the senders of a block's transactions have left for fees, so that nobody fills blocks with
+/// transactions that cannot pay and are void.
+#[derive(Default)]
+struct Purses {
+    left: BTreeMap<Address, u128>,
+}
+
+impl Purses {
+    /// Takes fee and attached `sker` from the sender's purse; false when the fee is not there.
+    fn pay(&mut self, state: &StateTree, transaction: &CheckedTransaction, gas: Gas) -> bool {
+        let body = transaction.body();
+        let left = self
+            .left
+            .entry(body.sender)
+            .or_insert_with(|| views::balance(state, &body.sender, &Denom::SKER).get());
+        let fee = body.gas_price.get().saturating_mul(u128::from(gas.get()));
+        let Some(rest) = left.checked_sub(fee) else {
+            return false;
+        };
+        let attached = body
+            .bundle
+            .assets
+            .iter()
+            .filter(|asset| asset.denom == Denom::SKER);
+        let sent: u128 = attached.map(|asset| asset.amount.get()).sum();
+        // What is attached and not there makes the transaction fail, and its fee is still charged.
+        *left = rest.checked_sub(sent).unwrap_or(rest);
+        true
+    }
+}

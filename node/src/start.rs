@@ -1,0 +1,93 @@
+//! `skerry node start`: one node until it is told to stop.
+
+use crate::assemble::{Settings, start};
+use crate::config::NodeConfig;
+use crate::error::NodeError;
+use skerry_storage::SharedCache;
+use std::path::PathBuf;
+
+/// RAM that the databases of one process share.
+pub const CACHE_BYTES: usize = 256 * 1024 * 1024;
+
+/// Arguments of `skerry node start`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct StartArgs {
+    /// The node's folder, with config.toml and keys
+    #[arg(long, value_name = "DIR")]
+    pub home: PathBuf,
+    /// Where the chains' databases lie [default: HOME/data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The genesis file, instead of the configuration's
+    #[arg(long, value_name = "FILE")]
+    pub genesis: Option<PathBuf>,
+    /// Address of gRPC, instead of the configuration's
+    #[arg(long, value_name = "HOST:PORT")]
+    pub grpc_listen: Option<String>,
+    /// Address of metrics and health, instead of the configuration's
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http_listen: Option<String>,
+}
+
+/// Runs a node until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When it cannot start.
+pub async fn run(args: StartArgs) -> Result<(), NodeError> {
+    init_logs();
+    let mut config = NodeConfig::read(&args.home.join("config.toml"))?;
+    if let Some(genesis) = args.genesis {
+        config.genesis = genesis;
+    }
+    if let Some(listen) = args.grpc_listen {
+        config.grpc.listen = listen;
+    }
+    if let Some(listen) = args.http_listen {
+        config.http.listen = listen;
+    }
+    let data = args.data_dir.unwrap_or_else(|| args.home.join("data"));
+    let cache = SharedCache::new(CACHE_BYTES);
+    let name = config.name.clone();
+    let node = start(Settings {
+        config,
+        data,
+        cache,
+    })
+    .await?;
+    tracing::info!(name, grpc = %node.grpc, http = %node.http, "node is up");
+    stop_signal().await?;
+    tracing::info!(name, "stopping");
+    node.stop().await;
+    Ok(())
+}
+
+/// Logs of the long-running commands go to standard error, at `info` unless `RUST_LOG` says
+/// otherwise.
+pub fn init_logs() {
+    use std::io::IsTerminal as _;
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,libp2p=warn,libp2p_gossipsub=error"));
+    // A second call, as in a process that runs several nodes, changes nothing.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .try_init();
+}
+
+/// Waits for SIGINT or SIGTERM.
+///
+/// # Errors
+/// When the signals cannot be watched.
+pub async fn stop_signal() -> Result<(), NodeError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let watch = |kind| signal(kind).map_err(|error| NodeError::Environment(error.to_string()));
+    let mut interrupt = watch(SignalKind::interrupt())?;
+    let mut terminate = watch(SignalKind::terminate())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

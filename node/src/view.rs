@@ -1,0 +1,561 @@
+//! The read side of a node: what gRPC, pages and metrics see of its chains.
+//!
+//! The chain threads publish snapshots here; readers never touch a chain thread's own state. A
+//! snapshot is immutable and cheap to clone; a watch channel tells when there is a newer one.
+
+use crate::mempool::Refused;
+use parking_lot::{Mutex, RwLock};
+use skerry_execution::error::Rejection;
+use skerry_storage::{ChainStore, StateTree};
+use skerry_types::block::{BlockRef, Header};
+use skerry_types::certificate::Certificate;
+use skerry_types::genesis::Genesis;
+use skerry_types::ids::{Address, ChainRef, Digest, Height, View};
+use skerry_types::light::LightProof;
+use skerry_types::message::MessageId;
+use skerry_types::receipt::Receipt;
+use skerry_types::transaction::TransactionError;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What a node knows of one chain at one moment.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// Newest final header; absent before the first block.
+    pub finalized: Option<(Header, Certificate)>,
+    /// The newest final block that was executed; its state is `state`.
+    pub executed: BlockRef,
+    /// The last working block at or below `executed`: nothing changed the state since.
+    pub changed: BlockRef,
+    /// State after `executed`.
+    pub state: StateTree,
+    /// Consensus view, 0 on a follower.
+    pub view: View,
+    /// Transactions waiting.
+    pub mempool: usize,
+    /// Members of the committee that this node hears from, itself included, by weight.
+    pub connected_weight: u128,
+    /// Weight of a quorum.
+    pub quorum: u128,
+    /// Total weight of the committee.
+    pub total_weight: u128,
+    /// Milliseconds (node's clock) at which the newest final block became final here.
+    pub finalized_at_ms: u64,
+    /// Why this node has stopped voting on the chain, if it has.
+    pub stopped: Option<String>,
+}
+
+impl Snapshot {
+    /// Height of the newest final block.
+    pub fn final_height(&self) -> Height {
+        self.finalized
+            .as_ref()
+            .map_or(Height::ZERO, |(header, _)| header.height)
+    }
+
+    /// Whether a quorum of the committee's weight is connected to this node.
+    pub fn has_quorum(&self) -> bool {
+        self.connected_weight >= self.quorum
+    }
+}
+
+/// A final, executed block as subscribers and lookups see it.
+#[derive(Clone)]
+pub struct ExecutedBlock {
+    /// Its header.
+    pub header: Header,
+    /// Ids of its transactions, in order.
+    pub transactions: Arc<Vec<Digest>>,
+    /// Receipts: of inbound messages first, then of transactions, in order.
+    pub receipts: Arc<Vec<Receipt>>,
+    /// Milliseconds (node's clock) at which it was final and executed here.
+    pub at_ms: u64,
+}
+
+/// Why a transaction was not taken.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// Its bytes are not an acceptable transaction.
+    #[error(transparent)]
+    Transaction(#[from] TransactionError),
+    /// The state does not allow it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The mempool does not take it.
+    #[error(transparent)]
+    Mempool(#[from] Refused),
+    /// The node has too much to do; try again.
+    #[error("the node is busy: {0} transactions are waiting to be checked")]
+    Busy(usize),
+    /// No peer of the sender's home shard is connected.
+    #[error("no connection to {0}, the sender's home")]
+    Unreachable(ChainRef),
+}
+
+/// A request to a chain thread.
+pub enum Command {
+    /// Check, take and spread transactions; answers one result each.
+    Submit {
+        /// Wire bytes.
+        wires: Vec<Arc<[u8]>>,
+        /// Where the results go.
+        reply: oneshot::Sender<Vec<Result<Digest, SubmitError>>>,
+    },
+}
+
+/// Where a transaction stands on its home chain.
+#[derive(Clone, Debug)]
+pub enum HomeStatus {
+    /// In this node's mempool.
+    Received,
+    /// In a notarized block that is not final yet.
+    Included {
+        /// The block.
+        block: BlockRef,
+    },
+    /// In a final block, executed.
+    Final {
+        /// Its height.
+        height: Height,
+        /// What happened.
+        receipt: Receipt,
+    },
+}
+
+/// How many executed blocks a view keeps for subscribers that lag and for lookups before the
+/// store has them.
+const RECENT_BLOCKS: usize = 512;
+
+#[derive(Default)]
+struct Recent {
+    blocks: VecDeque<Arc<ExecutedBlock>>,
+    transactions: BTreeMap<Digest, (Height, usize)>,
+    messages: BTreeMap<MessageId, (Height, usize)>,
+    included: BTreeMap<Digest, BlockRef>,
+    received: BTreeMap<Digest, ()>,
+}
+
+impl Recent {
+    fn block(&self, height: Height) -> Option<Arc<ExecutedBlock>> {
+        let first = self.blocks.front()?.header.height;
+        let offset = usize::try_from(height.get().checked_sub(first.get())?).ok()?;
+        self.blocks
+            .get(offset)
+            .filter(|block| block.header.height == height)
+            .cloned()
+    }
+}
+
+/// One chain, as readers see it.
+pub struct ChainView {
+    /// The chain.
+    pub chain: ChainRef,
+    /// Blocks, receipts and indexes on disk.
+    pub store: Arc<ChainStore>,
+    snapshot: RwLock<Arc<Snapshot>>,
+    recent: RwLock<Recent>,
+    changed: watch::Sender<u64>,
+    commands: mpsc::Sender<Command>,
+    states: Mutex<VecDeque<(Height, StateTree)>>,
+}
+
+/// How many final states are kept, so that proofs can be made against roots attested meanwhile.
+const STATES_KEPT: usize = 256;
+
+impl ChainView {
+    /// A view that begins with `snapshot`.
+    pub fn new(
+        chain: ChainRef,
+        store: Arc<ChainStore>,
+        snapshot: Snapshot,
+        commands: mpsc::Sender<Command>,
+    ) -> Self {
+        let states = VecDeque::from([(snapshot.executed.height, snapshot.state.clone())]);
+        Self {
+            chain,
+            store,
+            snapshot: RwLock::new(Arc::new(snapshot)),
+            recent: RwLock::default(),
+            changed: watch::channel(0).0,
+            commands,
+            states: Mutex::new(states),
+        }
+    }
+
+    /// The newest snapshot.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.read().clone()
+    }
+
+    /// Changes whenever anything here does: a new snapshot, or transactions included or received.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Where requests to the chain thread go.
+    pub fn commands(&self) -> &mpsc::Sender<Command> {
+        &self.commands
+    }
+
+    /// Replaces the snapshot.
+    pub fn publish(&self, snapshot: Snapshot) {
+        {
+            let mut states = self.states.lock();
+            let height = snapshot.executed.height;
+            if states.back().is_none_or(|(newest, _)| *newest < height) {
+                states.push_back((height, snapshot.state.clone()));
+                while states.len() > STATES_KEPT {
+                    states.pop_front();
+                }
+            }
+        }
+        *self.snapshot.write() = Arc::new(snapshot);
+        self.notify();
+    }
+
+    /// Adds a final, executed block.
+    pub fn publish_block(&self, block: ExecutedBlock) {
+        let height = block.header.height;
+        let block = Arc::new(block);
+        let mut recent = self.recent.write();
+        let mut position = 0;
+        for receipt in block.receipts.iter() {
+            match receipt.subject {
+                skerry_types::receipt::Subject::Transaction(id) => {
+                    recent.transactions.insert(id, (height, position));
+                    recent.included.remove(&id);
+                    recent.received.remove(&id);
+                }
+                skerry_types::receipt::Subject::Message { id, .. } => {
+                    recent.messages.insert(id, (height, position));
+                }
+            }
+            position += 1;
+        }
+        recent.blocks.push_back(block);
+        while recent.blocks.len() > RECENT_BLOCKS {
+            let Some(old) = recent.blocks.pop_front() else {
+                break;
+            };
+            for receipt in old.receipts.iter() {
+                match receipt.subject {
+                    skerry_types::receipt::Subject::Transaction(id) => {
+                        recent.transactions.remove(&id);
+                    }
+                    skerry_types::receipt::Subject::Message { id, .. } => {
+                        recent.messages.remove(&id);
+                    }
+                }
+            }
+        }
+        drop(recent);
+        self.notify();
+    }
+
+    /// Notes transactions taken into the mempool.
+    pub fn note_received(&self, ids: &[Digest]) {
+        let mut recent = self.recent.write();
+        for id in ids {
+            recent.received.insert(*id, ());
+        }
+        drop(recent);
+        self.notify();
+    }
+
+    /// Notes transactions that left the mempool without having been included.
+    pub fn note_dropped(&self, ids: &[Digest]) {
+        let mut recent = self.recent.write();
+        for id in ids {
+            recent.received.remove(id);
+            recent.included.remove(id);
+        }
+        drop(recent);
+        self.notify();
+    }
+
+    /// Notes transactions of a notarized block.
+    pub fn note_included(&self, block: BlockRef, ids: &[Digest]) {
+        let mut recent = self.recent.write();
+        for id in ids {
+            recent.included.insert(*id, block);
+        }
+        drop(recent);
+        self.notify();
+    }
+
+    /// Notes that a notarized block was abandoned.
+    pub fn note_abandoned(&self, block: &Digest) {
+        self.recent
+            .write()
+            .included
+            .retain(|_, included| included.digest != *block);
+        self.notify();
+    }
+
+    fn notify(&self) {
+        self.changed
+            .send_modify(|version| *version = version.wrapping_add(1));
+    }
+
+    /// A recent final block, executed.
+    pub fn recent_block(&self, height: Height) -> Option<Arc<ExecutedBlock>> {
+        self.recent.read().block(height)
+    }
+
+    /// Where a transaction stands.
+    pub fn transaction(&self, id: &Digest) -> Option<HomeStatus> {
+        {
+            let recent = self.recent.read();
+            if let Some((height, position)) = recent.transactions.get(id) {
+                let block = recent.block(*height)?;
+                let receipt = block.receipts.get(*position)?.clone();
+                return Some(HomeStatus::Final {
+                    height: *height,
+                    receipt,
+                });
+            }
+            if let Some(block) = recent.included.get(id) {
+                return Some(HomeStatus::Included { block: *block });
+            }
+            if recent.received.contains_key(id) {
+                return Some(HomeStatus::Received);
+            }
+        }
+        let location = self.store.transaction_location(id).ok().flatten()?;
+        let receipt = self.store.receipt(location).ok().flatten()?;
+        Some(HomeStatus::Final {
+            height: location.height,
+            receipt,
+        })
+    }
+
+    /// What happened to a message here: height and receipt.
+    pub fn message(&self, id: &MessageId) -> Option<(Height, Receipt)> {
+        {
+            let recent = self.recent.read();
+            if let Some((height, position)) = recent.messages.get(id) {
+                let block = recent.block(*height)?;
+                return Some((*height, block.receipts.get(*position)?.clone()));
+            }
+        }
+        let location = self.store.message_location(id).ok().flatten()?;
+        Some((
+            location.height,
+            self.store.receipt(location).ok().flatten()?,
+        ))
+    }
+
+    /// The state of a recent final height whose root is `root`.
+    pub fn state_with_root(&self, root: &Digest) -> Option<StateTree> {
+        let states = self.states.lock();
+        states
+            .iter()
+            .rev()
+            .find(|(_, state)| state.root() == *root)
+            .map(|(_, state)| state.clone())
+    }
+}
+
+/// A node, as readers see it.
+pub struct NodeView {
+    /// What the network started from.
+    pub genesis: Arc<Genesis>,
+    /// Its id.
+    pub chain_id: Digest,
+    /// For people: the node's name.
+    pub name: String,
+    /// The chains that this node follows.
+    pub chains: BTreeMap<ChainRef, Arc<ChainView>>,
+    /// Connected peers, kept by the node's router.
+    pub peers: Arc<RwLock<Vec<PeerSummary>>>,
+    /// Sends transactions to peers of a chain that this node does not follow.
+    pub forward: Arc<dyn Fn(ChainRef, Vec<Arc<[u8]>>) -> bool + Send + Sync>,
+}
+
+/// A connected peer, for people.
+#[derive(Clone, Debug)]
+pub struct PeerSummary {
+    /// Its network id.
+    pub id: String,
+    /// Which validator it is, if one.
+    pub validator: Option<String>,
+    /// The chains it follows.
+    pub chains: Vec<ChainRef>,
+}
+
+/// Why a proof cannot be given now.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ProofUnavailable {
+    /// The node follows neither the beacon nor the owner's shard.
+    #[error("this node does not follow {0}")]
+    NotFollowed(ChainRef),
+    /// The beacon has not yet attested a state that this node holds.
+    #[error("the beacon has not attested height {wanted} of {chain} yet")]
+    NotAttested {
+        /// The owner's shard.
+        chain: ChainRef,
+        /// The height wanted.
+        wanted: Height,
+    },
+}
+
+impl NodeView {
+    /// The chain that an owner lives on.
+    pub fn home(&self, owner: &Address) -> ChainRef {
+        self.genesis.home(owner)
+    }
+
+    /// The view of a chain, if this node follows it.
+    pub fn chain(&self, chain: ChainRef) -> Option<&Arc<ChainView>> {
+        self.chains.get(&chain)
+    }
+
+    /// Hands transactions to their home chains; one result each, in order.
+    pub async fn submit(&self, wires: Vec<Arc<[u8]>>) -> Vec<Result<Digest, SubmitError>> {
+        let mut results: Vec<Option<Result<Digest, SubmitError>>> = vec![None; wires.len()];
+        let mut by_chain: BTreeMap<ChainRef, Vec<(usize, Arc<[u8]>)>> = BTreeMap::new();
+        for (position, wire) in wires.into_iter().enumerate() {
+            match peek_sender(&wire) {
+                Ok(sender) => {
+                    by_chain
+                        .entry(self.home(&sender))
+                        .or_default()
+                        .push((position, wire));
+                }
+                Err(error) => {
+                    if let Some(slot) = results.get_mut(position) {
+                        *slot = Some(Err(error.into()));
+                    }
+                }
+            }
+        }
+        for (chain, items) in by_chain {
+            let (positions, wires): (Vec<usize>, Vec<Arc<[u8]>>) = items.into_iter().unzip();
+            let answers = match self.chains.get(&chain) {
+                Some(view) => submit_to(view, wires).await,
+                None => self.forward_to(chain, wires),
+            };
+            for (position, answer) in positions.into_iter().zip(answers) {
+                if let Some(slot) = results.get_mut(position) {
+                    *slot = Some(answer);
+                }
+            }
+        }
+        results
+            .into_iter()
+            .map(|result| result.unwrap_or(Err(SubmitError::Busy(0))))
+            .collect()
+    }
+
+    fn forward_to(
+        &self,
+        chain: ChainRef,
+        wires: Vec<Arc<[u8]>>,
+    ) -> Vec<Result<Digest, SubmitError>> {
+        use skerry_types::transaction::CheckedTransaction;
+        let checked: Vec<Result<Digest, SubmitError>> = wires
+            .iter()
+            .map(|wire| {
+                let checked = CheckedTransaction::decode(wire.clone(), &self.chain_id)?;
+                Ok(checked.id())
+            })
+            .collect();
+        if (self.forward)(chain, wires) {
+            checked
+        } else {
+            checked
+                .into_iter()
+                .map(|result| result.and(Err(SubmitError::Unreachable(chain))))
+                .collect()
+        }
+    }
+
+    /// Where a transaction stands, on whichever followed chain knows it.
+    pub fn transaction(&self, id: &Digest) -> Option<(ChainRef, HomeStatus)> {
+        self.chains
+            .values()
+            .find_map(|view| Some((view.chain, view.transaction(id)?)))
+    }
+
+    /// A light proof of all records of `owner`, at the newest state that the beacon attested, which
+    /// must be at least `at_least`.
+    ///
+    /// # Errors
+    /// When the node lacks a chain, or the beacon has not come that far.
+    pub fn proof(&self, owner: &Address, at_least: Height) -> Result<LightProof, ProofUnavailable> {
+        use skerry_execution::views;
+        let home = self.home(owner);
+        let shard = self
+            .chain(home)
+            .ok_or(ProofUnavailable::NotFollowed(home))?;
+        let beacon = self
+            .chain(ChainRef::Beacon)
+            .ok_or(ProofUnavailable::NotFollowed(ChainRef::Beacon))?;
+        let missing = || ProofUnavailable::NotAttested {
+            chain: home,
+            wanted: at_least,
+        };
+        let (beacon_header, beacon_certificate) =
+            beacon.snapshot().finalized.clone().ok_or_else(missing)?;
+        let beacon_state = beacon
+            .state_with_root(&beacon_header.report.result.state_root)
+            .ok_or_else(missing)?;
+        let record = views::shard_record(&beacon_state, home).ok_or_else(missing)?;
+        let snapshot = shard.snapshot();
+        // Idle blocks are not attested, and change nothing.
+        let needed = if snapshot.executed.height >= at_least {
+            at_least.min(snapshot.changed.height)
+        } else {
+            at_least
+        };
+        if record.reported.height < needed {
+            return Err(missing());
+        }
+        let state = shard
+            .state_with_root(&record.state_root)
+            .ok_or_else(missing)?;
+        Ok(LightProof {
+            version: skerry_types::codec::Version,
+            beacon_header,
+            beacon_certificate,
+            shard_record: beacon_state.prove_key(&views::shard_record_key(home)),
+            owner: state.prove_owner(owner),
+        })
+    }
+}
+
+async fn submit_to(view: &ChainView, wires: Vec<Arc<[u8]>>) -> Vec<Result<Digest, SubmitError>> {
+    let count = wires.len();
+    let (reply, answer) = oneshot::channel();
+    if view
+        .commands
+        .try_send(Command::Submit { wires, reply })
+        .is_err()
+    {
+        return vec![Err(SubmitError::Busy(view.commands.max_capacity())); count];
+    }
+    match answer.await {
+        Ok(results) => results,
+        Err(_) => vec![Err(SubmitError::Busy(count)); count],
+    }
+}
+
+/// The sender of a signed transaction, read from its fixed place: version byte, chain id, sender.
+fn peek_sender(wire: &[u8]) -> Result<Address, TransactionError> {
+    use skerry_types::codec::CodecError;
+    use skerry_types::limits::TRANSACTION_BYTES_MAX;
+    if wire.len() > TRANSACTION_BYTES_MAX {
+        let error = CodecError::TooLong {
+            actual: wire.len(),
+            limit: TRANSACTION_BYTES_MAX,
+        };
+        return Err(error.into());
+    }
+    let sender = wire
+        .get(33..65)
+        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    sender.map(Address::new).ok_or_else(|| {
+        CodecError::Malformed("too short to hold a version, chain id and sender".to_owned()).into()
+    })
+}

@@ -1,0 +1,68 @@
+//! Frames of the peer protocol as the node uses them: kinds, and the payloads that are not
+//! consensus messages.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use skerry_types::block::Block;
+use skerry_types::certificate::Certificate;
+use skerry_types::ids::{ChainRef, Sequence};
+
+/// Kinds of frames; the network crate's table gives each its class and its largest size.
+pub mod kind {
+    /// A vote.
+    pub const VOTE: u8 = 0x01;
+    /// A certificate.
+    pub const CERTIFICATE: u8 = 0x02;
+    /// A proposal.
+    pub const PROPOSAL: u8 = 0x03;
+    /// A question of a replica.
+    pub const FETCH_REQUEST: u8 = 0x04;
+    /// Its answer.
+    pub const FETCH_REPLY: u8 = 0x05;
+    /// A batch with its proof.
+    pub const BATCH_PUSH: u8 = 0x10;
+    /// Asks for a batch.
+    pub const BATCH_REQUEST: u8 = 0x11;
+    /// A final header of a shard, for the beacon.
+    pub const CROSS_LINK: u8 = 0x14;
+    /// Transactions.
+    pub const TRANSACTIONS: u8 = 0x20;
+    /// Asks for final blocks.
+    pub const RANGE_REQUEST: u8 = 0x30;
+    /// Final blocks.
+    pub const RANGE_REPLY: u8 = 0x31;
+    /// How far a peer is.
+    pub const STATUS: u8 = 0x32;
+}
+
+/// Asks a source's follower for the batch of a channel that begins at `first`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BatchRequest {
+    /// Where the batch comes from.
+    pub source: ChainRef,
+    /// Where it goes.
+    pub destination: ChainRef,
+    /// Position of its first message.
+    pub first: Sequence,
+}
+
+/// Consecutive final blocks, each the parent of the next, and a finalization of the last.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct RangeReply {
+    /// The blocks; empty when the server has none.
+    pub blocks: Vec<Block>,
+    /// The finalization.
+    pub certificate: Option<Certificate>,
+}
+
+/// Most bytes of blocks in one range reply; one block may exceed it.
+pub const RANGE_REPLY_BYTES: usize = 8 * 1024 * 1024;
+/// Most blocks in one range reply.
+pub const RANGE_REPLY_BLOCKS: u16 = 256;
+/// Largest range reply that is decoded.
+pub const RANGE_REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest frame of transactions that is decoded.
+pub const TRANSACTIONS_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Largest batch frame that is decoded.
+pub const BATCH_FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Largest cross-link frame that is decoded.
+pub const CROSS_LINK_BYTES_MAX: usize = 64 * 1024;

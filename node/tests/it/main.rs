@@ -1,0 +1,29 @@
+//! The binary as a user has it: whole networks of real processes on loopback, with faults.
+//!
+//! Each test has a folder, ports and processes of its own; all processes end with it, also when it
+//! panics. The tests take turns, since a network fills a small machine. What a failed test leaves
+//! in its folder stays there; the message says where.
+//!
+//! | file | question it answers |
+//! |---|---|
+//! | `net` | how a network is laid out, started, asked and ended |
+//! | `load` | which transfers were made, and what must be true of them afterwards |
+//! | `power` | what a power cut leaves of a folder |
+//! | `kills`, `cuts` | is anything lost that was reported as final |
+//! | `trace` | is every vote durable before it is sent |
+//! | `seats`, `catch_up` | who can be missing, and come back |
+//! | `bad_input` | does each mistake get its own answer, and harm nobody |
+//! | `proof_flips` | does a verifier notice every change of a proof |
+//!
+//! `SKERRY_KILLS` and `SKERRY_CUTS` set the number of rounds (5), `SKERRY_SEED` the random choices.
+
+mod bad_input;
+mod catch_up;
+mod cuts;
+mod kills;
+mod load;
+mod net;
+mod power;
+mod proof_flips;
+mod seats;
+mod trace;

@@ -1,0 +1,221 @@
+//! From a wish to a signed transaction: calls by module name and JSON, and the fields around them.
+//!
+//! A [`Draft`] holds what is to be done; [`Draft::body`] adds what depends on the account and the
+//! network: nonce, expiry, gas and price. Gas is a function of the calls, so the limit is exact and
+//! needs no margin. The same draft and terms give the same bytes.
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Value, json};
+use skerry_execution::error::{CallError, Rejection};
+use skerry_execution::fees::{bundle_gas, envelope_gas};
+use skerry_execution::modules;
+use skerry_types::amount::{Amount, Asset};
+use skerry_types::codec::{self, Version};
+use skerry_types::crypto::ed25519::{PublicKey, SecretKey, Signature};
+use skerry_types::ids::{Address, Denom, Digest, Gas, Height, ParseIdError};
+use skerry_types::limits;
+use skerry_types::transaction::{
+    Authenticator, Bundle, Nonce, Operation, SignedTransaction, Target, TransactionBody, Witness,
+};
+
+/// For how many beacon blocks a transaction is valid unless told otherwise: some minutes.
+pub const VALID_FOR_BEACON_BLOCKS: u64 = 1_000;
+
+/// Why no transaction can be made.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// No module has this name.
+    #[error("no module is named {name:?}; there are {known}")]
+    Module {
+        /// What was asked for.
+        name: String,
+        /// The names that exist.
+        known: String,
+    },
+    /// The JSON is no call of the module.
+    #[error("{module} has no such call")]
+    Call {
+        /// The module.
+        module: String,
+        /// What is wrong.
+        #[source]
+        source: CallError,
+    },
+    /// The calls have no gas together.
+    #[error("the calls cannot run together")]
+    Gas(#[source] Rejection),
+    /// Too many operations.
+    #[error("{actual} operations, a bundle holds at most {limit}")]
+    Operations {
+        /// How many there are.
+        actual: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// Attached assets of one denom do not fit.
+    #[error("the attached {denom} exceed 2^128 base units")]
+    Overflow {
+        /// Which denom.
+        denom: Denom,
+    },
+    /// More denoms are attached than a bundle holds.
+    #[error("{actual} denoms are attached, a bundle holds at most {limit}")]
+    Assets {
+        /// How many there are.
+        actual: usize,
+        /// How many are allowed.
+        limit: usize,
+    },
+    /// A text is no id.
+    #[error(transparent)]
+    Id(#[from] ParseIdError),
+}
+
+/// Gas of a transaction with this body and one ed25519 signature. The gas limit itself has a fixed
+/// width, so filling it in changes nothing.
+///
+/// # Errors
+/// When a module does not exist, a call is not one of its module, or the target is not home.
+pub fn gas_of(body: &TransactionBody) -> Result<Gas, Rejection> {
+    let witness = Witness {
+        authenticator: Authenticator::Ed25519(PublicKey([0; 32])),
+        signatures: vec![(0, Signature([0; 64]))],
+    };
+    let wire_bytes = codec::encode(body)
+        .len()
+        .saturating_add(codec::encode(&witness).len());
+    Ok(bundle_gas(&body.bundle)?.saturating_add(envelope_gas(wire_bytes, 1).get()))
+}
+
+/// What is to be done, without the terms.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Draft {
+    assets: Vec<Asset>,
+    operations: Vec<Operation>,
+}
+
+/// What the account and the network add.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The network.
+    pub chain_id: Digest,
+    /// Who acts and pays.
+    pub sender: Address,
+    /// The account's next nonce in a stream.
+    pub nonce: Nonce,
+    /// Last beacon height at which a block may include it.
+    pub valid_until: Height,
+    /// Base units of `sker` per unit of gas.
+    pub gas_price: Amount,
+}
+
+impl Draft {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sends an asset to an account on whichever shard.
+    ///
+    /// # Errors
+    /// When the bundle is full.
+    pub fn transfer(self, to: &Address, asset: Asset) -> Result<Self, BuildError> {
+        self.attach(asset)?
+            .call("bank", &json!({"send": {"to": to, "asset": asset}}))
+    }
+
+    /// Adds a call by module name and JSON, the form that every module documents.
+    ///
+    /// # Errors
+    /// When there is no such module or call, or the bundle is full.
+    pub fn call(mut self, module: &str, call: &Value) -> Result<Self, BuildError> {
+        let found = modules::find_by_name(module).ok_or_else(|| BuildError::Module {
+            name: module.to_owned(),
+            known: modules::MODULES
+                .iter()
+                .map(|module| module.name())
+                .collect::<Vec<_>>()
+                .join(", "),
+        })?;
+        let bytes = found
+            .call_from_json(call)
+            .map_err(|source| BuildError::Call {
+                module: module.to_owned(),
+                source,
+            })?;
+        self.operations.push(Operation {
+            module: found.id(),
+            call: bytes,
+        });
+        let (actual, limit) = (self.operations.len(), limits::BUNDLE_OPERATIONS_MAX);
+        if actual > limit {
+            Err(BuildError::Operations { actual, limit })
+        } else {
+            Ok(self)
+        }
+    }
+
+    /// Puts an asset of the sender on the bundle's sheet.
+    ///
+    /// # Errors
+    /// When the sum or the number of denoms is too large.
+    pub fn attach(mut self, asset: Asset) -> Result<Self, BuildError> {
+        if asset.amount.is_zero() {
+            return Ok(self);
+        }
+        match self
+            .assets
+            .binary_search_by(|held| held.denom.cmp(&asset.denom))
+        {
+            Ok(position) => {
+                if let Some(held) = self.assets.get_mut(position) {
+                    let sum = held.amount.checked_add(asset.amount);
+                    held.amount = sum.ok_or(BuildError::Overflow { denom: asset.denom })?;
+                }
+            }
+            Err(position) => self.assets.insert(position, asset),
+        }
+        let (actual, limit) = (self.assets.len(), limits::ASSETS_MAX);
+        if actual > limit {
+            Err(BuildError::Assets { actual, limit })
+        } else {
+            Ok(self)
+        }
+    }
+
+    /// The unsigned transaction.
+    ///
+    /// # Errors
+    /// When the calls have no gas together.
+    pub fn body(self, terms: &Terms) -> Result<TransactionBody, BuildError> {
+        let bundle = Bundle {
+            target: Target::Home,
+            assets: self.assets,
+            operations: self.operations,
+            minimum_outputs: Vec::new(),
+            deadline: terms.valid_until,
+        };
+        let mut body = TransactionBody {
+            version: Version,
+            chain_id: terms.chain_id,
+            sender: terms.sender,
+            nonce: terms.nonce,
+            valid_until: terms.valid_until,
+            gas_limit: Gas::ZERO,
+            gas_price: terms.gas_price,
+            bundle,
+        };
+        body.gas_limit = gas_of(&body).map_err(BuildError::Gas)?;
+        Ok(body)
+    }
+
+    /// The signed transaction.
+    ///
+    /// # Errors
+    /// As [`Self::body`].
+    pub fn sign(self, terms: &Terms, key: &SecretKey) -> Result<SignedTransaction, BuildError> {
+        Ok(self.body(terms)?.sign(key))
+    }
+}

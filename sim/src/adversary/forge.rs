@@ -1,0 +1,125 @@
+//! Blocks and votes that a Byzantine member signs and an honest one never would.
+
+use crate::random::Random;
+use skerry::chain::jobs::Shared;
+use skerry_types::consensus::{ConsensusMessage, Proposal};
+use skerry_types::crypto::bls::SecretKey;
+use skerry_types::crypto::hash::plain;
+use skerry_types::ids::{ChainRef, Digest, MemberIndex};
+use skerry_types::vote::{Statement, Vote};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Signs anything with one validator's key.
+pub(super) struct Forger {
+    secret: SecretKey,
+    members: BTreeMap<ChainRef, MemberIndex>,
+    shared: Arc<Shared>,
+}
+
+/// Digest of a proposed block; zero for other messages.
+pub(super) fn digest_of(message: &ConsensusMessage) -> Digest {
+    match message {
+        ConsensusMessage::Proposal(proposal) => proposal.header.digest(),
+        _ => Digest::ZERO,
+    }
+}
+
+impl Forger {
+    pub(super) fn new(
+        secret: SecretKey,
+        members: BTreeMap<ChainRef, MemberIndex>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            secret,
+            members,
+            shared,
+        }
+    }
+
+    fn vote(&self, chain: ChainRef, statement: Statement) -> Option<Vote> {
+        let committee = self.shared.committees.get(&chain)?;
+        let signer = *self.members.get(&chain)?;
+        let message = statement.signing_digest(committee.instance());
+        let signature = self.shared.scheme.sign(&self.secret, &message);
+        Some(Vote {
+            statement,
+            signer,
+            signature,
+        })
+    }
+
+    /// Votes of the same view that must not stand beside `vote`.
+    pub(super) fn contradictions(
+        &self,
+        chain: ChainRef,
+        vote: &Vote,
+        twin: Option<Digest>,
+    ) -> Vec<Vote> {
+        let view = vote.statement.view();
+        let other = twin.unwrap_or_else(|| plain(&view.get().to_le_bytes()));
+        let mut statements = vec![
+            Statement::Nullify { view },
+            Statement::Notarize {
+                view,
+                digest: other,
+            },
+            Statement::Finalize {
+                view,
+                digest: other,
+            },
+        ];
+        if let Some(digest) = vote.statement.digest() {
+            statements.push(Statement::Finalize { view, digest });
+        }
+        statements
+            .into_iter()
+            .filter_map(|statement| self.vote(chain, statement))
+            .collect()
+    }
+
+    /// Another block for the same view, as good as the first.
+    pub(super) fn twin(
+        &self,
+        chain: ChainRef,
+        proposal: &Proposal,
+        random: &mut Random,
+    ) -> Option<ConsensusMessage> {
+        let mut twin = proposal.clone();
+        twin.header.time = twin.header.time.saturating_add(random.between(1, 3));
+        self.sign(chain, twin)
+    }
+
+    /// The same block with a report that nobody else comes to.
+    pub(super) fn misreport(
+        &self,
+        chain: ChainRef,
+        proposal: &Proposal,
+        random: &mut Random,
+    ) -> Option<ConsensusMessage> {
+        let mut wrong = proposal.clone();
+        let nonsense = plain(&random.draw().to_le_bytes());
+        let result = &mut wrong.header.report.result;
+        match random.below(4) {
+            0 => result.state_root = nonsense,
+            1 => result.receipts_root = nonsense,
+            2 => result.channels_root = nonsense,
+            _ => wrong.header.report.block.digest = nonsense,
+        }
+        self.sign(chain, wrong)
+    }
+
+    fn sign(&self, chain: ChainRef, mut proposal: Proposal) -> Option<ConsensusMessage> {
+        let digest = proposal.header.digest();
+        let vote = self.vote(
+            chain,
+            Statement::Notarize {
+                view: proposal.view,
+                digest,
+            },
+        )?;
+        proposal.signature = vote.signature;
+        Some(ConsensusMessage::Proposal(Box::new(proposal)))
+    }
+}

@@ -1,0 +1,232 @@
+//! What a Byzantine node does to the frames that its honest code wants to send.
+//!
+//! Its core runs the code under test, so it keeps up and leads like everybody else; on the way out
+//! its frames are kept back, changed, contradicted, repeated or joined by nonsense. It signs with
+//! its own key only. Its weight is below a third in every committee.
+
+mod forge;
+
+use crate::counts::Counts;
+use crate::plan::Malice;
+use crate::random::Random;
+use forge::Forger;
+use skerry::chain::jobs::Shared;
+use skerry::wire::{CROSS_LINK_BYTES_MAX, kind};
+use skerry_types::beacon::CrossLink;
+use skerry_types::codec::{decode, encode};
+use skerry_types::consensus::{ConsensusMessage, PeerStatus};
+use skerry_types::crypto::bls::SecretKey;
+use skerry_types::ids::{ChainRef, Digest, Height, MemberIndex, View};
+use skerry_types::limits::CONSENSUS_MESSAGE_BYTES_MAX;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Frames that are remembered for later.
+const MEMORY: usize = 64;
+
+/// A frame on its way out.
+#[derive(Clone, Debug)]
+pub struct OutFrame {
+    /// Number of the connection.
+    pub peer: u32,
+    /// The chain.
+    pub chain: ChainRef,
+    /// Its kind.
+    pub kind: u8,
+    /// Its content.
+    pub payload: Arc<[u8]>,
+}
+
+/// A Byzantine node's will.
+pub struct Adversary {
+    malice: Malice,
+    random: Random,
+    forger: Forger,
+    memory: VecDeque<OutFrame>,
+    /// The other block of a view in which it equivocates.
+    twins: BTreeMap<(ChainRef, View), Option<ConsensusMessage>>,
+    /// Blocks with another report.
+    misreports: BTreeMap<Digest, Option<ConsensusMessage>>,
+}
+
+impl Adversary {
+    /// The will of a validator with a key and its places in the committees.
+    pub fn new(
+        malice: Malice,
+        random: Random,
+        secret: SecretKey,
+        members: BTreeMap<ChainRef, MemberIndex>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        Self {
+            malice,
+            random,
+            forger: Forger::new(secret, members, shared),
+            memory: VecDeque::new(),
+            twins: BTreeMap::new(),
+            misreports: BTreeMap::new(),
+        }
+    }
+
+    /// What goes out instead of `frame`.
+    pub fn send(&mut self, frame: OutFrame, counts: &mut Counts) -> Vec<OutFrame> {
+        let mut frames = Vec::new();
+        self.remember(&frame);
+        if self.random.chance(self.malice.replay)
+            && let Some(old) = self.random.clone().pick(self.memory.make_contiguous())
+        {
+            counts.note("replayed frames");
+            frames.push(OutFrame {
+                peer: frame.peer,
+                ..old.clone()
+            });
+        }
+        if self.random.chance(self.malice.garbage) {
+            counts.note("garbage frames");
+            frames.push(self.garbage(&frame));
+        }
+        if self.random.chance(self.malice.damage) {
+            counts.note("damaged frames");
+            frames.push(self.damaged(&frame));
+        }
+        match frame.kind {
+            kind::VOTE => self.votes(frame, &mut frames, counts),
+            kind::PROPOSAL => self.proposal(frame, &mut frames, counts),
+            kind::STATUS if self.random.chance(self.malice.boast) => {
+                counts.note("false statuses");
+                let bits = self.random.between(1, 63);
+                let height = self.random.between(1, 1 << bits);
+                let status = PeerStatus {
+                    finalized: Height::new(height),
+                };
+                frames.push(OutFrame {
+                    payload: encode(&status).into(),
+                    ..frame
+                });
+            }
+            _ => frames.push(frame),
+        }
+        frames
+    }
+
+    /// What is published instead of `payload`: now and then a final header of a height that there
+    /// is not yet.
+    pub fn publish(&mut self, payload: &Arc<[u8]>, counts: &mut Counts) -> Arc<[u8]> {
+        if self.random.chance(self.malice.boast)
+            && let Ok(mut link) = decode::<CrossLink>(payload, CROSS_LINK_BYTES_MAX)
+        {
+            counts.note("false announcements");
+            let bits = self.random.between(1, 63);
+            link.header.height = Height::new(self.random.between(1, 1 << bits));
+            return encode(&link).into();
+        }
+        payload.clone()
+    }
+
+    fn remember(&mut self, frame: &OutFrame) {
+        if self.random.chance(100) {
+            self.memory.push_back(frame.clone());
+            if self.memory.len() > MEMORY {
+                self.memory.pop_front();
+            }
+        }
+    }
+
+    fn garbage(&mut self, like: &OutFrame) -> OutFrame {
+        let kinds = [
+            0x01, 0x02, 0x03, 0x04, 0x05, 0x10, 0x11, 0x14, 0x20, 0x30, 0x31, 0x32, 0x7f,
+        ];
+        let kind = self.random.pick(&kinds).copied().unwrap_or(0);
+        let length = self.random.below(300);
+        let bytes: Vec<u8> = (0..length)
+            .map(|_| u8::try_from(self.random.below(256)).unwrap_or(0))
+            .collect();
+        OutFrame {
+            kind,
+            payload: bytes.into(),
+            ..like.clone()
+        }
+    }
+
+    fn damaged(&mut self, frame: &OutFrame) -> OutFrame {
+        let mut bytes = frame.payload.to_vec();
+        let position = self.random.index(bytes.len());
+        let bit = self.random.below(8);
+        if let Some(byte) = bytes.get_mut(position) {
+            *byte ^= 1 << bit;
+        }
+        OutFrame {
+            payload: bytes.into(),
+            ..frame.clone()
+        }
+    }
+
+    fn votes(&mut self, frame: OutFrame, frames: &mut Vec<OutFrame>, counts: &mut Counts) {
+        if self.random.chance(self.malice.contradict) {
+            let message = decode(&frame.payload, CONSENSUS_MESSAGE_BYTES_MAX);
+            if let Ok(ConsensusMessage::Vote(vote)) = message {
+                counts.note("contradicting votes");
+                let twin = self
+                    .twins
+                    .get(&(frame.chain, vote.statement.view()))
+                    .and_then(|twin| twin.as_ref().map(forge::digest_of));
+                for other in self.forger.contradictions(frame.chain, &vote, twin) {
+                    let payload = encode(&ConsensusMessage::Vote(other)).into();
+                    frames.push(OutFrame {
+                        payload,
+                        ..frame.clone()
+                    });
+                }
+            }
+        }
+        if self.random.chance(self.malice.withhold) {
+            counts.note("withheld votes");
+        } else {
+            frames.push(frame);
+        }
+    }
+
+    fn proposal(&mut self, frame: OutFrame, frames: &mut Vec<OutFrame>, counts: &mut Counts) {
+        let message = decode(&frame.payload, CONSENSUS_MESSAGE_BYTES_MAX);
+        let Ok(ConsensusMessage::Proposal(proposal)) = message else {
+            frames.push(frame);
+            return;
+        };
+        let digest = proposal.header.digest();
+        if !self.misreports.contains_key(&digest) {
+            let wrong = self.random.chance(self.malice.misreport).then(|| {
+                self.forger
+                    .misreport(frame.chain, &proposal, &mut self.random)
+            });
+            self.misreports.insert(digest, wrong.flatten());
+            let twin = self
+                .random
+                .chance(self.malice.equivocate)
+                .then(|| self.forger.twin(frame.chain, &proposal, &mut self.random));
+            self.twins
+                .insert((frame.chain, proposal.view), twin.flatten());
+        }
+        if let Some(Some(wrong)) = self.misreports.get(&digest) {
+            counts.note("wrong reports");
+            frames.push(OutFrame {
+                payload: encode(wrong).into(),
+                ..frame
+            });
+            return;
+        }
+        let twin = self
+            .twins
+            .get(&(frame.chain, proposal.view))
+            .and_then(Option::as_ref);
+        match twin {
+            Some(twin) if self.random.chance(500) => {
+                counts.note("equivocating proposals");
+                frames.push(OutFrame {
+                    payload: encode(twin).into(),
+                    ..frame
+                });
+            }
+            _ => frames.push(frame),
+        }
+    }
+}

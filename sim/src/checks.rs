@@ -1,0 +1,442 @@
+//! What must hold after every step, and what must hold at the end.
+//!
+//! | rule | looked at |
+//! |---|---|
+//! | no two final blocks at a height, over all nodes and restarts | each final block, each commit |
+//! | a final block's parent is the final block below it | each final block |
+//! | a vote is sent after the log that holds it was synced | each frame of an honest node |
+//! | one notarize a view; never a nullify beside a finalize | each frame of an honest node |
+//! | one result for each final block | each commit |
+//! | batches follow each other without gap, each message runs once | each final body and receipt |
+//! | nobody honest stops, is accused, or proposes what is invalid | each note |
+//! | what was committed survives a crash | each restart |
+//! | supply is exact on every beacon state's cut | the end |
+
+use crate::counts::Counts;
+use skerry::chain::jobs::Executed;
+use skerry::wire::kind;
+use skerry_consensus::log::{LogEntry, VoteRecord};
+use skerry_execution::supply::count_supply;
+use skerry_execution::views;
+use skerry_storage::StateTree;
+use skerry_types::beacon::SystemOperation;
+use skerry_types::block::{BlockKind, BlockRef, Body, ExecutionResult, Header};
+use skerry_types::codec::decode;
+use skerry_types::consensus::ConsensusMessage;
+use skerry_types::genesis::Genesis;
+use skerry_types::ids::{ChainRef, Denom, Digest, Height, LogPosition, MemberIndex, View};
+use skerry_types::limits;
+use skerry_types::receipt::{Receipt, Subject};
+use skerry_types::vote::Statement;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// A broken rule.
+pub type Broken = Result<(), String>;
+
+#[derive(Clone, Debug, Default)]
+struct Votes {
+    notarize: Option<Digest>,
+    nullify: bool,
+    finalize: Option<Digest>,
+}
+
+/// What was seen of the whole network so far.
+#[derive(Default)]
+pub struct Checks {
+    finals: BTreeMap<(ChainRef, Height), Digest>,
+    results: BTreeMap<(ChainRef, Height), (Digest, ExecutionResult)>,
+    states: BTreeMap<ChainRef, BTreeMap<Height, StateTree>>,
+    votes: BTreeMap<(usize, ChainRef, View), Votes>,
+    unsynced: BTreeMap<(usize, ChainRef, LogPosition), Statement>,
+    synced: BTreeSet<(usize, ChainRef, Statement)>,
+    committed: BTreeMap<(usize, ChainRef), (Height, Height)>,
+    honest_blocks: BTreeSet<Digest>,
+    accepted: BTreeMap<(ChainRef, ChainRef), u64>,
+    accepted_at: BTreeMap<(ChainRef, Height), Vec<(ChainRef, u64)>>,
+    executed: BTreeMap<(ChainRef, ChainRef), u64>,
+    views_nullified: BTreeSet<(ChainRef, View)>,
+}
+
+impl Checks {
+    /// Newest final height of a chain that anybody has seen.
+    pub fn top(&self, chain: ChainRef) -> Height {
+        let range = (chain, Height::ZERO)..=(chain, Height::new(u64::MAX));
+        self.finals
+            .range(range)
+            .next_back()
+            .map_or(Height::ZERO, |((_, height), _)| *height)
+    }
+
+    /// A node holds a block for final.
+    pub fn on_final(&mut self, chain: ChainRef, block: BlockRef) -> Broken {
+        match self.finals.insert((chain, block.height), block.digest) {
+            Some(other) if other != block.digest => Err(format!(
+                "two final blocks of {chain} at height {}: {other} and {}",
+                block.height, block.digest
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// A node settled a final block for its readers: the first time, its contents are looked at.
+    /// Returns whether it is the first time.
+    pub fn on_block(
+        &mut self,
+        chain: ChainRef,
+        header: &Header,
+        body: &dyn Fn(&Digest) -> Option<Arc<[u8]>>,
+        counts: &mut Counts,
+    ) -> Result<bool, String> {
+        let block = header.block_ref();
+        self.on_final(chain, block)?;
+        if let Some(below) = header
+            .height
+            .previous()
+            .filter(|below| *below > Height::ZERO)
+            && self.finals.get(&(chain, below)) != Some(&header.parent)
+        {
+            return Err(format!(
+                "final block {} of {chain} has another parent",
+                header.height
+            ));
+        }
+        if self.accepted_at.contains_key(&(chain, header.height)) {
+            return Ok(false);
+        }
+        match header.kind {
+            BlockKind::Working => {
+                counts.note("working blocks");
+                let bytes = body(&block.digest)
+                    .ok_or_else(|| format!("{chain} {}: no body is stored", header.height))?;
+                let body: Body = decode(&bytes, limits::BODY_BYTES_MAX)
+                    .map_err(|error| format!("{chain} {}: {error}", header.height))?;
+                self.on_body(chain, header.height, &body, counts)?;
+            }
+            BlockKind::Idle => counts.note("idle blocks"),
+            BlockKind::Seal => return Err(format!("{chain} has a seal in epoch 0")),
+        }
+        let cursors = self
+            .accepted
+            .iter()
+            .filter(|((to, _), _)| *to == chain)
+            .map(|((_, from), cursor)| (*from, *cursor))
+            .collect();
+        self.accepted_at.insert((chain, header.height), cursors);
+        Ok(true)
+    }
+
+    fn on_body(
+        &mut self,
+        chain: ChainRef,
+        height: Height,
+        body: &Body,
+        counts: &mut Counts,
+    ) -> Broken {
+        if body.facts.is_some() {
+            counts.note("facts imported");
+        }
+        for operation in &body.system {
+            let SystemOperation::CrossLink(_) = operation;
+            counts.note("cross-links included");
+        }
+        for inbound in &body.inbound {
+            counts.note("batches accepted");
+            let batch = &inbound.batch;
+            let cursor = self.accepted.entry((chain, batch.source)).or_default();
+            if batch.first.get() != *cursor {
+                return Err(format!(
+                    "{chain} {height} accepts {} from {}, the cursor is {cursor}",
+                    batch.first, batch.source
+                ));
+            }
+            *cursor = batch.end().get();
+        }
+        Ok(())
+    }
+
+    /// The receipts of a block that is settled for the first time.
+    pub fn on_receipts(&mut self, chain: ChainRef, receipts: &[Receipt]) -> Broken {
+        for receipt in receipts {
+            let Subject::Message { id, .. } = receipt.subject else {
+                continue;
+            };
+            let cursor = self.executed.entry((chain, id.source)).or_default();
+            if id.destination != chain || id.sequence.get() != *cursor {
+                return Err(format!("{chain} runs message {id}, the cursor is {cursor}"));
+            }
+            *cursor = cursor.saturating_add(1);
+        }
+        Ok(())
+    }
+
+    /// A node asks its store to commit a state.
+    pub fn on_state(
+        &mut self,
+        chain: ChainRef,
+        executed: &Executed,
+        counts: &mut Counts,
+    ) -> Broken {
+        let block = executed.block;
+        let found = (block.digest, executed.result);
+        match self.results.insert((chain, block.height), found) {
+            Some(other) if other != found => {
+                return Err(format!(
+                    "two results of {chain} {}: {other:?}, {found:?}",
+                    block.height
+                ));
+            }
+            Some(_) => return Ok(()),
+            None => {}
+        }
+        counts.note("states committed");
+        if let Some(alarm) = executed.alarms.first() {
+            return Err(format!("{chain} {}: alarm: {alarm}", block.height));
+        }
+        if executed.state.root() != executed.result.state_root {
+            return Err(format!(
+                "{chain} {}: the state has another root",
+                block.height
+            ));
+        }
+        for (source, cursor) in self
+            .accepted_at
+            .get(&(chain, block.height))
+            .into_iter()
+            .flatten()
+        {
+            let state = views::inbound(&executed.state, chain, *source);
+            if state.accepted_cursor().get() != *cursor || state.executed_cursor().get() > *cursor {
+                return Err(format!(
+                    "{chain} {}: cursors of {source} are {} and {}, the blocks say {cursor}",
+                    block.height,
+                    state.accepted_cursor(),
+                    state.executed_cursor()
+                ));
+            }
+        }
+        self.states
+            .entry(chain)
+            .or_default()
+            .insert(block.height, executed.state.clone());
+        Ok(())
+    }
+
+    /// A commit of a node is durable: heights of the newest final block and of the state.
+    pub fn on_committed(&mut self, node: usize, chain: ChainRef, finalized: Height, state: Height) {
+        let held = self.committed.entry((node, chain)).or_default();
+        *held = (held.0.max(finalized), held.1.max(state));
+    }
+
+    /// A node came back with this much.
+    pub fn on_restart(
+        &self,
+        node: usize,
+        chain: ChainRef,
+        finalized: Height,
+        state: Height,
+    ) -> Broken {
+        let (final_before, state_before) = self
+            .committed
+            .get(&(node, chain))
+            .copied()
+            .unwrap_or_default();
+        if finalized < final_before || state < state_before {
+            return Err(format!(
+                "node {node} lost durable blocks of {chain}: {finalized} and {state} are left of \
+                 {final_before} and {state_before}"
+            ));
+        }
+        Ok(())
+    }
+
+    /// A record goes to the vote log.
+    pub fn on_persist(&mut self, node: usize, chain: ChainRef, at: LogPosition, bytes: &[u8]) {
+        if let Ok(VoteRecord {
+            entry: LogEntry::Vote(vote),
+            ..
+        }) = VoteRecord::decode(bytes)
+        {
+            self.unsynced.insert((node, chain, at), vote.statement);
+        }
+    }
+
+    /// The vote log was synced up to a record.
+    pub fn on_synced(&mut self, node: usize, chain: ChainRef, at: LogPosition) {
+        let range = (node, chain, LogPosition::ZERO)..=(node, chain, at);
+        let keys: Vec<_> = self.unsynced.range(range).map(|(key, _)| *key).collect();
+        for key in keys {
+            if let Some(statement) = self.unsynced.remove(&key) {
+                self.synced.insert((node, chain, statement));
+            }
+        }
+    }
+
+    /// The log as a restart found it.
+    pub fn on_replayed(&mut self, node: usize, records: &[VoteRecord]) {
+        self.unsynced.retain(|(other, ..), _| *other != node);
+        for record in records {
+            if let LogEntry::Vote(vote) = &record.entry {
+                self.synced.insert((node, record.chain, vote.statement));
+            }
+        }
+    }
+
+    /// An honest node sends a frame that its vote log must cover up to `after`.
+    pub fn on_send(
+        &mut self,
+        node: usize,
+        chain: ChainRef,
+        member: Option<MemberIndex>,
+        frame: (u8, &[u8]),
+        after: LogPosition,
+        synced: LogPosition,
+    ) -> Broken {
+        if after > synced {
+            return Err(format!(
+                "node {node} sends on {chain} what rests on position {after}, {synced} is synced"
+            ));
+        }
+        if frame.0 != kind::VOTE && frame.0 != kind::PROPOSAL {
+            return Ok(());
+        }
+        let message: ConsensusMessage = decode(frame.1, limits::CONSENSUS_MESSAGE_BYTES_MAX)
+            .map_err(|error| format!("node {node} sends an undecodable vote: {error}"))?;
+        let statement = match &message {
+            ConsensusMessage::Vote(vote) => {
+                if Some(vote.signer) != member {
+                    return Err(format!("node {node} sends a vote of {}", vote.signer));
+                }
+                vote.statement
+            }
+            ConsensusMessage::Proposal(proposal) => {
+                let digest = proposal.header.digest();
+                self.honest_blocks.insert(digest);
+                Statement::Notarize {
+                    view: proposal.view,
+                    digest,
+                }
+            }
+            _ => return Ok(()),
+        };
+        if !self.synced.contains(&(node, chain, statement)) {
+            return Err(format!(
+                "node {node} on {chain}: {statement:?} is sent and not durable"
+            ));
+        }
+        self.on_vote(node, chain, statement)
+    }
+
+    fn on_vote(&mut self, node: usize, chain: ChainRef, statement: Statement) -> Broken {
+        let view = statement.view();
+        let votes = self.votes.entry((node, chain, view)).or_default();
+        let before = votes.clone();
+        match statement {
+            Statement::Notarize { digest, .. } => votes.notarize = Some(digest),
+            Statement::Nullify { .. } => votes.nullify = true,
+            Statement::Finalize { digest, .. } => votes.finalize = Some(digest),
+        }
+        if votes.nullify {
+            self.views_nullified.insert((chain, view));
+        }
+        let same = |one: Option<Digest>, other: Option<Digest>| {
+            one.zip(other).is_none_or(|(one, other)| one == other)
+        };
+        let good = same(before.notarize, votes.notarize)
+            && same(before.finalize, votes.finalize)
+            && same(votes.notarize, votes.finalize)
+            && !(votes.nullify && votes.finalize.is_some());
+        if good {
+            Ok(())
+        } else {
+            Err(format!(
+                "node {node} on {chain} contradicts itself in view {view}: {before:?}, then \
+                 {statement:?}"
+            ))
+        }
+    }
+
+    /// Whether an honest node sent this block as its proposal.
+    pub fn is_honest_block(&self, digest: &Digest) -> bool {
+        self.honest_blocks.contains(digest)
+    }
+
+    /// Views in which somebody honest gave up.
+    pub fn nullified(&self) -> u64 {
+        u64::try_from(self.views_nullified.len()).unwrap_or(u64::MAX)
+    }
+
+    /// The newest committed state of a chain.
+    pub fn newest_state(&self, chain: ChainRef) -> Option<&StateTree> {
+        self.states
+            .get(&chain)?
+            .last_key_value()
+            .map(|(_, state)| state)
+    }
+
+    /// Counts all value of every consistent cut: a beacon state with the shards' states that it
+    /// names.
+    pub fn check_supply(&self, genesis: &Genesis, counts: &mut Counts) -> Broken {
+        let issued = genesis.supply(Denom::SKER).map_or(0, |amount| amount.get());
+        for (height, beacon) in self.states.get(&ChainRef::Beacon).into_iter().flatten() {
+            let mut cut = BTreeMap::from([(ChainRef::Beacon, beacon.clone())]);
+            for chain in genesis
+                .chains()
+                .into_iter()
+                .filter(|chain| !chain.is_beacon())
+            {
+                let record = views::shard_record(beacon, chain)
+                    .ok_or_else(|| format!("beacon {height} has no record of {chain}"))?;
+                let at = record.reported.height;
+                if at == Height::ZERO {
+                    let made = skerry_execution::genesis::genesis_changes(genesis, chain);
+                    cut.insert(chain, StateTree::empty().apply(&made.changes));
+                    continue;
+                }
+                let state = self.states.get(&chain).and_then(|states| states.get(&at));
+                let state = state.ok_or_else(|| {
+                    format!("beacon {height} links {chain} {at}, which nobody committed")
+                })?;
+                if state.root() != record.state_root {
+                    return Err(format!(
+                        "beacon {height} links another state of {chain} {at}"
+                    ));
+                }
+                cut.insert(chain, state.clone());
+            }
+            let total = supply_of(&cut)?;
+            if total != issued {
+                return Err(format!(
+                    "beacon {height}: supply is {total}, issued were {issued}; cut {:?}",
+                    cut.iter()
+                        .map(|(chain, state)| (*chain, state.root()))
+                        .collect::<Vec<_>>()
+                ));
+            }
+            counts.note("cuts with exact supply");
+        }
+        Ok(())
+    }
+}
+
+/// Balances, claims, waiting and destroyed `sker` of some states, and what is between them.
+fn supply_of(cut: &BTreeMap<ChainRef, StateTree>) -> Result<u128, String> {
+    let mut total = 0_u128;
+    for (chain, state) in cut {
+        let rows: Vec<_> = state.iter().collect();
+        let count = count_supply(*chain, rows.iter().map(|(key, value)| (key, &***value)));
+        let sums = count.accounted();
+        total += sums.get(&Denom::SKER).map_or(0, |amount| amount.get());
+        for (destination, other) in cut {
+            if destination == chain {
+                continue;
+            }
+            let sent = views::outbound(state, *chain, *destination).sent;
+            let accepted = views::inbound(other, *destination, *chain).accepted;
+            total += sent.sker.checked_sub(accepted.sker).ok_or_else(|| {
+                format!("{destination} has accepted more from {chain} than was sent")
+            })?;
+        }
+    }
+    Ok(total)
+}

@@ -1,0 +1,129 @@
+//! How often each kind of fault and event occurred, so that a run that tests nothing shows itself.
+//!
+//! [`ROWS`] lists all kinds. A row that stays at zero over a hundred seeds or more fails the run:
+//! either the simulator does not do what it says, or the code under test never gets there.
+
+use std::collections::BTreeMap;
+
+/// A kind and whether it needs more than one shard.
+pub const ROWS: &[(&str, Scope)] = &[
+    ("votes sent", Scope::Any),
+    ("certificates sent", Scope::Any),
+    ("proposals sent", Scope::Any),
+    ("fetch requests sent", Scope::Any),
+    ("fetch replies sent", Scope::Any),
+    ("range requests sent", Scope::Any),
+    ("range replies sent", Scope::Any),
+    ("transaction frames sent", Scope::Any),
+    ("statuses sent", Scope::Any),
+    ("batches pushed", Scope::Shards),
+    ("batches pulled", Scope::Shards),
+    ("gossip published", Scope::Any),
+    ("frames lost", Scope::Any),
+    ("frames duplicated", Scope::Any),
+    ("frames delayed long", Scope::Any),
+    ("frames cut off", Scope::Any),
+    ("frames cut off one way", Scope::Any),
+    ("partitions", Scope::Any),
+    ("one-way partitions", Scope::Any),
+    ("connections broken", Scope::Any),
+    ("crashes", Scope::Any),
+    ("crashes of all nodes", Scope::Any),
+    ("crashes of one chain's members", Scope::Any),
+    ("crashes in a vote log write", Scope::Any),
+    ("vote logs torn", Scope::Any),
+    ("crashes before blocks are written", Scope::Any),
+    ("crashes after blocks are written", Scope::Any),
+    ("crashes in a commit", Scope::Any),
+    ("crashes after a commit", Scope::Any),
+    ("restarts", Scope::Any),
+    ("broken stores", Scope::Any),
+    ("broken vote logs", Scope::Any),
+    ("clock jumps", Scope::Any),
+    ("slow jobs", Scope::Any),
+    ("slow disk operations", Scope::Any),
+    ("equivocating proposals", Scope::Any),
+    ("withheld votes", Scope::Any),
+    ("contradicting votes", Scope::Any),
+    ("replayed frames", Scope::Any),
+    ("garbage frames", Scope::Any),
+    ("damaged frames", Scope::Any),
+    ("wrong reports", Scope::Any),
+    ("false statuses", Scope::Any),
+    ("false announcements", Scope::Any),
+    ("faults noticed", Scope::Any),
+    ("invalid proposals noticed", Scope::Any),
+    ("nullified views", Scope::Any),
+    ("idle blocks", Scope::Any),
+    ("working blocks", Scope::Any),
+    ("abandoned blocks", Scope::Any),
+    ("states committed", Scope::Any),
+    ("cross-links included", Scope::Any),
+    ("facts imported", Scope::Any),
+    ("batches accepted", Scope::Shards),
+    ("messages executed", Scope::Shards),
+    ("transactions accepted", Scope::Any),
+    ("transactions refused", Scope::Any),
+    ("transactions sent again", Scope::Any),
+    ("replacements", Scope::Any),
+    ("transactions succeeded", Scope::Any),
+    ("transactions failed", Scope::Any),
+    ("cuts with exact supply", Scope::Any),
+];
+
+/// Where a kind can occur.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// In every network.
+    Any,
+    /// Where there are several shards.
+    Shards,
+}
+
+/// Counters by kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    by_kind: BTreeMap<&'static str, u64>,
+}
+
+impl Counts {
+    /// Counts one of a kind that [`ROWS`] lists.
+    pub fn note(&mut self, kind: &'static str) {
+        self.add(kind, 1);
+    }
+
+    /// Counts several.
+    pub fn add(&mut self, kind: &'static str, count: u64) {
+        debug_assert!(ROWS.iter().any(|(row, _)| *row == kind), "{kind} is no row");
+        let counter = self.by_kind.entry(kind).or_default();
+        *counter = counter.saturating_add(count);
+    }
+
+    /// How often a kind occurred.
+    pub fn get(&self, kind: &str) -> u64 {
+        self.by_kind.get(kind).copied().unwrap_or(0)
+    }
+
+    /// Adds another run's.
+    pub fn merge(&mut self, other: &Self) {
+        for (kind, count) in &other.by_kind {
+            self.add(kind, *count);
+        }
+    }
+
+    /// The kinds that did not occur, where `shards` says whether there are several.
+    pub fn missing(&self, shards: bool) -> Vec<&'static str> {
+        ROWS.iter()
+            .filter(|(_, scope)| shards || *scope == Scope::Any)
+            .map(|(row, _)| *row)
+            .filter(|row| self.get(row) == 0)
+            .collect()
+    }
+
+    /// The table, one row a line.
+    pub fn table(&self) -> String {
+        ROWS.iter()
+            .map(|(row, _)| format!("{:>12}  {row}\n", self.get(row)))
+            .collect()
+    }
+}

@@ -1,0 +1,252 @@
+//! One node: what survives a crash, and what runs between two crashes.
+//!
+//! [`Machine::start`] does what `assemble.rs` of the node does: opens the vote log and the stores,
+//! hands each chain its part of the log, and starts all chains that the node follows.
+
+use crate::adversary::Adversary;
+use crate::disk::{LogFile, StoreWriter, Trap, VoteWriter};
+use crate::plan::{EPOCH_MS, MILLI, Plan, Planted};
+use skerry::assemble::beacon_start;
+use skerry::beacon::BeaconFeed;
+use skerry::chain::jobs::Shared;
+use skerry::chain::{ChainNode, Setup, beacon_points};
+use skerry::mempool::MempoolLimits;
+use skerry_consensus::log::VoteRecord;
+use skerry_storage::{ChainStore, Identity, MemoryBackend, VoteLog};
+use skerry_types::crypto::bls::SecretKey;
+use skerry_types::genesis::Genesis;
+use skerry_types::ids::{ChainRef, Height, LogPosition, MemberIndex, TimeMs, ValidatorId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Kinds of jobs that do not wait for each other.
+pub const LANES: usize = 3;
+
+/// One chain of a running node.
+pub struct Chain {
+    /// The code under test.
+    pub node: ChainNode,
+    /// Its store.
+    pub store: Arc<ChainStore>,
+    /// Its disk thread.
+    pub disk: StoreWriter,
+    /// Until when each kind of worker is busy.
+    pub lanes: [u64; LANES],
+    /// When a tick is due, as it stands in the queue.
+    pub tick_at: Option<u64>,
+    /// Height of the newest block that readers saw.
+    pub settled: Height,
+    /// The newest position of the vote log that was really synced.
+    pub synced: LogPosition,
+}
+
+/// What runs.
+pub struct Running {
+    /// The chains, the beacon first.
+    pub chains: BTreeMap<ChainRef, Chain>,
+    /// The vote log, on a validator.
+    pub votes: Option<VoteWriter>,
+}
+
+/// What a start found in the vote log.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Its records.
+    pub records: Vec<VoteRecord>,
+    /// Bytes of a torn record that was cut off.
+    pub torn_bytes: usize,
+}
+
+/// A node.
+pub struct Machine {
+    /// Its validator, unless it is a follower.
+    pub validator: Option<ValidatorId>,
+    /// The chains that it follows.
+    pub follows: Vec<ChainRef>,
+    /// Deviation of its clock, in microseconds.
+    pub skew: i64,
+    /// Counts restarts.
+    pub generation: u32,
+    /// What runs now; nothing while the power is gone.
+    pub running: Option<Running>,
+    /// What makes it Byzantine.
+    pub adversary: Option<Adversary>,
+    secret: Option<SecretKey>,
+    log: LogFile,
+    disks: BTreeMap<ChainRef, Arc<MemoryBackend>>,
+}
+
+impl Machine {
+    /// A node that was never started: validator `index`, or a follower beyond the last.
+    pub fn new(plan: &Plan, index: usize) -> Self {
+        let secret = plan.keys.get(index).cloned();
+        let validator = secret
+            .is_some()
+            .then(|| ValidatorId::new(u32::try_from(index).unwrap_or(u32::MAX)));
+        let follows: Vec<ChainRef> = plan
+            .genesis
+            .chains()
+            .into_iter()
+            .filter(|chain| {
+                let sits = validator.is_none_or(|id| {
+                    plan.genesis
+                        .committee(*chain)
+                        .is_some_and(|c| c.index_of(id).is_some())
+                });
+                chain.is_beacon() || sits
+            })
+            .collect();
+        let disks = follows
+            .iter()
+            .map(|chain| (*chain, Arc::new(MemoryBackend::new())))
+            .collect();
+        let skew = plan.skew_ms.get(index).copied().unwrap_or(0);
+        Self {
+            validator,
+            follows,
+            skew: skew.saturating_mul(1000),
+            generation: 0,
+            running: None,
+            adversary: None,
+            secret,
+            log: LogFile::default(),
+            disks,
+        }
+    }
+
+    /// The node's clock at a virtual time.
+    pub fn clock(&self, now: u64) -> TimeMs {
+        let base = EPOCH_MS.saturating_mul(MILLI).saturating_add(now);
+        TimeMs::new(
+            base.saturating_add_signed(self.skew)
+                .checked_div(MILLI)
+                .unwrap_or(0),
+        )
+    }
+
+    /// The virtual time at which the node's clock shows `time`.
+    pub fn moment(&self, time: TimeMs) -> u64 {
+        let local = time.get().saturating_mul(MILLI);
+        local
+            .saturating_add_signed(self.skew.saturating_neg())
+            .saturating_sub(EPOCH_MS.saturating_mul(MILLI))
+    }
+
+    /// Whether the power is on.
+    pub fn is_up(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Whether it is not Byzantine.
+    pub fn is_honest(&self) -> bool {
+        self.adversary.is_none()
+    }
+
+    /// Which member of a chain's committee it is.
+    pub fn member(&self, genesis: &Genesis, chain: ChainRef) -> Option<MemberIndex> {
+        genesis.committee(chain)?.index_of(self.validator?)
+    }
+
+    /// Starts it from what survived.
+    ///
+    /// # Errors
+    /// What the node says that does not let it start.
+    pub fn start(&mut self, plan: &Plan, shared: &Arc<Shared>, now: u64) -> Result<Found, String> {
+        self.generation = self.generation.saturating_add(1);
+        let genesis = Arc::new(plan.genesis.clone());
+        let start = beacon_start(&genesis, shared);
+        let (votes, found) = self.open_log(plan)?;
+        let records = &found.records;
+        let mut chains = BTreeMap::new();
+        let mut points = Vec::new();
+        for chain in &self.follows {
+            let chain = *chain;
+            let Some(disk) = self.disks.get(&chain) else {
+                continue;
+            };
+            let trap = Arc::new(Trap::default());
+            let identity = Identity {
+                chain_id: shared.chain_id,
+                chain,
+            };
+            let store = ChainStore::open_with(disk.clone(), identity, trap.clone())
+                .map_err(|error| format!("store of {chain}: {error}"))?;
+            let store = Arc::new(store);
+            // The beacon comes first in the order of chains.
+            if chain.is_beacon() {
+                points = beacon_points(&store, &start).map_err(|error| error.to_string())?;
+            }
+            let feed = (!chain.is_beacon()).then(|| BeaconFeed::new(points.clone(), start.clone()));
+            let member = self.member(&genesis, chain);
+            let log: Vec<VoteRecord> = records
+                .iter()
+                .filter(|record| record.chain == chain)
+                .cloned()
+                .collect();
+            let synced = LogPosition::new(u64::try_from(log.len()).unwrap_or(u64::MAX));
+            let node = ChainNode::new(
+                Setup {
+                    chain,
+                    genesis: genesis.clone(),
+                    shared: shared.clone(),
+                    store: store.clone(),
+                    voter: member.zip(self.secret.clone()),
+                    log,
+                    mempool: MempoolLimits::default(),
+                    beacon: feed,
+                },
+                self.clock(now),
+            )
+            .map_err(|error| format!("{chain}: {error}"))?;
+            let forgets = plan.planted == Some(Planted::StoreForgets) && self.validator.is_some();
+            let settled = node.snapshot().executed.height;
+            let disk = StoreWriter::new(store.clone(), trap, forgets);
+            let lanes = [now; LANES];
+            chains.insert(
+                chain,
+                Chain {
+                    node,
+                    store,
+                    disk,
+                    lanes,
+                    tick_at: None,
+                    settled,
+                    synced,
+                },
+            );
+        }
+        self.running = Some(Running { chains, votes });
+        Ok(found)
+    }
+
+    fn open_log(&self, plan: &Plan) -> Result<(Option<VoteWriter>, Found), String> {
+        if self.secret.is_none() {
+            return Ok((None, Found::default()));
+        }
+        if plan.planted == Some(Planted::LogForgotten) && self.generation > 1 {
+            self.log.wipe();
+        }
+        let (log, replayed) = VoteLog::open_device(Box::new(self.log.clone()), &mut |_| true)
+            .map_err(|error| format!("vote log: {error}"))?;
+        let records = replayed
+            .records
+            .iter()
+            .map(|record| VoteRecord::decode(&record.bytes).map_err(|error| error.to_string()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let found = Found {
+            records,
+            torn_bytes: replayed.torn_bytes,
+        };
+        Ok((Some(VoteWriter::new(self.log.clone(), log)), found))
+    }
+
+    /// The vote log's file.
+    pub fn log(&self) -> &LogFile {
+        &self.log
+    }
+
+    /// The disk of a chain's store.
+    pub fn disk(&self, chain: ChainRef) -> Option<&Arc<MemoryBackend>> {
+        self.disks.get(&chain)
+    }
+}

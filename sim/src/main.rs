@@ -1,0 +1,163 @@
+//! `skerry-sim`: plays seeds and says what was broken, with the command that plays it again.
+//!
+//! Each seed is played on one thread, some seeds at a time, and reported in order. At the end stand
+//! a table of what occurred how often and the line `seeds N, violations V`. The exit code is not
+//! zero when a rule was broken or, over a hundred seeds or more, when a row of the table is zero.
+
+use clap::Parser;
+use skerry_sim::counts::Counts;
+use skerry_sim::{Network, Plan, Report, run};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+
+/// Seeds from which on a kind that never occurred fails the run.
+const SEEDS_FOR_ROWS: u64 = 100;
+
+/// Plays seeds of the network simulator.
+#[derive(Debug, Parser)]
+#[command(name = "skerry-sim", version)]
+struct Args {
+    /// How many seeds to play.
+    #[arg(long, default_value_t = 20)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// `one`: a beacon and a shard of 4 validators; `two`: two shards, 8 validators.
+    #[arg(long, default_value = "one")]
+    network: String,
+    /// Seeds that are played at a time.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// A line for each seed.
+    #[arg(long)]
+    verbose: bool,
+    /// Every event, on the error output; for one seed.
+    #[arg(long)]
+    trace: bool,
+    /// Without faults.
+    #[arg(long)]
+    calm: bool,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let network = match args.network.as_str() {
+        "one" => Network::One,
+        "two" => Network::Two,
+        other => {
+            eprintln!("--network {other}: it is `one` or `two`");
+            return ExitCode::from(2);
+        }
+    };
+    let mut summary = Summary::default();
+    play(&args, network, &mut |report| {
+        summary.take(&report, &args, network)
+    });
+    summary.finish(&args, network)
+}
+
+/// Plays all seeds on some threads, each seed on one, and gives the reports in order.
+fn play(args: &Args, network: Network, take: &mut dyn FnMut(Report)) {
+    let next = AtomicU64::new(0);
+    let threads = args.threads.clamp(1, 64);
+    let (sender, reports) = sync_channel::<Report>(threads);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            let sender = sender.clone();
+            let next = &next;
+            scope.spawn(move || {
+                loop {
+                    let turn = next.fetch_add(1, Ordering::Relaxed);
+                    if turn >= args.seeds {
+                        return;
+                    }
+                    let mut plan = Plan::of(args.from.wrapping_add(turn), network);
+                    if args.calm {
+                        plan = plan.without_faults();
+                    }
+                    if sender.send(run(plan, args.trace)).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        drop(sender);
+        let mut waiting = BTreeMap::new();
+        let mut turn = args.from;
+        for report in reports {
+            waiting.insert(report.seed, report);
+            while let Some(report) = waiting.remove(&turn) {
+                turn = turn.wrapping_add(1);
+                take(report);
+            }
+        }
+    });
+}
+
+#[derive(Default)]
+struct Summary {
+    counts: Counts,
+    blocks: u64,
+    events: u64,
+    violations: u64,
+}
+
+impl Summary {
+    fn take(&mut self, report: &Report, args: &Args, network: Network) {
+        self.counts.merge(&report.counts);
+        self.blocks = self.blocks.saturating_add(report.blocks.values().sum());
+        self.events = self.events.saturating_add(report.events);
+        if args.verbose {
+            let blocks: Vec<String> = report
+                .blocks
+                .iter()
+                .map(|(chain, top)| format!("{chain} {top}"))
+                .collect();
+            println!(
+                "seed {} {:.1} s virtual, {} events, {}, trace {}",
+                report.seed,
+                skerry_sim::trace::millis(report.virtual_time) / 1000.0,
+                report.events,
+                blocks.join(", "),
+                report
+                    .trace
+                    .iter()
+                    .take(8)
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect::<String>()
+            );
+        }
+        if let Some(violation) = &report.violation {
+            self.violations = self.violations.saturating_add(1);
+            println!(
+                "seed {}: VIOLATION after {:.3} s: {}\n  {}\n  play it again: cargo run -p skerry-sim -- \
+                 --network {} --seeds 1 --from {} --trace",
+                report.seed,
+                skerry_sim::trace::millis(violation.at) / 1000.0,
+                violation.what,
+                report.plan,
+                network.name(),
+                report.seed
+            );
+        }
+    }
+
+    fn finish(&self, args: &Args, network: Network) -> ExitCode {
+        println!("{}", self.counts.table());
+        println!("final blocks {}, events {}", self.blocks, self.events);
+        let missing = self.counts.missing(network == Network::Two);
+        let must_occur = args.seeds >= SEEDS_FOR_ROWS && !args.calm;
+        if must_occur && !missing.is_empty() {
+            println!("never occurred: {}", missing.join(", "));
+        }
+        println!("seeds {}, violations {}", args.seeds, self.violations);
+        if self.violations > 0 || (must_occur && !missing.is_empty()) {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        }
+    }
+}

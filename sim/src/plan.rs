@@ -1,0 +1,574 @@
+//! What a seed means: the network, how its parts behave, and when which fault strikes.
+//!
+//! Swarm testing: each seed draws which faults it has at all and how strong they are, so that rare
+//! combinations occur and a fault does not hide behind another. Everything is drawn here, before
+//! the run begins; the run itself only draws delays and the like.
+
+use crate::random::Random;
+use skerry_types::amount::{Amount, Asset};
+use skerry_types::codec::Version;
+use skerry_types::crypto::bls::{SecretKey, Signature};
+use skerry_types::crypto::ed25519;
+use skerry_types::crypto::hash::plain;
+use skerry_types::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
+use skerry_types::ids::{Address, ChainRef, Digest, TimeMs, ValidatorId, Weight};
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+/// One second of virtual time.
+pub const SECOND: u64 = 1_000_000;
+/// One millisecond of virtual time.
+pub const MILLI: u64 = 1_000;
+/// Clock of all nodes at the start of a run.
+pub const EPOCH_MS: u64 = 1_700_000_000_000;
+/// What a client's account holds.
+pub const BALANCE: u128 = 1_000_000_000_000_000;
+
+/// The network of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// A beacon and one shard, 4 validators on both, a follower.
+    One,
+    /// A beacon and two shards of 4 members, 8 validators, a follower.
+    Two,
+}
+
+impl Network {
+    /// Number of validators.
+    pub const fn validators(self) -> usize {
+        match self {
+            Self::One => 4,
+            Self::Two => 8,
+        }
+    }
+
+    /// The number of shards is 2 to this power.
+    pub const fn depth(self) -> u8 {
+        match self {
+            Self::One => 0,
+            Self::Two => 1,
+        }
+    }
+
+    /// As the command line names it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::One => "one",
+            Self::Two => "two",
+        }
+    }
+}
+
+/// A bug that the harness plants, to show that the checks can fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    /// The vote log is called durable before it is.
+    VoteBeforeSync,
+    /// A store calls blocks and commits durable that it has not written.
+    StoreForgets,
+    /// A node restarts with an empty vote log.
+    LogForgotten,
+    /// One node's execution gives another result.
+    WrongResult,
+    /// Whoever serves final blocks to the follower forges them.
+    ForgedRange,
+}
+
+/// A fault at a time.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// Some nodes lose power and come back.
+    Crash {
+        /// Which.
+        nodes: Vec<usize>,
+        /// For how long.
+        down: u64,
+        /// What it counts as.
+        kind: &'static str,
+    },
+    /// Two sides cannot reach each other.
+    Partition {
+        /// One side; all others are the other.
+        side: Vec<usize>,
+        /// Whether the other side still hears this one.
+        one_way: bool,
+        /// For how long.
+        lasts: u64,
+    },
+    /// A chain's store fails from now on, until the node is restarted.
+    BreakStore {
+        /// Whose.
+        node: usize,
+        /// Down time of the repair.
+        down: u64,
+    },
+    /// The vote log fails from now on, until the node is restarted.
+    BreakLog {
+        /// Whose.
+        node: usize,
+        /// Down time of the repair.
+        down: u64,
+    },
+    /// A clock is set.
+    ClockJump {
+        /// Whose.
+        node: usize,
+        /// Its new deviation.
+        skew_ms: i64,
+    },
+}
+
+impl Fault {
+    /// A name for people.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Crash { kind, .. } => kind,
+            Self::Partition { one_way: true, .. } => "one-way partition",
+            Self::Partition { one_way: false, .. } => "partition",
+            Self::BreakStore { .. } => "broken store",
+            Self::BreakLog { .. } => "broken vote log",
+            Self::ClockJump { .. } => "clock jump",
+        }
+    }
+}
+
+/// What a Byzantine node does, each in so many of 1000 occasions.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Malice {
+    /// Proposes another block to half of the members.
+    pub equivocate: u64,
+    /// Sends no vote.
+    pub withhold: u64,
+    /// Sends votes that contradict each other.
+    pub contradict: u64,
+    /// Sends frames of earlier days.
+    pub replay: u64,
+    /// Sends random bytes.
+    pub garbage: u64,
+    /// Sends damaged frames.
+    pub damage: u64,
+    /// Reports a wrong result.
+    pub misreport: u64,
+    /// Says that it is far ahead.
+    pub boast: u64,
+}
+
+/// Everything that a seed decides.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// Size.
+    pub network: Network,
+    /// What the chains start from.
+    pub genesis: Genesis,
+    /// Keys of the validators.
+    pub keys: Vec<SecretKey>,
+    /// Clients' keys, by account.
+    pub clients: Vec<Arc<ed25519::SecretKey>>,
+    /// Keys of accounts without money.
+    pub poor: Vec<Arc<ed25519::SecretKey>>,
+    /// Byzantine nodes.
+    pub malice: BTreeMap<usize, Malice>,
+    /// Deviation of each node's clock at the start, in milliseconds.
+    pub skew_ms: Vec<i64>,
+    /// Least delay of a frame.
+    pub delay_min: u64,
+    /// Largest usual delay.
+    pub delay_max: u64,
+    /// Whether frames of one connection arrive in order.
+    pub ordered: bool,
+    /// Frames lost, of 1000, before healing.
+    pub loss: u64,
+    /// Frames that arrive twice.
+    pub duplicate: u64,
+    /// Frames that take up to a second longer.
+    pub spike: u64,
+    /// Jobs that take up to half a second.
+    pub slow_work: u64,
+    /// Disk operations that take up to half a second.
+    pub slow_disk: u64,
+    /// Largest usual time of a disk operation.
+    pub disk_max: u64,
+    /// Faults with their times.
+    pub faults: Vec<(u64, Fault)>,
+    /// When everything is healed.
+    pub heal_at: u64,
+    /// When clients stop.
+    pub load_until: u64,
+    /// Mean time between two submissions.
+    pub load_every: u64,
+    /// A bug that is planted.
+    pub planted: Option<Planted>,
+}
+
+/// Keys of validators are the same in every seed: making one costs half a millisecond.
+fn validator_keys() -> &'static [SecretKey] {
+    static KEYS: OnceLock<Vec<SecretKey>> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        (0_u8..8)
+            .map(|index| SecretKey::from_seed([index.saturating_add(1); 32]))
+            .collect()
+    })
+}
+
+/// Clients' keys: the first ones, in order of seed, whose address lies in each half.
+fn client_keys(depth: u8, per_shard: usize) -> Vec<Arc<ed25519::SecretKey>> {
+    let mut found: BTreeMap<u16, Vec<Arc<ed25519::SecretKey>>> = BTreeMap::new();
+    let shards = 1_usize << depth;
+    let mut number = 0_u64;
+    while found.len() < shards || found.values().any(|keys| keys.len() < per_shard) {
+        let mut seed = [7; 32];
+        seed[..8].copy_from_slice(&number.to_le_bytes());
+        number = number.wrapping_add(1);
+        let key = Arc::new(ed25519::SecretKey::from_seed(seed));
+        let address = Address::of_ed25519(&key.public_key());
+        let keys = found.entry(address.shard(depth).bits()).or_default();
+        if keys.len() < per_shard {
+            keys.push(key);
+        }
+    }
+    let mut keys = Vec::new();
+    for position in 0..per_shard {
+        keys.extend(
+            found
+                .values()
+                .filter_map(|shard| shard.get(position).cloned()),
+        );
+    }
+    keys
+}
+
+/// Seats or stakes of four members.
+const WEIGHTS: [[u64; 4]; 5] = [
+    [1, 1, 1, 1],
+    [3, 3, 2, 1],
+    [5, 4, 3, 3],
+    [2, 2, 1, 1],
+    [30, 30, 29, 11],
+];
+
+fn draw_genesis(seed: u64, network: Network, random: &mut Random) -> Genesis {
+    let count = network.validators();
+    let keys = validator_keys();
+    let mut stakes = Vec::new();
+    while stakes.len() < count {
+        let mut four = *random.pick(&WEIGHTS).unwrap_or(&[1; 4]);
+        random.shuffle(&mut four);
+        stakes.extend(four);
+    }
+    let mut seats = Vec::new();
+    let mut order: Vec<u32> = (0..u32::try_from(count).unwrap_or(8)).collect();
+    // Shards whose members differ, or overlap as they fall.
+    let disjoint = random.chance(500);
+    random.shuffle(&mut order);
+    for shard in 0..1_usize << network.depth() {
+        if !disjoint && shard > 0 {
+            random.shuffle(&mut order);
+        }
+        let from = if disjoint { shard.saturating_mul(4) } else { 0 };
+        let mut weights = *random.pick(&WEIGHTS[..4]).unwrap_or(&[1; 4]);
+        random.shuffle(&mut weights);
+        let mut shard_seats = Vec::new();
+        for (member, weight) in order.iter().skip(from).zip(weights) {
+            shard_seats.extend((0..weight).map(|_| ValidatorId::new(*member)));
+        }
+        random.shuffle(&mut shard_seats);
+        seats.push(shard_seats);
+    }
+    let delta_ms = random.between(150, 350);
+    let idle_interval_ms = random.between(60, 150);
+    let accounts = client_keys(network.depth(), CLIENTS_PER_SHARD)
+        .iter()
+        .map(|key| GenesisAccount {
+            address: Address::of_ed25519(&key.public_key()),
+            assets: vec![Asset::nsker(BALANCE)],
+        })
+        .collect();
+    Genesis {
+        version: Version,
+        name: "simulated".to_owned(),
+        salt: plain(&seed.to_le_bytes()),
+        time: TimeMs::new(EPOCH_MS),
+        development: true,
+        shard_depth: network.depth(),
+        parameters: Parameters {
+            delta_ms,
+            idle_interval_ms,
+            beacon_interval_ms: random.between(50, 250),
+            epoch_ms: 0,
+            base_fee: Amount::new(10),
+            ..Parameters::default()
+        },
+        validators: keys
+            .iter()
+            .take(count)
+            .zip(&stakes)
+            .enumerate()
+            .map(|(index, (key, stake))| GenesisValidator {
+                name: format!("v{index}"),
+                vote_key: key.public_key(),
+                possession: Signature([0; 96]),
+                stake: Weight::new(*stake),
+            })
+            .collect(),
+        seats,
+        accounts,
+    }
+}
+
+/// Clients of each shard.
+pub const CLIENTS_PER_SHARD: usize = 4;
+
+impl Plan {
+    /// What a seed means for a network.
+    pub fn of(seed: u64, network: Network) -> Self {
+        let root = Random::new(seed).fork(network.name());
+        let mut random = root.fork("plan");
+        let genesis = draw_genesis(seed, network, &mut root.fork("genesis"));
+        let mut keys = client_keys(network.depth(), CLIENTS_PER_SHARD.saturating_add(1));
+        let poor = keys.split_off(CLIENTS_PER_SHARD << network.depth());
+        let nodes = network.validators().saturating_add(1);
+        let heal_at = random.between(6, 12).saturating_mul(SECOND);
+        let on = |random: &mut Random, share: u64, most: u64| {
+            if random.chance(share) {
+                random.between(1, most)
+            } else {
+                0
+            }
+        };
+        let skewed = random.chance(500);
+        let skew_ms = (0..nodes)
+            .map(|_| {
+                if skewed {
+                    signed(random.below(401)).saturating_sub(200)
+                } else {
+                    0
+                }
+            })
+            .collect();
+        let delay_min = random.between(200, 20 * MILLI);
+        let malice = draw_malice(&genesis, &mut random);
+        let faults = draw_faults(&genesis, nodes, heal_at, &mut random);
+        Self {
+            seed,
+            network,
+            keys: validator_keys()
+                .iter()
+                .take(network.validators())
+                .cloned()
+                .collect(),
+            clients: keys,
+            poor,
+            malice,
+            skew_ms,
+            delay_min,
+            delay_max: delay_min.saturating_add(random.between(100, 40 * MILLI)),
+            ordered: random.chance(500),
+            loss: on(&mut random, 600, 200),
+            duplicate: on(&mut random, 400, 100),
+            spike: on(&mut random, 400, 50),
+            slow_work: on(&mut random, 300, 30),
+            slow_disk: on(&mut random, 300, 30),
+            disk_max: random.between(100, 8 * MILLI),
+            faults,
+            heal_at,
+            load_until: heal_at.saturating_add(2 * SECOND),
+            load_every: random.between(100, 400).saturating_mul(MILLI),
+            planted: None,
+            genesis,
+        }
+    }
+
+    /// The same seed without any fault.
+    pub fn without_faults(mut self) -> Self {
+        self.malice.clear();
+        self.faults.clear();
+        self.skew_ms.fill(0);
+        for chance in [&mut self.loss, &mut self.duplicate, &mut self.spike] {
+            *chance = 0;
+        }
+        (self.slow_work, self.slow_disk) = (0, 0);
+        self
+    }
+
+    /// What is special about the seed, in a line for people.
+    pub fn summary(&self) -> String {
+        let parameters = &self.genesis.parameters;
+        let mut faults: BTreeMap<&str, u32> = BTreeMap::new();
+        for (_, fault) in &self.faults {
+            let count = faults.entry(fault.name()).or_default();
+            *count = count.saturating_add(1);
+        }
+        format!(
+            "delta {} ms, idle {} ms, delay {}..{} us, ordered {}, loss {}, twice {}, late {}, slow \
+             work {}, slow disk {}, healed at {} ms, faults {faults:?}, Byzantine {:?}",
+            parameters.delta_ms,
+            parameters.idle_interval_ms,
+            self.delay_min,
+            self.delay_max,
+            self.ordered,
+            self.loss,
+            self.duplicate,
+            self.spike,
+            self.slow_work,
+            self.slow_disk,
+            self.heal_at / MILLI,
+            self.malice
+        )
+    }
+
+    /// The network's id.
+    pub fn chain_id(&self) -> Digest {
+        self.genesis.chain_id()
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(0)
+}
+
+/// Whether a validator weighs less than a third wherever it sits.
+fn may_be_byzantine(genesis: &Genesis, index: usize) -> bool {
+    let id = ValidatorId::new(u32::try_from(index).unwrap_or(u32::MAX));
+    genesis.chains().into_iter().all(|chain| {
+        let Some(committee) = genesis.committee(chain) else {
+            return false;
+        };
+        let held = committee
+            .index_of(id)
+            .and_then(|member| committee.member(member));
+        let weight = held.map_or(0, |member| u128::from(member.weight.get()));
+        weight.saturating_mul(3) < committee.total_weight()
+    })
+}
+
+fn draw_malice(genesis: &Genesis, random: &mut Random) -> BTreeMap<usize, Malice> {
+    let mut malice = BTreeMap::new();
+    if !random.chance(450) {
+        return malice;
+    }
+    let mut candidates: Vec<usize> = (0..genesis.validators.len())
+        .filter(|index| may_be_byzantine(genesis, *index))
+        .collect();
+    random.shuffle(&mut candidates);
+    if let Some(index) = candidates.first() {
+        let mut on = |most: u64| {
+            if random.chance(400) {
+                random.between(50, most)
+            } else {
+                0
+            }
+        };
+        malice.insert(
+            *index,
+            Malice {
+                equivocate: on(800),
+                withhold: on(900),
+                contradict: on(500),
+                replay: on(100),
+                garbage: on(100),
+                damage: on(200),
+                misreport: on(500),
+                boast: on(900),
+            },
+        );
+    }
+    malice
+}
+
+fn members(genesis: &Genesis, chain: ChainRef) -> Vec<usize> {
+    let committee = genesis.committee(chain);
+    let members = committee
+        .map(|committee| committee.members)
+        .unwrap_or_default();
+    members
+        .iter()
+        .filter_map(|member| usize::try_from(member.validator.get()).ok())
+        .collect()
+}
+
+fn draw_faults(
+    genesis: &Genesis,
+    nodes: usize,
+    heal_at: u64,
+    random: &mut Random,
+) -> Vec<(u64, Fault)> {
+    let mut faults = Vec::new();
+    let mut when = |random: &mut Random, fault: Fault| {
+        let at = random.between(SECOND / 2, heal_at.saturating_sub(SECOND / 2));
+        faults.push((at, fault));
+    };
+    let down = |random: &mut Random| random.between(50 * MILLI, 3 * SECOND);
+    if random.chance(700) {
+        for _ in 0..random.between(1, 5) {
+            let (nodes, down) = (vec![random.index(nodes)], down(random));
+            when(
+                random,
+                Fault::Crash {
+                    nodes,
+                    down,
+                    kind: "crashes",
+                },
+            );
+        }
+    }
+    if random.chance(200) {
+        let (nodes, down) = ((0..nodes).collect(), down(random));
+        when(
+            random,
+            Fault::Crash {
+                nodes,
+                down,
+                kind: "crashes of all nodes",
+            },
+        );
+    }
+    if random.chance(200) {
+        let chains = genesis.chains();
+        let chain = random.pick(&chains).copied().unwrap_or(ChainRef::Beacon);
+        let (nodes, down) = (members(genesis, chain), down(random));
+        when(
+            random,
+            Fault::Crash {
+                nodes,
+                down,
+                kind: "crashes of one chain's members",
+            },
+        );
+    }
+    if random.chance(400) {
+        for _ in 0..random.between(1, 3) {
+            let mut side: Vec<usize> = (0..nodes).collect();
+            random.shuffle(&mut side);
+            let kept = random.index(nodes.saturating_sub(1)).saturating_add(1);
+            side.truncate(kept);
+            let (one_way, lasts) = (random.chance(400), random.between(200 * MILLI, 5 * SECOND));
+            when(
+                random,
+                Fault::Partition {
+                    side,
+                    one_way,
+                    lasts,
+                },
+            );
+        }
+    }
+    if random.chance(120) {
+        let (node, down) = (random.index(nodes), down(random));
+        when(random, Fault::BreakStore { node, down });
+    }
+    if random.chance(120) {
+        let (node, down) = (random.index(nodes.saturating_sub(1)), down(random));
+        when(random, Fault::BreakLog { node, down });
+    }
+    if random.chance(300) {
+        for _ in 0..random.between(1, 3) {
+            let node = random.index(nodes);
+            let skew_ms = signed(random.below(801)).saturating_sub(400);
+            when(random, Fault::ClockJump { node, skew_ms });
+        }
+    }
+    faults.sort_by_key(|(at, _)| *at);
+    faults
+}

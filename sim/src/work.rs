@@ -1,0 +1,82 @@
+//! Computation: done at once by the real code, answered when a machine might be done with it.
+//!
+//! A chain has three workers, as in the node: blocks, signatures of transactions, votes and proofs.
+//! Each does one job after the other; now and then one takes very long.
+
+use crate::counts::Counts;
+use crate::plan::{MILLI, Plan};
+use crate::random::Random;
+use skerry::chain::jobs::{Done, Job};
+
+/// Which worker does a job.
+pub const fn lane(job: &Job) -> usize {
+    match job {
+        Job::Validate(_) | Job::Execute(_) => 0,
+        Job::Transactions(_) => 1,
+        Job::Consensus { .. } | Job::Inbound(_) | Job::Link(_) => 2,
+    }
+}
+
+/// When a worker that is busy until `busy` is done with its next job.
+pub fn done_at(
+    busy: &mut u64,
+    now: u64,
+    plan: &Plan,
+    random: &mut Random,
+    counts: &mut Counts,
+) -> u64 {
+    let mut takes = random.between(20, 1_500);
+    if now < plan.heal_at && random.chance(plan.slow_work) {
+        counts.note("slow jobs");
+        takes = random.between(20 * MILLI, 500 * MILLI);
+    }
+    *busy = now.max(*busy).saturating_add(takes);
+    *busy
+}
+
+/// What a result says, for the trace.
+pub fn describe(done: &Done) -> (&'static str, Vec<u8>) {
+    match done {
+        Done::Consensus(result) => (
+            "checked",
+            result
+                .iter()
+                .flat_map(|result| format!("{:?}", result.id).into_bytes())
+                .collect(),
+        ),
+        Done::Transactions { tag, results } => {
+            let good = results.iter().filter(|result| result.is_ok()).count();
+            (
+                "transactions",
+                format!("{tag} {good}/{}", results.len()).into_bytes(),
+            )
+        }
+        Done::Validated { digest, result } => {
+            let mut bytes = digest.as_bytes().to_vec();
+            bytes.push(u8::from(result.is_ok()));
+            ("validated", bytes)
+        }
+        Done::Executed(executed) => {
+            let mut bytes = executed.block.digest.as_bytes().to_vec();
+            bytes.extend(executed.result.state_root.as_bytes());
+            ("executed", bytes)
+        }
+        Done::Inbound(inbound) => {
+            let root = inbound.as_ref().map(|inbound| inbound.batch.root());
+            (
+                "batch",
+                root.iter().flat_map(|root| *root.as_bytes()).collect(),
+            )
+        }
+        Done::Link(link) => {
+            let digest = link.as_ref().map(|link| link.header.digest());
+            (
+                "link",
+                digest
+                    .iter()
+                    .flat_map(|digest| *digest.as_bytes())
+                    .collect(),
+            )
+        }
+    }
+}

@@ -1,0 +1,483 @@
+//! What a chain's outputs set off: disk writes, frames, jobs, news for clients and readers.
+
+use super::{Event, World};
+use crate::adversary::OutFrame;
+use crate::disk::{StoreDone, StoreJob};
+use crate::plan::{MILLI, Planted};
+use crate::work;
+use skerry::chain::jobs::{Done, Executed, Job};
+use skerry::chain::{CommitRequest, Input, Note, Output, Peer};
+use skerry::view::ExecutedBlock;
+use skerry::wire::kind;
+use skerry_types::ids::{ChainRef, Digest, LogPosition};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// How long a message between two chains of a node takes.
+const LOCAL: u64 = 20;
+
+impl World {
+    pub(super) fn carry_out(&mut self, node: usize, chain: ChainRef, output: Output) {
+        match output {
+            Output::Persist { position, record } => self.persist(node, chain, position, record),
+            Output::Send {
+                peer,
+                chain: target,
+                kind,
+                payload,
+                after,
+            } => {
+                self.check_send(node, chain, kind, &payload, after);
+                self.send(
+                    node,
+                    OutFrame {
+                        peer: peer.0,
+                        chain: target,
+                        kind,
+                        payload,
+                    },
+                );
+            }
+            Output::Publish { topic, payload } => self.publish(node, topic, &payload),
+            Output::Work(job) => self.work(node, chain, job),
+            Output::Store {
+                digest,
+                header,
+                body,
+            } => {
+                self.bodies.insert(digest, body.clone());
+                self.write(
+                    node,
+                    chain,
+                    StoreJob::Blocks {
+                        digest,
+                        header,
+                        body,
+                    },
+                );
+            }
+            Output::Commit(request) => {
+                self.check_commit(node, chain, &request);
+                self.write(node, chain, StoreJob::Commit(request));
+            }
+            Output::Local {
+                chain: target,
+                payload,
+            } => {
+                let input = Input::Frame {
+                    peer: Peer(u32::MAX),
+                    kind: kind::BATCH_PUSH,
+                    payload,
+                };
+                if target != chain {
+                    self.tell(node, target, LOCAL, input);
+                }
+            }
+            Output::Beacon(block) => {
+                for target in self.machines[node].follows.clone() {
+                    if !target.is_beacon() {
+                        self.tell(node, target, LOCAL, Input::Beacon(block.clone()));
+                    }
+                }
+            }
+            Output::Link(link) => self.tell(node, ChainRef::Beacon, LOCAL, Input::Link(link)),
+            Output::Block(block) => self.on_block(node, chain, &block),
+            Output::Abandoned(_) => self.counts.note("abandoned blocks"),
+            Output::Submitted { tag, results } => {
+                let answer = self.load.on_submitted(tag, &results, &mut self.counts);
+                self.judge(answer.map_err(|what| format!("client of node {node}: {what}")));
+            }
+            Output::Note(note) => self.on_note(node, chain, note),
+            Output::Snapshot | Output::Received(_) | Output::Included(..) | Output::Dropped(_) => {}
+        }
+    }
+
+    // ---- vote log and store ------------------------------------------------------------------
+
+    fn persist(&mut self, node: usize, chain: ChainRef, position: LogPosition, record: Vec<u8>) {
+        self.checks.on_persist(node, chain, position, &record);
+        if self.plan.planted == Some(Planted::VoteBeforeSync) {
+            self.tell(node, chain, 1, Input::Durable(position));
+        }
+        let Some(running) = &mut self.machines[node].running else {
+            return;
+        };
+        let Some(votes) = &mut running.votes else {
+            self.violate(format!(
+                "node {node} writes to a vote log that it does not have"
+            ));
+            return;
+        };
+        if votes.push(chain, position, record) {
+            self.start_log_write(node);
+        }
+    }
+
+    fn start_log_write(&mut self, node: usize) {
+        let takes = self.disk_time();
+        let machine = &mut self.machines[node];
+        let generation = machine.generation;
+        let Some(votes) = machine
+            .running
+            .as_mut()
+            .and_then(|running| running.votes.as_mut())
+        else {
+            return;
+        };
+        let started = votes.start();
+        self.judge(started.map_err(|error| format!("node {node}: vote log: {error}")));
+        let at = self.now.saturating_add(takes);
+        self.schedule(at, Event::LogWritten { node, generation });
+    }
+
+    fn disk_time(&mut self) -> u64 {
+        if self.now < self.plan.heal_at && self.disk.chance(self.plan.slow_disk) {
+            self.counts.note("slow disk operations");
+            return self.disk.between(20 * MILLI, 500 * MILLI);
+        }
+        self.disk.between(50, self.plan.disk_max)
+    }
+
+    pub(super) fn on_log_written(&mut self, node: usize, generation: u32) {
+        let machine = &mut self.machines[node];
+        if machine.generation != generation {
+            return;
+        }
+        let Some(votes) = machine
+            .running
+            .as_mut()
+            .and_then(|running| running.votes.as_mut())
+        else {
+            return;
+        };
+        let (result, chains, again) = votes.finish();
+        match result {
+            Ok(durable) => {
+                for (chain, position) in durable {
+                    self.checks.on_synced(node, chain, position);
+                    let running = self.machines[node].running.as_mut();
+                    let state = running.and_then(|running| running.chains.get_mut(&chain));
+                    if let Some(state) = state {
+                        state.synced = state.synced.max(position);
+                    }
+                    self.tell(node, chain, 1, Input::Durable(position));
+                }
+            }
+            Err(reason) => {
+                let reason = format!("vote log: {reason}");
+                for chain in chains.into_iter().collect::<BTreeSet<_>>() {
+                    self.tell(node, chain, 1, Input::DiskFailed(reason.clone()));
+                }
+            }
+        }
+        if again {
+            self.start_log_write(node);
+        }
+    }
+
+    fn write(&mut self, node: usize, chain: ChainRef, job: StoreJob) {
+        let running = self.machines[node].running.as_mut();
+        let state = running.and_then(|running| running.chains.get_mut(&chain));
+        if state.is_some_and(|state| state.disk.push(job)) {
+            self.schedule_write(node, chain);
+        }
+    }
+
+    fn schedule_write(&mut self, node: usize, chain: ChainRef) {
+        let at = self.now.saturating_add(self.disk_time());
+        let generation = self.machines[node].generation;
+        self.schedule(
+            at,
+            Event::StoreWritten {
+                node,
+                generation,
+                chain,
+            },
+        );
+    }
+
+    pub(super) fn on_store_written(&mut self, node: usize, generation: u32, chain: ChainRef) {
+        let machine = &mut self.machines[node];
+        if machine.generation != generation {
+            return;
+        }
+        let running = machine.running.as_mut();
+        let Some(state) = running.and_then(|running| running.chains.get_mut(&chain)) else {
+            return;
+        };
+        let (result, again) = state.disk.finish();
+        match result {
+            Ok(StoreDone::Committed(finalized, at)) => {
+                self.checks.on_committed(node, chain, finalized, at);
+            }
+            Ok(StoreDone::Stored(digests)) => {
+                for digest in digests {
+                    self.tell(node, chain, 1, Input::Stored(digest));
+                }
+            }
+            Err(error) => {
+                if !self.broken.contains(&node) {
+                    self.violate(format!("node {node}: store of {chain}: {error}"));
+                }
+                self.tell(node, chain, 1, Input::DiskFailed(error.to_string()));
+            }
+        }
+        if again {
+            self.schedule_write(node, chain);
+        }
+    }
+
+    fn check_commit(&mut self, node: usize, chain: ChainRef, request: &CommitRequest) {
+        if !self.machines[node].is_honest() {
+            return;
+        }
+        for (block, _) in &request.finalized {
+            let broken = self.checks.on_final(chain, *block);
+            self.judge(broken.map_err(|what| format!("node {node}: {what}")));
+        }
+        for executed in &request.states {
+            let broken = self.checks.on_state(chain, executed, &mut self.counts);
+            self.judge(broken.map_err(|what| format!("node {node}: {what}")));
+        }
+    }
+
+    // ---- network -----------------------------------------------------------------------------
+
+    fn check_send(
+        &mut self,
+        node: usize,
+        chain: ChainRef,
+        frame_kind: u8,
+        payload: &[u8],
+        after: LogPosition,
+    ) {
+        let row = match frame_kind {
+            kind::VOTE => "votes sent",
+            kind::CERTIFICATE => "certificates sent",
+            kind::PROPOSAL => "proposals sent",
+            kind::FETCH_REQUEST => "fetch requests sent",
+            kind::FETCH_REPLY => "fetch replies sent",
+            kind::BATCH_PUSH => "batches pushed",
+            kind::BATCH_REQUEST => "batches pulled",
+            kind::TRANSACTIONS => "transaction frames sent",
+            kind::RANGE_REQUEST => "range requests sent",
+            kind::RANGE_REPLY => "range replies sent",
+            _ => "statuses sent",
+        };
+        self.counts.note(row);
+        let machine = &self.machines[node];
+        if !machine.is_honest() {
+            return;
+        }
+        let running = machine.running.as_ref();
+        let Some(state) = running.and_then(|running| running.chains.get(&chain)) else {
+            return;
+        };
+        let committee = self.shared.committees.get(&chain);
+        let member = machine
+            .validator
+            .zip(committee)
+            .and_then(|(id, committee)| committee.committee().index_of(id));
+        let frame = (frame_kind, payload);
+        let broken = self
+            .checks
+            .on_send(node, chain, member, frame, after, state.synced);
+        self.judge(broken);
+    }
+
+    fn send(&mut self, node: usize, frame: OutFrame) {
+        let frames = match &mut self.machines[node].adversary {
+            Some(adversary) => adversary.send(frame, &mut self.counts),
+            None => vec![frame],
+        };
+        for frame in frames {
+            let Some(to) = self.network.other_end(frame.peer, node) else {
+                continue;
+            };
+            let times =
+                self.network
+                    .deliveries(frame.peer, node, self.now, &self.plan, &mut self.counts);
+            for at in times {
+                let OutFrame {
+                    peer: number,
+                    chain,
+                    kind,
+                    payload,
+                } = frame.clone();
+                self.schedule(
+                    at,
+                    Event::Frame {
+                        number,
+                        to,
+                        chain,
+                        kind,
+                        payload,
+                    },
+                );
+            }
+        }
+    }
+
+    fn publish(&mut self, node: usize, topic: ChainRef, payload: &Arc<[u8]>) {
+        self.counts.note("gossip published");
+        let payload = match &mut self.machines[node].adversary {
+            Some(adversary) => adversary.publish(payload, &mut self.counts),
+            None => payload.clone(),
+        };
+        for (number, to) in self.network.of(node) {
+            if !self.machines[to].follows.contains(&topic) {
+                continue;
+            }
+            let times =
+                self.network
+                    .deliveries(number, node, self.now, &self.plan, &mut self.counts);
+            for at in times {
+                let payload = payload.clone();
+                self.schedule(
+                    at,
+                    Event::Gossip {
+                        number,
+                        to,
+                        topic,
+                        payload,
+                    },
+                );
+            }
+        }
+    }
+
+    // ---- computation -------------------------------------------------------------------------
+
+    fn work(&mut self, node: usize, chain: ChainRef, job: Job) {
+        let lane = work::lane(&job);
+        let is_wrong = self.plan.planted == Some(Planted::WrongResult) && node == 0;
+        let mut done = job.run(&self.shared);
+        if is_wrong && let Done::Executed(executed) = done {
+            done = Done::Executed(wrong(executed));
+        }
+        let running = self.machines[node].running.as_mut();
+        let Some(state) = running.and_then(|running| running.chains.get_mut(&chain)) else {
+            return;
+        };
+        let Some(busy) = state.lanes.get_mut(lane) else {
+            return;
+        };
+        let at = work::done_at(busy, self.now, &self.plan, &mut self.work, &mut self.counts);
+        let generation = self.machines[node].generation;
+        let input = Input::Done(done);
+        self.schedule(
+            at,
+            Event::Input {
+                node,
+                generation,
+                chain,
+                input,
+            },
+        );
+    }
+
+    // ---- readers -----------------------------------------------------------------------------
+
+    fn on_block(&mut self, node: usize, chain: ChainRef, block: &ExecutedBlock) {
+        let height = block.header.height;
+        let machine = &mut self.machines[node];
+        let is_honest = machine.is_honest();
+        let running = machine.running.as_mut();
+        let Some(state) = running.and_then(|running| running.chains.get_mut(&chain)) else {
+            return;
+        };
+        let expected = state.settled.next();
+        state.settled = height;
+        if height != expected {
+            self.violate(format!(
+                "node {node} settles {chain} {height}, expected {expected}"
+            ));
+        }
+        if !is_honest {
+            return;
+        }
+        let bodies = &self.bodies;
+        let body = |digest: &Digest| bodies.get(digest).cloned();
+        match self
+            .checks
+            .on_block(chain, &block.header, &body, &mut self.counts)
+        {
+            Ok(false) => {}
+            Ok(true) => {
+                let broken = self.checks.on_receipts(chain, &block.receipts);
+                self.judge(broken);
+                for receipt in block.receipts.iter() {
+                    let broken = self.load.on_receipt(chain, receipt, &mut self.counts);
+                    self.judge(broken.map_err(|what| format!("{chain} {height}: {what}")));
+                }
+            }
+            Err(what) => self.violate(format!("node {node}: {what}")),
+        }
+    }
+
+    fn on_note(&mut self, node: usize, chain: ChainRef, note: Note) {
+        self.trace
+            .remark(self.now, node, &|| format!("{chain} note {note:?}"));
+        if !self.machines[node].is_honest() {
+            return;
+        }
+        match note {
+            Note::Stopped(reason) => {
+                if !self.broken.contains(&node) {
+                    self.violate(format!("node {node} stops voting on {chain}: {reason}"));
+                }
+            }
+            Note::Invalid { block, reason } => {
+                self.counts.note("invalid proposals noticed");
+                // Bytes that a Byzantine node damaged on their way say nothing of the block.
+                let damaged = !self.plan.malice.is_empty() && is_of_bytes(&reason);
+                if self.checks.is_honest_block(&block.digest) && !damaged {
+                    self.violate(format!(
+                        "node {node} holds an honest block of {chain} at {} for invalid: {reason}",
+                        block.height
+                    ));
+                }
+            }
+            Note::Fault(text) => {
+                self.counts.note("faults noticed");
+                if !self.accuses_byzantine(chain, &text) {
+                    self.violate(format!("node {node} on {chain} accuses the honest: {text}"));
+                }
+            }
+        }
+    }
+
+    /// Whether a fault that was noticed names a Byzantine member.
+    fn accuses_byzantine(&self, chain: ChainRef, text: &str) -> bool {
+        self.plan.malice.keys().any(|node| {
+            let member = self.machines[*node].member(&self.plan.genesis, chain);
+            member.is_some_and(|member| {
+                text.starts_with(&format!("{member}: "))
+                    || text.contains(&format!("signer: {member:?}"))
+            })
+        })
+    }
+}
+
+/// Whether a block was refused because of its bytes alone: they are not those of the header.
+fn is_of_bytes(reason: &str) -> bool {
+    [
+        "the body is not the header's",
+        "a block of this kind has no body",
+        "malformed: ",
+        " bytes, at most ",
+    ]
+    .iter()
+    .any(|part| reason.contains(part))
+}
+
+/// A result that nobody else comes to: a planted bug.
+fn wrong(executed: Arc<Executed>) -> Arc<Executed> {
+    match Arc::try_unwrap(executed) {
+        Ok(mut executed) => {
+            executed.result.state_root = Digest::ZERO;
+            Arc::new(executed)
+        }
+        Err(shared) => shared,
+    }
+}

@@ -1,0 +1,71 @@
+//! When a run is over: after healing every chain goes on, all clients are served, all nodes agree.
+
+use super::{BLOCKS_MIN, BOUND, Event, INSPECT_EVERY, World};
+
+/// Blocks that each chain must add after healing.
+const BLOCKS_AFTER: u64 = 10;
+
+impl World {
+    pub(super) fn set_goals(&mut self) {
+        for chain in self.plan.genesis.chains() {
+            let after = self.checks.top(chain).saturating_add(BLOCKS_AFTER);
+            self.goals
+                .insert(chain, after.max(skerry_types::ids::Height::new(BLOCKS_MIN)));
+        }
+    }
+
+    pub(super) fn inspect(&mut self) {
+        if let Err(missing) = self.is_well() {
+            if self.now > self.plan.heal_at.saturating_add(BOUND) {
+                self.violate(format!("not well long after healing: {missing}"));
+            }
+            let at = self.now.saturating_add(INSPECT_EVERY);
+            self.schedule(at, Event::Inspect);
+        } else {
+            self.finished = true;
+        }
+    }
+
+    /// What is still missing.
+    fn is_well(&self) -> Result<(), String> {
+        for (chain, goal) in &self.goals {
+            for (node, machine) in self.machines.iter().enumerate() {
+                if !machine.is_honest() || !machine.follows.contains(chain) {
+                    continue;
+                }
+                let running = machine.running.as_ref();
+                let Some(state) = running.and_then(|running| running.chains.get(chain)) else {
+                    return Err(format!("node {node} is down"));
+                };
+                if state.settled < *goal {
+                    let status = state.node.consensus_status();
+                    return Err(format!(
+                        "node {node} has {chain} up to {}, the goal is {goal}, the newest final \
+                         block is {}; {status:?}",
+                        state.settled,
+                        self.checks.top(*chain)
+                    ));
+                }
+            }
+        }
+        if self.now < self.plan.load_until {
+            return Err("clients are still at it".to_owned());
+        }
+        if !self.load.is_settled() {
+            let open = self.load.open();
+            let first = open.first().map(|(id, what)| format!("{id}, {what}"));
+            return Err(format!(
+                "{} transactions are not final: {first:?}",
+                open.len()
+            ));
+        }
+        for chain in self.plan.genesis.chains() {
+            if let Some(state) = self.checks.newest_state(chain) {
+                self.load
+                    .check_balances(chain, state)
+                    .map_err(|what| format!("{chain}: {what}"))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,111 @@
+//! Seeds of the simulator that always run, and planted bugs that its checks must find.
+//!
+//! Hundreds of seeds are the binary's business (`cargo run -p skerry-sim`); a seed that once failed
+//! is listed in [`SEEDS_THAT_FAILED`], with what it showed.
+
+use skerry_sim::{Network, Plan, Planted, Report, run};
+
+/// One-chain seeds that found something once.
+const SEEDS_THAT_FAILED: &[(u64, &str)] = &[
+    (26, "a restarted beacon never announced a final block again"),
+    (
+        38,
+        "one wrong body among good final blocks stopped a follower for ever",
+    ),
+    (54, "the same, on a shard"),
+];
+
+fn assert_holds(report: &Report) {
+    assert!(
+        report.violation.is_none(),
+        "seed {}: {:?}",
+        report.seed,
+        report.violation
+    );
+}
+
+#[test]
+fn one_chain_seeds_hold_all_rules() {
+    for seed in 0..12 {
+        assert_holds(&run(Plan::of(seed, Network::One), false));
+    }
+}
+
+#[test]
+fn whole_network_seeds_hold_all_rules() {
+    for seed in 0..4 {
+        assert_holds(&run(Plan::of(seed, Network::Two), false));
+    }
+}
+
+#[test]
+fn seeds_that_failed_once_hold_all_rules() {
+    for (seed, _) in SEEDS_THAT_FAILED {
+        assert_holds(&run(Plan::of(*seed, Network::One), false));
+    }
+}
+
+#[test]
+fn equal_seeds_give_equal_traces_and_others_do_not() {
+    let first = run(Plan::of(7, Network::Two), false);
+    assert_eq!(first, run(Plan::of(7, Network::Two), false));
+    assert_ne!(first.trace, run(Plan::of(8, Network::Two), false).trace);
+}
+
+/// Plays seeds with a planted bug until some rule is broken, and says which.
+fn first_violation(planted: Planted, calm: bool, seeds: u64) -> String {
+    for seed in 0..seeds {
+        let mut plan = Plan::of(seed, Network::One);
+        if calm {
+            plan = plan.without_faults();
+        }
+        plan.malice.clear();
+        plan.planted = Some(planted);
+        if let Some(violation) = run(plan, false).violation {
+            return violation.what;
+        }
+    }
+    panic!("{planted:?} was not found in {seeds} seeds");
+}
+
+#[test]
+fn vote_that_is_sent_before_it_is_durable_is_found() {
+    let what = first_violation(Planted::VoteBeforeSync, true, 1);
+    assert!(
+        what.contains("is synced") || what.contains("not durable"),
+        "{what}"
+    );
+}
+
+#[test]
+fn store_that_forgets_is_found() {
+    let what = first_violation(Planted::StoreForgets, false, 10);
+    assert!(what.contains("lost durable blocks"), "{what}");
+}
+
+#[test]
+fn vote_against_a_forgotten_one_is_found() {
+    let what = first_violation(Planted::LogForgotten, false, 60);
+    assert!(
+        what.contains("contradicts itself") || what.contains("accuses"),
+        "{what}"
+    );
+}
+
+#[test]
+fn result_that_nobody_else_has_is_found() {
+    let what = first_violation(Planted::WrongResult, true, 1);
+    assert!(
+        what.contains("node 0") || what.contains("two results"),
+        "{what}"
+    );
+}
+
+#[test]
+fn follower_takes_no_forged_blocks() {
+    let what = first_violation(Planted::ForgedRange, true, 1);
+    assert!(
+        what.contains("not well") && what.contains("node 4"),
+        "{what}"
+    );
+}

@@ -1,0 +1,182 @@
+//! What is stored: every column, its keys, its values and what it is for.
+//!
+//! Numbers in keys are big-endian, so that their order is the order of the bytes; values are borsh
+//! ([`skerry_types::codec`]) unless said otherwise.
+
+use skerry_types::ids::{ChainRef, Digest, Height, Sequence};
+use skerry_types::message::MessageId;
+
+/// Version of everything described in this file.
+pub const FORMAT: u32 = 1;
+
+/// A column; RocksDB calls it a column family.
+///
+/// | column | key | value | for |
+/// |---|---|---|---|
+/// | `Meta` | a name of [`meta`] | see there | format, identity, the markers of what is committed |
+/// | `Headers` | digest | header | every stored block |
+/// | `Bodies` | digest | raw bytes of the body; no row without a body | every stored block |
+/// | `Pending` | kind, height, digest | nothing | short queues: blocks not final, final working blocks whose state is not committed |
+/// | `Finalized` | height | digest, certificate if it has its own | the chain |
+/// | `State` | owner, module, local key | raw bytes | the state at the marker `state_at` |
+/// | `Results` | digest | execution result | final working blocks whose state is committed |
+/// | `Receipts` | height, chunk | up to [`RECEIPTS_PER_ROW`] receipts | what happened |
+/// | `Transactions` | transaction id | height, position of the receipt | index |
+/// | `Messages` | source, destination, sequence | height, position of the receipt | index of executed messages |
+/// | `Outgoing` | destination, first sequence | batch | what relays serve until it is acknowledged |
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Column {
+    /// Markers.
+    Meta,
+    /// Headers by digest.
+    Headers,
+    /// Bodies by digest.
+    Bodies,
+    /// Blocks that wait for something.
+    Pending,
+    /// Final blocks by height.
+    Finalized,
+    /// The state.
+    State,
+    /// Results by digest.
+    Results,
+    /// Receipts by height.
+    Receipts,
+    /// Where a transaction was executed.
+    Transactions,
+    /// Where a message was executed.
+    Messages,
+    /// Batches sent.
+    Outgoing,
+}
+
+impl Column {
+    /// All columns.
+    pub const ALL: [Self; 11] = [
+        Self::Meta,
+        Self::Headers,
+        Self::Bodies,
+        Self::Pending,
+        Self::Finalized,
+        Self::State,
+        Self::Results,
+        Self::Receipts,
+        Self::Transactions,
+        Self::Messages,
+        Self::Outgoing,
+    ];
+
+    /// Its name in the database.
+    pub const fn name(self) -> &'static str {
+        match self {
+            // The database insists on a column of this name.
+            Self::Meta => "default",
+            Self::Headers => "headers",
+            Self::Bodies => "bodies",
+            Self::Pending => "pending",
+            Self::Finalized => "finalized",
+            Self::State => "state",
+            Self::Results => "results",
+            Self::Receipts => "receipts",
+            Self::Transactions => "transactions",
+            Self::Messages => "messages",
+            Self::Outgoing => "outgoing",
+        }
+    }
+
+    /// Whether single rows are looked up under keys that often do not exist, so that a filter pays.
+    pub const fn is_looked_up(self) -> bool {
+        matches!(
+            self,
+            Self::Headers | Self::Bodies | Self::State | Self::Transactions | Self::Messages
+        )
+    }
+}
+
+impl std::fmt::Display for Column {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Meta => "meta",
+            other => other.name(),
+        })
+    }
+}
+
+/// Names of the rows of [`Column::Meta`].
+pub mod meta {
+    /// `u32`: [`FORMAT`](super::FORMAT).
+    pub const FORMAT: &[u8] = b"format";
+    /// [`Identity`](crate::store::Identity) of the chain.
+    pub const IDENTITY: &[u8] = b"identity";
+    /// `ExecutionResult` of the genesis state.
+    pub const GENESIS: &[u8] = b"genesis";
+    /// `BlockRef` of the newest final block; absent before the first.
+    pub const FINALIZED: &[u8] = b"finalized";
+    /// `(BlockRef, ExecutionResult)`: whose state [`Column::State`](super::Column::State) holds.
+    pub const STATE_AT: &[u8] = b"state_at";
+}
+
+/// Receipts of one row: a lookup reads one row, a block of 10,000 transactions writes few.
+pub const RECEIPTS_PER_ROW: usize = 64;
+
+/// What a block of [`Column::Pending`] waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PendingKind {
+    /// To be final or abandoned.
+    Finalization = 0,
+    /// A final working block: for the header that reports its result to be final.
+    State = 1,
+}
+
+/// Key of a height.
+pub fn height_key(height: Height) -> [u8; 8] {
+    height.get().to_be_bytes()
+}
+
+/// Reads [`height_key`].
+pub fn read_height(key: &[u8]) -> Option<Height> {
+    key.try_into()
+        .ok()
+        .map(|bytes| Height::new(u64::from_be_bytes(bytes)))
+}
+
+/// Key of [`Column::Pending`].
+pub fn pending_key(kind: PendingKind, height: Height, digest: &Digest) -> Vec<u8> {
+    let mut key = vec![kind as u8];
+    key.extend_from_slice(&height_key(height));
+    key.extend_from_slice(digest.as_bytes());
+    key
+}
+
+/// Reads [`pending_key`] after its kind.
+pub fn read_pending(key: &[u8]) -> Option<(Height, Digest)> {
+    let (_, rest) = key.split_first()?;
+    let (height, digest) = rest.split_first_chunk::<8>()?;
+    let digest = Digest::new(digest.try_into().ok()?);
+    Some((Height::new(u64::from_be_bytes(*height)), digest))
+}
+
+/// Key of [`Column::Receipts`].
+pub fn receipts_key(height: Height, chunk: u32) -> Vec<u8> {
+    [height_key(height).as_slice(), &chunk.to_be_bytes()].concat()
+}
+
+/// Key of [`Column::Messages`].
+pub fn message_key(id: &MessageId) -> Vec<u8> {
+    [
+        id.source.to_bytes().as_slice(),
+        &id.destination.to_bytes(),
+        &id.sequence.get().to_be_bytes(),
+    ]
+    .concat()
+}
+
+/// Key of [`Column::Outgoing`].
+pub fn outgoing_key(destination: ChainRef, first: Sequence) -> Vec<u8> {
+    [
+        destination.to_bytes().as_slice(),
+        &first.get().to_be_bytes(),
+    ]
+    .concat()
+}
