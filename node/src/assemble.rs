@@ -142,7 +142,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
     for (chain, store) in &stores {
         let member = me.and_then(|id| shared.committees.get(chain)?.committee().index_of(id));
         if chain.is_beacon() {
-            beacon_points = crate::chain::beacon_points(&store, &beacon_start)?;
+            beacon_points = crate::chain::beacon_points(store, &beacon_start)?;
         }
         let feed = (!chain.is_beacon())
             .then(|| BeaconFeed::new(beacon_points.clone(), beacon_start.clone()));

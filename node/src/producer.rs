@@ -104,10 +104,11 @@ pub fn choose(situation: &Situation<'_>) -> Choice {
         result: executed.result,
     };
     let working_at = earliest_working(situation);
-    if !situation.idle_only && situation.now >= working_at {
-        if let Some(draft) = working(situation, executed, report, is_idle_time) {
-            return Choice::Propose(Box::new(draft));
-        }
+    if !situation.idle_only
+        && situation.now >= working_at
+        && let Some(draft) = working(situation, executed, report, is_idle_time)
+    {
+        return Choice::Propose(Box::new(draft));
     }
     let unreported = situation.parent_report.block != situation.last_working;
     let not_final = situation.final_report != situation.last_working;

@@ -277,7 +277,7 @@ pub fn start(
             next_tag: 0,
             waiting: VecDeque::new(),
         }
-        .run(&events)
+        .run(&events);
     })?);
     Ok(Runner { sender, threads })
 }

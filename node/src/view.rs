@@ -219,8 +219,7 @@ impl ChainView {
         let height = block.header.height;
         let block = Arc::new(block);
         let mut recent = self.recent.write();
-        let mut position = 0;
-        for receipt in block.receipts.iter() {
+        for (position, receipt) in block.receipts.iter().enumerate() {
             match receipt.subject {
                 skerry_types::receipt::Subject::Transaction(id) => {
                     recent.transactions.insert(id, (height, position));
@@ -231,7 +230,6 @@ impl ChainView {
                     recent.messages.insert(id, (height, position));
                 }
             }
-            position += 1;
         }
         recent.blocks.push_back(block);
         while recent.blocks.len() > RECENT_BLOCKS {

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Most transactions remembered.
-const CAPACITY: usize = 150_000;
+const CAPACITY: usize = 50_000;
+/// Places in the order that are not worth a clean-up.
+const MINIMUM: usize = 8_192;
 
 #[derive(Default)]
 pub(crate) struct SignatureCache {
@@ -28,6 +30,17 @@ impl SignatureCache {
                 break;
             };
             self.known.remove(&oldest);
+        }
+    }
+
+    /// Forgets the transactions of a final block.
+    pub(crate) fn remove(&mut self, transactions: &[Arc<CheckedTransaction>]) {
+        for transaction in transactions {
+            self.known.remove(&transaction.wire_hash());
+        }
+        // Their places in the order are given up in bulk, when they are the most.
+        if self.order.len() > self.known.len().saturating_mul(2).max(MINIMUM) {
+            self.order.retain(|hash| self.known.contains_key(hash));
         }
     }
 

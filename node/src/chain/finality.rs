@@ -168,8 +168,11 @@ impl CommitQueue {
             .map(|header| (*header).clone())
             .collect();
         self.note_reports(&headers, certificate);
-        let first = root.header.as_deref().cloned();
-        self.unshown.extend(first.into_iter().chain(headers));
+        // Facts are the beacon's alone: a shard's headers are no references.
+        if root.executed.facts.is_some() {
+            let first = root.header.as_deref().cloned();
+            self.unshown.extend(first.into_iter().chain(headers));
+        }
     }
 
     fn note_reports(&mut self, headers: &[Header], certificate: &Certificate) {
@@ -254,6 +257,9 @@ impl ChainNode {
     pub(super) fn advance_final(&mut self, out: &mut Vec<Output>) {
         while let Some((entry, abandoned)) = self.tree.advance() {
             let is_working = entry.header.kind == BlockKind::Working;
+            if let Some(work) = &entry.work {
+                self.cache.remove(&work.transactions);
+            }
             let executed = entry.executed.filter(|_| is_working);
             if let Some(executed) = &executed {
                 self.commit

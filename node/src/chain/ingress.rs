@@ -1,16 +1,15 @@
 //! How transactions get in: cheap checks first, signatures in batches, then state and mempool.
 
 use super::jobs::{Job, TransactionsJob};
-use super::{ChainNode, Output, Peer};
+use super::{ChainNode, Output};
 use crate::mempool::Inserted;
 use crate::view::SubmitError;
 use crate::wire::{TRANSACTIONS_BYTES_MAX, kind};
 use skerry_consensus::output::To;
-use skerry_execution::check::{self, AdmissionContext};
 use skerry_execution::views;
 use skerry_types::codec::{decode, encode};
-use skerry_types::ids::{Address, Digest, Height, LogPosition};
-use skerry_types::transaction::{CheckedTransaction, TransactionError};
+use skerry_types::ids::{Digest, Height, LogPosition};
+use skerry_types::transaction::CheckedTransaction;
 use std::sync::Arc;
 
 /// Most transactions in signature checks at a time; more are refused as busy.
@@ -39,37 +38,37 @@ impl ChainNode {
         let job_tag = self.next_tag;
         self.next_tag = self.next_tag.wrapping_add(1);
         self.submissions.insert(job_tag, tag);
-        out.push(Output::Work(Job::Transactions(TransactionsJob {
+        let job = TransactionsJob {
             tag: job_tag,
+            chain: self.chain,
+            beacon_height: self.beacon_height(),
+            state: self.tree.root().executed.state.clone(),
             wires,
-        })));
+        };
+        out.push(Output::Work(Job::Transactions(job)));
     }
 
-    /// Transactions from a peer; those that the final state has passed are dropped unread.
-    pub(super) fn on_transactions(&mut self, _peer: Peer, payload: &[u8], out: &mut Vec<Output>) {
+    fn beacon_height(&self) -> Height {
+        let feed = self.feed.as_ref();
+        feed.map_or(Height::ZERO, |feed| feed.newest().block.height)
+    }
+
+    /// Transactions from a peer.
+    pub(super) fn on_transactions(&mut self, payload: &[u8], out: &mut Vec<Output>) {
         let Ok(wires) = decode::<Vec<Vec<u8>>>(payload, TRANSACTIONS_BYTES_MAX) else {
             return;
         };
-        let state = &self.tree.root().executed.state;
-        let fresh: Vec<Arc<[u8]>> = wires
-            .into_iter()
-            .filter(|wire| {
-                peek_nonce(wire).is_some_and(|(sender, stream, sequence)| {
-                    sequence >= views::next_nonce(state, &sender, stream)
-                })
-            })
-            .map(Into::into)
-            .collect();
-        if !fresh.is_empty() {
-            self.on_submit(None, fresh, out);
+        let wires: Vec<Arc<[u8]>> = wires.into_iter().map(Into::into).collect();
+        if !wires.is_empty() {
+            self.on_submit(None, wires, out);
         }
     }
 
-    /// Signatures were checked: the good ones meet state and mempool.
+    /// Transactions were checked: the good ones meet the mempool.
     pub(super) fn on_checked(
         &mut self,
         job_tag: u64,
-        results: Vec<Result<Arc<CheckedTransaction>, TransactionError>>,
+        results: Vec<Result<Arc<CheckedTransaction>, SubmitError>>,
         out: &mut Vec<Output>,
     ) {
         self.checking = self.checking.saturating_sub(results.len());
@@ -84,7 +83,7 @@ impl ChainNode {
                     }
                     transaction.id()
                 }),
-                Err(error) => Err(error.into()),
+                Err(error) => Err(error),
             };
             answers.push(answer);
         }
@@ -105,18 +104,9 @@ impl ChainNode {
     }
 
     fn admit(&mut self, transaction: &Arc<CheckedTransaction>) -> Result<Inserted, SubmitError> {
-        let state = &self.tree.root().executed.state;
-        let beacon = self
-            .feed
-            .as_ref()
-            .map_or(Height::ZERO, |feed| feed.newest().block.height);
-        let admission = AdmissionContext {
-            network: &self.shared.network,
-            chain: self.chain,
-            beacon_height: beacon,
-        };
-        check::check_against_state(transaction, state, &admission)?;
         let body = transaction.body();
+        let state = &self.tree.root().executed.state;
+        // The check's state may have been passed since.
         let next = views::next_nonce(state, &body.sender, body.nonce.stream);
         let base_fee = self.shared.network.parameters.base_fee;
         let inserted = self.mempool.insert(transaction.clone(), next, base_fee)?;
@@ -160,16 +150,4 @@ impl ChainNode {
     pub fn is_waiting(&self, id: &Digest) -> bool {
         self.mempool.contains(id)
     }
-}
-
-/// Sender, stream and sequence from their fixed places: version byte, chain id, sender, nonce.
-fn peek_nonce(wire: &[u8]) -> Option<(Address, u16, u64)> {
-    let (sender, rest) = wire.get(33..)?.split_first_chunk::<32>()?;
-    let (stream, rest) = rest.split_first_chunk::<2>()?;
-    let (sequence, _) = rest.split_first_chunk::<8>()?;
-    Some((
-        Address::new(*sender),
-        u16::from_le_bytes(*stream),
-        u64::from_le_bytes(*sequence),
-    ))
 }

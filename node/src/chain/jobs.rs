@@ -3,8 +3,10 @@
 //! A chain hands jobs out and gets their results back as inputs, so that a node runs them beside
 //! the chain's thread and the simulator inside the step, with the same code.
 
+use crate::view::SubmitError;
 use skerry_consensus::check::{CheckJob, CheckResult};
 use skerry_execution::block::{BlockContext, BlockWork, execute};
+use skerry_execution::check::{AdmissionContext, check_against_state};
 use skerry_execution::proofs;
 use skerry_execution::validate::{self, BlockInput};
 use skerry_storage::StateTree;
@@ -14,7 +16,7 @@ use skerry_types::codec::decode;
 use skerry_types::committee::VerifyingCommittee;
 use skerry_types::crypto::ed25519;
 use skerry_types::crypto::scheme::VoteScheme;
-use skerry_types::ids::{Address, ChainRef, Digest};
+use skerry_types::ids::{Address, ChainRef, Digest, Height};
 use skerry_types::limits;
 use skerry_types::message::{Batch, ChannelSummary, InboundBatch};
 use skerry_types::receipt::Receipt;
@@ -112,7 +114,7 @@ pub enum Done {
         /// Which submission.
         tag: u64,
         /// One result each.
-        results: Vec<Result<Arc<CheckedTransaction>, TransactionError>>,
+        results: Vec<Result<Arc<CheckedTransaction>, SubmitError>>,
     },
     /// Of a validation.
     Validated {
@@ -164,36 +166,47 @@ impl Job {
     }
 }
 
-/// Transactions to check for form and signature.
+/// Transactions to check: for form, against a state, and for their signatures, which cost most and
+/// so come last.
 pub struct TransactionsJob {
     /// Names the submission.
     pub tag: u64,
+    /// The chain that is asked to take them.
+    pub chain: ChainRef,
+    /// Height of the newest beacon block known.
+    pub beacon_height: Height,
+    /// The newest final state.
+    pub state: StateTree,
     /// Wire bytes.
     pub wires: Vec<Arc<[u8]>>,
 }
 
 impl TransactionsJob {
     fn run(self, shared: &Shared) -> Done {
-        let decoded: Vec<Result<Arc<CheckedTransaction>, TransactionError>> = self
-            .wires
-            .into_iter()
-            .map(|wire| CheckedTransaction::decode(wire, &shared.chain_id).map(Arc::new))
-            .collect();
-        let good: Vec<&Arc<CheckedTransaction>> = decoded
+        let admission = AdmissionContext {
+            network: &shared.network,
+            chain: self.chain,
+            beacon_height: self.beacon_height,
+        };
+        let check = |wire: Arc<[u8]>| -> Result<Arc<CheckedTransaction>, SubmitError> {
+            let transaction = CheckedTransaction::decode(wire, &shared.chain_id)?;
+            check_against_state(&transaction, &self.state, &admission)?;
+            Ok(Arc::new(transaction))
+        };
+        let mut results: Vec<_> = self.wires.into_iter().map(check).collect();
+        let good: Vec<&Arc<CheckedTransaction>> = results
             .iter()
             .filter_map(|result| result.as_ref().ok())
             .collect();
         let bad = bad_signatures(&good);
-        let results = decoded
-            .iter()
-            .map(|result| match result {
-                Ok(transaction) if bad.contains(&transaction.wire_hash()) => {
-                    let sender = transaction.body().sender;
-                    Err(TransactionError::Signature { sender })
-                }
-                other => other.clone(),
-            })
-            .collect();
+        for result in &mut results {
+            if let Ok(transaction) = result
+                && bad.contains(&transaction.wire_hash())
+            {
+                let sender = transaction.body().sender;
+                *result = Err(TransactionError::Signature { sender }.into());
+            }
+        }
         Done::Transactions {
             tag: self.tag,
             results,

@@ -30,7 +30,7 @@ impl ChainNode {
             | kind::PROPOSAL
             | kind::FETCH_REQUEST
             | kind::FETCH_REPLY => self.on_consensus_frame(peer, frame_kind, payload),
-            kind::TRANSACTIONS => self.on_transactions(peer, payload, out),
+            kind::TRANSACTIONS => self.on_transactions(payload, out),
             kind::BATCH_PUSH => self.on_batch(payload, out),
             kind::BATCH_REQUEST => self.on_batch_request(peer, payload, out),
             kind::CROSS_LINK => self.on_link(payload, out),

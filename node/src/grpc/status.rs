@@ -35,7 +35,7 @@ pub(super) enum Delivery {
         /// The block.
         block: BlockRef,
         /// What happened.
-        receipt: Receipt,
+        receipt: Box<Receipt>,
     },
     /// The destination is not followed here, but the beacon's record of it shows that it has
     /// executed the message.
@@ -150,7 +150,7 @@ fn delivery(view: &NodeView, id: &MessageId) -> Delivery {
         return match chain.message(id) {
             Some((height, receipt)) => Delivery::Executed {
                 block: block_at(view, id.destination, height),
-                receipt,
+                receipt: Box::new(receipt),
             },
             None => Delivery::Waiting,
         };

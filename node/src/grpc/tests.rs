@@ -574,7 +574,7 @@ fn a_status_is_what_its_legs_are() {
     };
     let arrived = |status| Delivery::Executed {
         block,
-        receipt: receipt(status, 0),
+        receipt: Box::new(receipt(status, 0)),
     };
     let ok = || receipt(Status::Succeeded, 0);
     let two = || finished(receipt(Status::Succeeded, 2));

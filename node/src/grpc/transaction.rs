@@ -242,7 +242,7 @@ impl Watching {
         }
         loop {
             let status = status_of(&self.service.view, &self.service.submitted, &self.id);
-            let Some(status) = status else { return None };
+            let status = status?;
             let same = self.last.as_ref().is_some_and(|last| {
                 (last.stage, last.outcome, &last.legs)
                     == (status.stage, status.outcome, &status.legs)

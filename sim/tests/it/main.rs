@@ -13,6 +13,10 @@ const SEEDS_THAT_FAILED: &[(u64, &str)] = &[
         "one wrong body among good final blocks stopped a follower for ever",
     ),
     (54, "the same, on a shard"),
+    (
+        99,
+        "a restarted shard announced its own blocks as the beacon's",
+    ),
 ];
 
 fn assert_holds(report: &Report) {

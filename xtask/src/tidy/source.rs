@@ -42,9 +42,11 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "tonic",
-        why: "only proto, sdk and node/src/grpc/ name tonic",
+        why: "only proto, sdk, node/src/grpc/ and node's tests name tonic",
         binds: |place| {
-            !matches!(place.folder, "proto" | "sdk") && !place.is_module("node/src", "grpc")
+            !matches!(place.folder, "proto" | "sdk")
+                && !place.is_module("node/src", "grpc")
+                && !place.path.starts_with("node/tests/")
         },
         tests: Tests::Bound,
         find: |lexed| library(lexed, "tonic"),
