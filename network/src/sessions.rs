@@ -186,7 +186,7 @@ impl Service {
         self.shared.add_link(link);
         self.dials.on_ready(peer);
         self.dials.learn(peer, &hello.addresses, teller, now);
-        tracing::info!(%peer, "a peer connected");
+        tracing::debug!(%peer, "a peer connected");
         let (validator, chains) = (hello.validator, hello.chains);
         self.emit(NetworkEvent::PeerConnected {
             peer,
@@ -417,7 +417,7 @@ impl Service {
             self.peers.remove(&key);
             self.shared.remove_link(key);
             self.dials.on_disconnected(key, now);
-            tracing::info!(peer = %key, "a peer disconnected");
+            tracing::debug!(peer = %key, "a peer disconnected");
             self.emit(NetworkEvent::PeerDisconnected { peer: key });
             self.tell_peers();
             return;

@@ -132,23 +132,28 @@ pub async fn up(args: DevnetArgs, ready: impl FnOnce(serde_json::Value)) -> Resu
 }
 
 fn check_resumed(args: &DevnetArgs, genesis: &Genesis) -> Result<(), NodeError> {
+    let other = |reason: String| NodeError::Content {
+        path: args.data_dir.clone(),
+        reason: format!("{reason}, or choose another folder"),
+    };
     let shards = 1_u32 << genesis.shard_depth;
     let validators = genesis.validators.len();
     if shards != u32::from(args.shards) || validators != usize::from(args.validators) {
-        return Err(NodeError::Environment(format!(
-            "{} holds a network of {shards} shards and {validators} validators; start it with \
-             these numbers, or choose another folder",
-            args.data_dir.display()
+        return Err(other(format!(
+            "it holds a network of {shards} shards and {validators} validators; start it with \
+             --shards {shards} --validators {validators}"
         )));
     }
-    let path = args.data_dir.join("v0/config.toml");
-    let config = NodeConfig::read(&path)?;
-    let wanted = format!("127.0.0.1:{}", Ports::validator(args.port_base, 0).grpc);
-    if config.grpc.listen != wanted {
-        return Err(NodeError::Environment(format!(
-            "{} was laid out for another --port-base: v0 listens on {}, not {wanted}",
-            args.data_dir.display(),
-            config.grpc.listen
+    let config = NodeConfig::read(&args.data_dir.join("v0/config.toml"))?;
+    let layout = Ports::validator(args.port_base, 0).grpc;
+    let port = config.grpc.listen.rsplit(':').next();
+    let port = port
+        .and_then(|port| port.parse::<u16>().ok())
+        .unwrap_or(layout);
+    if port != layout {
+        let base = args.port_base.saturating_add(port).saturating_sub(layout);
+        return Err(other(format!(
+            "it was laid out for other ports; start it with --port-base {base}"
         )));
     }
     Ok(())

@@ -10,6 +10,7 @@ use crate::chain::jobs::{Job, Shared};
 use crate::chain::{ChainNode, CommitRequest, Input, Note, Output, Peer};
 use crate::view::{ChainView, Command, SubmitError};
 use crate::votes::VoteWriter;
+use crate::wire::kind::{FETCH_REPLY, VOTE};
 use skerry_network::{Bytes, Frame, NetworkHandle, PeerKey};
 use skerry_storage::{ChainStore, Commit, Durability, FinalizedEntry, StateEntry};
 use skerry_types::beacon::CrossLink;
@@ -449,8 +450,11 @@ impl Driver {
                     chain,
                     kind,
                     payload,
-                    ..
+                    after,
                 } => {
+                    if let (Some(votes), VOTE..=FETCH_REPLY) = (&self.parts.votes, kind) {
+                        votes.trace_send(chain, after, kind, &payload);
+                    }
                     if let Some(key) = self.parts.peers.get(peer) {
                         let payload = Bytes::from_owner(payload);
                         // What is refused is asked for again by whoever needs it.

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
     };
     let mut summary = Summary::default();
     play(&args, network, &mut |report| {
-        summary.take(&report, &args, network)
+        summary.take(&report, &args, network);
     });
     summary.finish(&args, network)
 }

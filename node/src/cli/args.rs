@@ -467,7 +467,7 @@ pub enum DevnetCommand {
             long,
             value_name = "URL",
             env = "SKERRY_FAUCET",
-            default_value = "http://127.0.0.1:8081"
+            default_value = "http://127.0.0.1:50052"
         )]
         faucet: String,
     },

@@ -8,7 +8,11 @@ const MISSED: u64 = 60;
 
 #[test]
 fn a_killed_validator_comes_back_and_catches_up() {
-    let plan = Plan { shards: 1, validators: 4, seats: None };
+    let plan = Plan {
+        shards: 1,
+        validators: 4,
+        seats: None,
+    };
     let mut network = Network::new("catch-up", plan);
     network.start_all();
     network.goes_on(2);
@@ -19,7 +23,9 @@ fn a_killed_validator_comes_back_and_catches_up() {
     until("the others go on", || {
         let newest = network.newest();
         let beyond = |(chain, height): (&String, &u64)| {
-            newest.get(chain).is_some_and(|it| *it >= height.saturating_add(MISSED))
+            newest
+                .get(chain)
+                .is_some_and(|it| *it >= height.saturating_add(MISSED))
         };
         at_death.iter().all(beyond).then_some(())
     });

@@ -54,7 +54,10 @@ fn nothing_final_is_lost_when_the_power_is_cut() {
         load.goes_on(4);
         let reports = load.reports();
         still_final(&network, reports.get(checked..).unwrap_or_default());
-        println!("round {round}: {newest:?}, {} transfers reported final", reports.len());
+        println!(
+            "round {round}: {newest:?}, {} transfers reported final",
+            reports.len()
+        );
         checked = reports.len();
     }
     let reports = load.reports();
@@ -64,7 +67,10 @@ fn nothing_final_is_lost_when_the_power_is_cut() {
     // The last cut is of what is judged.
     cut_all(&mut network, &shim);
     let judged = network.verify().expect("the stores agree after a last cut");
-    println!("{} transfers after {rounds} cuts of everything: {judged}", transfers.len());
+    println!(
+        "{} transfers after {rounds} cuts of everything: {judged}",
+        transfers.len()
+    );
 }
 
 #[test]
@@ -80,7 +86,14 @@ fn a_disk_that_lies_about_syncing_is_noticed() {
     // What was final is gone, so no node can get beyond it at once: the first one has nothing.
     let node = network.nodes.first().expect("a node");
     let heights = crate::net::until("a node answers", || node.heights());
-    let lost = heights.iter().any(|(chain, height)| newest.get(chain).is_some_and(|it| height < it));
-    let known = reports.iter().all(|it| crate::net::wait(node.client().transaction(&it.hash)).is_ok());
-    assert!(lost && !known, "{heights:?} after {newest:?}: a lying disk was not noticed");
+    let lost = heights
+        .iter()
+        .any(|(chain, height)| newest.get(chain).is_some_and(|it| height < it));
+    let known = reports
+        .iter()
+        .all(|it| crate::net::wait(node.client().transaction(&it.hash)).is_ok());
+    assert!(
+        lost && !known,
+        "{heights:?} after {newest:?}: a lying disk was not noticed"
+    );
 }

@@ -38,7 +38,10 @@ fn nothing_final_is_lost_when_processes_are_killed() {
         load.goes_on(4);
         let reports = load.reports();
         still_final(&network, reports.get(checked..).unwrap_or_default());
-        println!("round {round}: {newest:?}, {} transfers reported final", reports.len());
+        println!(
+            "round {round}: {newest:?}, {} transfers reported final",
+            reports.len()
+        );
         checked = reports.len();
     }
     let reports = load.reports();
@@ -47,5 +50,8 @@ fn nothing_final_is_lost_when_processes_are_killed() {
     exact(&network, &transfers);
     network.stop_all();
     let judged = network.verify().expect("the stopped stores agree");
-    println!("{} transfers after {rounds} kills of everything: {judged}", transfers.len());
+    println!(
+        "{} transfers after {rounds} kills of everything: {judged}",
+        transfers.len()
+    );
 }

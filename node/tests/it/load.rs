@@ -27,7 +27,7 @@ const SLICE: Duration = Duration::from_secs(2);
 /// A transfer that has ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Transfer {
-    pub(crate) hash: Digest,
+    hash: Digest,
     from: Address,
     to: Address,
     amount: u128,
@@ -58,26 +58,41 @@ pub(crate) struct Load {
 }
 
 fn home_block(status: &v1::TransactionStatus) -> Option<(u64, String)> {
-    let leg = status.legs.iter().find(|leg| leg.kind() == v1::LegKind::Home)?;
-    leg.block.as_ref().map(|block| (block.height, block.digest.clone()))
+    let leg = status
+        .legs
+        .iter()
+        .find(|leg| leg.kind() == v1::LegKind::Home)?;
+    leg.block
+        .as_ref()
+        .map(|block| (block.height, block.digest.clone()))
 }
 
 impl Shared {
     fn client(&self, turn: usize) -> &Client {
-        self.clients.get(turn % self.clients.len()).expect("there are nodes")
+        self.clients
+            .get(turn % self.clients.len())
+            .expect("there are nodes")
     }
 
     fn report(&self, hash: Digest, status: &v1::TransactionStatus) {
-        let report = Report { hash, block: home_block(status) };
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner).push(report);
+        let report = Report {
+            hash,
+            block: home_block(status),
+        };
+        self.reports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(report);
     }
 
     /// The newest of what the nodes know: next nonce of the stream, and beacon height.
     async fn position(&self, address: &Address, stream: u16) -> Option<(u64, u64)> {
         for client in &self.clients {
             if let Ok(reply) = client.account(address, stream).await {
-                let (account, anchor) =
-                    (reply.account.unwrap_or_default(), reply.anchor.unwrap_or_default());
+                let (account, anchor) = (
+                    reply.account.unwrap_or_default(),
+                    reply.anchor.unwrap_or_default(),
+                );
                 return Some((account.next_nonce, anchor.beacon.unwrap_or_default().height));
             }
         }
@@ -89,7 +104,10 @@ impl Shared {
         let (mut reported, start) = (false, Instant::now());
         let mut last = String::new();
         loop {
-            assert!(start.elapsed() < PATIENCE * 2, "{hash} has no fate; last: {last}");
+            assert!(
+                start.elapsed() < PATIENCE * 2,
+                "{hash} has no fate; last: {last}"
+            );
             let client = self.client(turn);
             let answer = match client.submit(wire.clone(), Stage::Returned, SLICE).await {
                 // Final, so its nonce is used: the node tells its status only.
@@ -124,14 +142,23 @@ impl Shared {
                         )
                     );
                     assert!(!wrong, "{hash}: {last}");
-                    let pause = if matches!(error, ClientError::Unreachable { .. }) { 50 } else { 200 };
+                    let pause = if matches!(error, ClientError::Unreachable { .. }) {
+                        50
+                    } else {
+                        200
+                    };
                     tokio::time::sleep(Duration::from_millis(pause)).await;
                 }
             }
         }
     }
 
-    async fn send(self: Arc<Self>, key: AccountKey, stream: u16, to: Vec<Address>) -> Vec<Transfer> {
+    async fn send(
+        self: Arc<Self>,
+        key: AccountKey,
+        stream: u16,
+        to: Vec<Address>,
+    ) -> Vec<Transfer> {
         let from = key.address();
         let mut made: Vec<Transfer> = Vec::new();
         let mut sequence = None;
@@ -144,19 +171,31 @@ impl Shared {
             let terms = Terms {
                 chain_id: self.chain_id,
                 sender: from,
-                nonce: Nonce { stream, sequence: number },
+                nonce: Nonce {
+                    stream,
+                    sequence: number,
+                },
                 valid_until: Height::new(beacon.saturating_add(10_000)),
                 gas_price: self.gas_price,
             };
             let turn = made.len();
             let to = *to.get(turn % to.len()).expect("there are recipients");
             let amount = 1_000_000 + turn as u128;
-            let draft = Draft::new().transfer(&to, Asset::nsker(amount)).expect("a transfer");
+            let draft = Draft::new()
+                .transfer(&to, Asset::nsker(amount))
+                .expect("a transfer");
             let signed = draft.sign(&terms, key.secret()).expect("a signed transfer");
             let hash = signed.body.id();
             let status = self.settle(hash, codec::encode(&signed), turn).await;
             let (outcome, fee) = (status.outcome(), status.fee.parse().unwrap_or(0));
-            made.push(Transfer { hash, from, to, amount, fee, outcome });
+            made.push(Transfer {
+                hash,
+                from,
+                to,
+                amount,
+                fee,
+                outcome,
+            });
             sequence = (!matches!(outcome, Outcome::Void | Outcome::Expired)).then_some(number + 1);
         }
         made
@@ -177,9 +216,13 @@ impl Load {
         for (index, (_, file)) in network.accounts.iter().enumerate() {
             for stream in 0..STREAMS {
                 let file = skerry_sdk::keys::KeyFile::read(file).expect("a key file");
-                let key = file.open(|| panic!("development keys ask nothing")).expect("a key");
+                let key = file
+                    .open(|| panic!("development keys ask nothing"))
+                    .expect("a key");
                 let count = network.accounts.len();
-                let others = (1..count).map(|step| network.address((index + step) % count)).collect();
+                let others = (1..count)
+                    .map(|step| network.address((index + step) % count))
+                    .collect();
                 tasks.spawn_on(shared.clone().send(key, stream, others), runtime().handle());
             }
         }
@@ -188,7 +231,11 @@ impl Load {
 
     /// What was reported as final so far.
     pub(crate) fn reports(&self) -> Vec<Report> {
-        self.shared.reports.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.shared
+            .reports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Waits until so many more transfers were reported as final.
@@ -245,7 +292,12 @@ pub(crate) fn exact(network: &Network, transfers: &[Transfer]) {
         expected.insert(account.address, sker);
     }
     for transfer in transfers {
-        assert_eq!(transfer.outcome, Outcome::Succeeded, "{transfer:?}");
+        assert_eq!(
+            transfer.outcome,
+            Outcome::Succeeded,
+            "{}: {transfer:?}",
+            transfer.hash
+        );
         *expected.entry(transfer.from).or_default() -= transfer.amount + transfer.fee;
         *expected.entry(transfer.to).or_default() += transfer.amount;
     }
@@ -275,14 +327,36 @@ pub(crate) fn exact(network: &Network, transfers: &[Transfer]) {
 
 /// One transfer, to its end.
 pub(crate) fn transfer(network: &Network, node: usize, from: usize, to: usize) {
-    let key = network.accounts.get(from).expect("an account").1.display().to_string();
+    let key = network
+        .accounts
+        .get(from)
+        .expect("an account")
+        .1
+        .display()
+        .to_string();
     let rpc = network.nodes.get(node).expect("a node").rpc();
     let to = network.address(to).to_string();
     let limit = format!("{}s", PATIENCE.as_secs());
     let args = [
-        "tx", "send", "--json", "--rpc", &rpc, "--key-file", &key, "--to", &to, "--amount", "1sker",
-        "--wait-for", "returned", "--timeout", &limit,
+        "tx",
+        "send",
+        "--json",
+        "--rpc",
+        &rpc,
+        "--key-file",
+        &key,
+        "--to",
+        &to,
+        "--amount",
+        "1sker",
+        "--wait-for",
+        "returned",
+        "--timeout",
+        &limit,
     ];
     let data = crate::net::run(&args).expect("the transfer succeeds");
-    assert_eq!((&data["stage"], &data["outcome"]), (&"RETURNED".into(), &"SUCCEEDED".into()));
+    assert_eq!(
+        (&data["stage"], &data["outcome"]),
+        (&"RETURNED".into(), &"SUCCEEDED".into())
+    );
 }

@@ -49,7 +49,9 @@ pub(crate) struct Dice(u64);
 impl Dice {
     /// From `SKERRY_SEED`, or the clock; prints the seed.
     pub(crate) fn new() -> Self {
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let clock = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let seed = number("SKERRY_SEED", u64::from(clock.subsec_nanos()));
         println!("SKERRY_SEED={seed}");
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
@@ -72,7 +74,9 @@ impl Dice {
 /// A number from the environment.
 pub(crate) fn number(name: &str, default: u64) -> u64 {
     match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
         Err(_) => default,
     }
 }
@@ -84,7 +88,10 @@ pub(crate) fn until<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = done() {
             return value;
         }
-        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{what}: not within {PATIENCE:?}"
+        );
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -104,7 +111,9 @@ impl Place {
         let dir = tests.join(format!("{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir(&dir).expect("the test's folder is made");
-        let dir = dir.canonicalize().expect("the test's folder has a full name");
+        let dir = dir
+            .canonicalize()
+            .expect("the test's folder has a full name");
         Self { dir, _turn: turn }
     }
 }
@@ -130,9 +139,11 @@ fn free_base() -> u16 {
     let found = bases.find(|base| {
         let gateway = Ports::gateway(*base);
         let nodes = (0..NODES_MAX).map(|index| Ports::validator(*base, index));
-        nodes
-            .chain([gateway])
-            .all(|ports| [ports.grpc, ports.http, ports.peers].into_iter().all(is_free))
+        nodes.chain([gateway]).all(|ports| {
+            [ports.grpc, ports.http, ports.peers]
+                .into_iter()
+                .all(is_free)
+        })
     });
     found.expect("some ports are free")
 }
@@ -148,7 +159,11 @@ pub(crate) struct Plan {
 
 /// Two shards, four validators, each with a seat in every committee: the smallest network that has
 /// everything, and every node can answer for every chain.
-pub(crate) const SMALL: Plan = Plan { shards: 2, validators: 4, seats: Some("1,1,1,1") };
+pub(crate) const SMALL: Plan = Plan {
+    shards: 2,
+    validators: 4,
+    seats: Some("1,1,1,1"),
+};
 
 /// One node and, while it runs, its process.
 pub(crate) struct Node {
@@ -164,7 +179,14 @@ pub(crate) struct Node {
 impl Node {
     fn new(dir: &Path, name: String, ports: Ports) -> Self {
         let (home, log) = (dir.join("net").join(&name), dir.join(format!("{name}.log")));
-        Self { name, home, ports, log, prefix: Vec::new(), process: None }
+        Self {
+            name,
+            home,
+            ports,
+            log,
+            prefix: Vec::new(),
+            process: None,
+        }
     }
 
     /// A node whose home lies elsewhere, of which only process and log are looked at.
@@ -192,7 +214,9 @@ impl Node {
     }
 
     pub(crate) fn is_running(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.process
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// kill −9, and waits until it is gone.
@@ -205,9 +229,18 @@ impl Node {
 
     /// Asks it to end; it must, by itself and well.
     pub(crate) fn stop(&mut self) {
-        let Some(mut child) = self.process.take() else { return };
-        let sent = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
-        assert!(sent.is_ok_and(|status| status.success()), "{} had ended already", self.name);
+        let Some(mut child) = self.process.take() else {
+            return;
+        };
+        let sent = Command::new("kill")
+            .arg("-TERM")
+            .arg(child.id().to_string())
+            .status();
+        assert!(
+            sent.is_ok_and(|status| status.success()),
+            "{} had ended already",
+            self.name
+        );
         let start = Instant::now();
         loop {
             if let Some(status) = child.try_wait().expect("the node is ours") {
@@ -243,7 +276,8 @@ impl Node {
     pub(crate) fn page(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.ports.http)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-        let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).ok()?;
         let mut reply = String::new();
         stream.read_to_string(&mut reply).ok()?;
@@ -254,7 +288,11 @@ impl Node {
     /// Final heights by chain.
     pub(crate) fn heights(&self) -> Option<BTreeMap<String, u64>> {
         let chains = self.status()?.chains.into_iter();
-        Some(chains.map(|it| (it.chain, it.finalized.map_or(0, |block| block.height))).collect())
+        Some(
+            chains
+                .map(|it| (it.chain, it.finalized.map_or(0, |block| block.height)))
+                .collect(),
+        )
     }
 
     pub(crate) fn log_text(&self) -> String {
@@ -269,7 +307,9 @@ impl Drop for Node {
         if std::thread::panicking() {
             let text = self.log_text();
             let lines: Vec<&str> = text.lines().collect();
-            let last = lines.get(lines.len().saturating_sub(12)..).unwrap_or_default();
+            let last = lines
+                .get(lines.len().saturating_sub(12)..)
+                .unwrap_or_default();
             eprintln!("== {} ==\n{}", self.name, last.join("\n"));
         }
     }
@@ -311,9 +351,22 @@ impl Network {
         });
         let accounts = accounts.collect();
         let nodes = (0..plan.validators)
-            .map(|index| Node::new(&place.dir, format!("v{index}"), Ports::validator(base, index)))
+            .map(|index| {
+                Node::new(
+                    &place.dir,
+                    format!("v{index}"),
+                    Ports::validator(base, index),
+                )
+            })
             .collect();
-        Self { nodes, base, genesis, genesis_file, accounts, place }
+        Self {
+            nodes,
+            base,
+            genesis,
+            genesis_file,
+            accounts,
+            place,
+        }
     }
 
     pub(crate) fn start_all(&mut self) {
@@ -350,14 +403,17 @@ impl Network {
                 continue;
             }
             let name = node.name.clone();
-            until(&format!("{name} sees every chain go on beyond {from:?}"), || {
-                assert!(node.is_running(), "{name} has ended by itself");
-                let heights = node.heights()?;
-                let beyond = |(chain, height): (&String, &u64)| {
-                    *height >= from.get(chain).copied().unwrap_or(0).saturating_add(blocks)
-                };
-                (!heights.is_empty() && heights.iter().all(beyond)).then_some(())
-            });
+            until(
+                &format!("{name} sees every chain go on beyond {from:?}"),
+                || {
+                    assert!(node.is_running(), "{name} has ended by itself");
+                    let heights = node.heights()?;
+                    let beyond = |(chain, height): (&String, &u64)| {
+                        *height >= from.get(chain).copied().unwrap_or(0).saturating_add(blocks)
+                    };
+                    (!heights.is_empty() && heights.iter().all(beyond)).then_some(())
+                },
+            );
         }
     }
 
@@ -382,8 +438,15 @@ impl Network {
     /// `skerry db verify` over all homes: judges stopped data directories against each other.
     pub(crate) fn verify(&self) -> Result<Value, String> {
         let mut args = vec!["db".to_owned(), "verify".to_owned(), "--json".to_owned()];
-        args.extend(["--genesis".to_owned(), self.genesis_file.display().to_string()]);
-        args.extend(self.nodes.iter().map(|node| node.home.display().to_string()));
+        args.extend([
+            "--genesis".to_owned(),
+            self.genesis_file.display().to_string(),
+        ]);
+        args.extend(
+            self.nodes
+                .iter()
+                .map(|node| node.home.display().to_string()),
+        );
         run(&args)
     }
 
@@ -394,10 +457,15 @@ impl Network {
 
 /// Runs `skerry` and gives `data` of its envelope, or all that it said.
 pub(crate) fn run(args: &[impl AsRef<std::ffi::OsStr>]) -> Result<Value, String> {
-    let output = Command::new(SKERRY).args(args).stdin(Stdio::null()).output();
+    let output = Command::new(SKERRY)
+        .args(args)
+        .stdin(Stdio::null())
+        .output();
     let output = output.map_err(|error| error.to_string())?;
-    let (text, said) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (text, said) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
     let envelope: Value = serde_json::from_str(text.trim()).unwrap_or(Value::Null);
     if output.status.success() && envelope["success"] == Value::Bool(true) {
         Ok(envelope["data"].clone())

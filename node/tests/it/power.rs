@@ -7,7 +7,9 @@ use std::process::Command;
 
 /// Sources of the faults.
 fn source(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/faults").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../scripts/faults")
+        .join(name)
 }
 
 fn compile(name: &str, flags: &[&str], out: &Path) {
@@ -19,7 +21,10 @@ fn compile(name: &str, flags: &[&str], out: &Path) {
         .arg(source(name))
         .args(["-ldl", "-lpthread"])
         .status();
-    assert!(status.is_ok_and(|status| status.success()), "{name} does not compile");
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "{name} does not compile"
+    );
 }
 
 /// How a disk treats what it is told to keep.
@@ -43,11 +48,16 @@ impl Shim {
         compile("powercut.c", &["-shared", "-fPIC"], &library);
         let images = place.dir.join("images");
         std::fs::create_dir(&images).expect("the folder of images is made");
-        Self { library, images, disk }
+        Self {
+            library,
+            images,
+            disk,
+        }
     }
 
     fn image(&self, folder: &Path) -> PathBuf {
-        self.images.join(folder.file_name().expect("a folder has a name"))
+        self.images
+            .join(folder.file_name().expect("a folder has a name"))
     }
 
     /// The words to put before a command so that `folder` can be cut.
@@ -138,19 +148,44 @@ fn what_is_not_synced_is_lost_and_nothing_else() {
     let _ = child.kill();
     let _ = child.wait();
     assert_eq!(line, "done\n");
-    assert_eq!(std::fs::read(folder.join("log")).expect("log"), b"Xurable lost");
+    assert_eq!(
+        std::fs::read(folder.join("log")).expect("log"),
+        b"Xurable lost"
+    );
     assert!(!folder.join("page").exists() && folder.join("folder/file").exists());
 
     shim.restore(&folder);
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap_or_default();
     assert_eq!(read("before"), "there");
-    assert_eq!(read("log"), "durable", "neither the appended nor the changed bytes were synced");
-    assert_eq!(read("page"), "abaa", "the change was synced, the removal was not");
-    assert_eq!(read("cut"), "12", "the shortening was synced, the growth was not");
-    assert_eq!(read("current"), "new", "the first replacement was synced, the second was not");
+    assert_eq!(
+        read("log"),
+        "durable",
+        "neither the appended nor the changed bytes were synced"
+    );
+    assert_eq!(
+        read("page"),
+        "abaa",
+        "the change was synced, the removal was not"
+    );
+    assert_eq!(
+        read("cut"),
+        "12",
+        "the shortening was synced, the growth was not"
+    );
+    assert_eq!(
+        read("current"),
+        "new",
+        "the first replacement was synced, the second was not"
+    );
     let mut names: Vec<String> = std::fs::read_dir(&folder)
         .expect("the folder")
-        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into_owned()
+        })
         .collect();
     names.sort();
     assert_eq!(names, ["before", "current", "cut", "log", "page"]);

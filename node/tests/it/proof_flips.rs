@@ -12,6 +12,7 @@ use skerry_types::ids::{Address, Height};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio_stream::StreamExt as _;
 use tonic::{Request, Response, Status};
 use v1::proof_service_server::{ProofService, ProofServiceServer};
 use v1::state_service_server::{StateService, StateServiceServer};
@@ -45,8 +46,18 @@ impl Proxy {
 
 /// An anchor that says nothing true.
 fn nonsense() -> v1::Anchor {
-    let block = |height| Some(v1::BlockRef { height, digest: "0xnothing".to_owned() });
-    v1::Anchor { beacon: block(7_777), chain: "beacon".to_owned(), block: block(1), finalized: block(0) }
+    let block = |height| {
+        Some(v1::BlockRef {
+            height,
+            digest: "0xnothing".to_owned(),
+        })
+    };
+    v1::Anchor {
+        beacon: block(7_777),
+        chain: "beacon".to_owned(),
+        block: block(1),
+        finalized: block(0),
+    }
 }
 
 #[tonic::async_trait]
@@ -84,7 +95,10 @@ impl StateService for Proxy {
             reply.account = Some(v1::Account {
                 address: "sk1somebody".to_owned(),
                 chain: "shard-9/9".to_owned(),
-                balances: vec![v1::Asset { denom: "sker".to_owned(), amount: "1".to_owned() }],
+                balances: vec![v1::Asset {
+                    denom: "sker".to_owned(),
+                    amount: "1".to_owned(),
+                }],
                 claims: Vec::new(),
                 next_nonce: 99,
                 final_nonce: 98,
@@ -122,16 +136,32 @@ impl Wallet {
         let node = network.nodes.first().expect("v0");
         let client = node.client();
         let account = wait(client.account(&address, 0)).expect("an account");
-        let height = account.anchor.clone().and_then(|it| it.block).map_or(0, |block| block.height);
+        let height = account
+            .anchor
+            .clone()
+            .and_then(|it| it.block)
+            .map_or(0, |block| block.height);
         let proof = wait(client.proof(&address, Height::new(height), Duration::from_secs(60)));
         let proof = proof.expect("the node proves it");
-        let reply = v1::GetStateProofResponse { proof: proof.clone(), anchor: account.anchor.clone() };
+        let reply = v1::GetStateProofResponse {
+            proof: proof.clone(),
+            anchor: account.anchor.clone(),
+        };
         let change = Arc::<Mutex<Change>>::default();
-        let proxy = Proxy { proof: reply, account, change: change.clone() };
+        let proxy = Proxy {
+            proof: reply,
+            account,
+            change: change.clone(),
+        };
         let (stop, stopped) = oneshot::channel::<()>();
         let listener = wait(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port is free");
-        let url = format!("http://{}", listener.local_addr().expect("the listener has an address"));
-        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
+        let url = format!(
+            "http://{}",
+            listener.local_addr().expect("the listener has an address")
+        );
+        // Without it each answer waits for the acknowledgement of its headers.
+        let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener)
+            .map(|stream| stream.and_then(|stream| stream.set_nodelay(true).map(|()| stream)));
         runtime().spawn(async move {
             let served = tonic::transport::Server::builder()
                 .add_service(ProofServiceServer::new(proxy.clone()))
@@ -143,7 +173,16 @@ impl Wallet {
         });
         let _inside = runtime().enter();
         let client = Client::new(&url).expect("a URL");
-        (Self { url, client, change, address, _stop: stop }, proof)
+        (
+            Self {
+                url,
+                client,
+                change,
+                address,
+                _stop: stop,
+            },
+            proof,
+        )
     }
 
     fn under(&self, change: Change) -> &Self {
@@ -153,15 +192,23 @@ impl Wallet {
 
     /// What the library finds: all records, balances and blocks, or why not.
     fn verified(&self, trusted: &TrustedNetwork) -> Result<String, String> {
-        let proof = wait(self.client.proof(&self.address, Height::ZERO, Duration::ZERO));
+        let proof = wait(
+            self.client
+                .proof(&self.address, Height::ZERO, Duration::ZERO),
+        );
         let account = trusted.verify(&proof.expect("the proxy answers"), &self.address);
-        account.map(|account| format!("{account:?}")).map_err(|error| error.to_string())
+        account
+            .map(|account| format!("{account:?}"))
+            .map_err(|error| error.to_string())
     }
 
     /// What the command line finds.
     fn asked(&self, genesis: &str) -> Result<Value, String> {
         let address = self.address.to_string();
-        run(&["query", "account", &address, "--rpc", &self.url, "--verify", "--trust", genesis, "--json"])
+        run(&[
+            "query", "account", &address, "--rpc", &self.url, "--verify", "--trust", genesis,
+            "--json",
+        ])
     }
 }
 
@@ -182,7 +229,10 @@ fn every_change_of_a_proof_is_refused_and_nothing_else_matters() {
     let genesis = network.genesis_file.display().to_string();
     let trusted = TrustedNetwork::new(&network.genesis).expect("our genesis is good");
 
-    let honest = wallet.under(Change::default()).verified(&trusted).expect("the proof is good");
+    let honest = wallet
+        .under(Change::default())
+        .verified(&trusted)
+        .expect("the proof is good");
     let shown = wallet.asked(&genesis).expect("the proof is good");
     assert_eq!(shown["verified"], true);
 
@@ -190,9 +240,15 @@ fn every_change_of_a_proof_is_refused_and_nothing_else_matters() {
     let mut refusals = std::collections::BTreeMap::<String, usize>::new();
     for index in 0..proof.len() {
         for mask in [1_u8 << (index % 8), 0xFF] {
-            let change = Change { flip: Some((index, mask)), ..Change::default() };
+            let change = Change {
+                flip: Some((index, mask)),
+                ..Change::default()
+            };
             match wallet.under(change).verified(&trusted) {
-                Ok(_) => panic!("byte {index} of {} changed by {mask:#x} was not noticed", proof.len()),
+                Ok(_) => panic!(
+                    "byte {index} of {} changed by {mask:#x} was not noticed",
+                    proof.len()
+                ),
                 Err(why) => {
                     let kind = why.split([':', ';']).next().unwrap_or_default().to_owned();
                     *refusals.entry(kind).or_default() += 1;
@@ -202,29 +258,53 @@ fn every_change_of_a_proof_is_refused_and_nothing_else_matters() {
     }
     // The command line, at places all over the proof.
     for index in (0..proof.len()).step_by((proof.len() / 12).max(1)) {
-        let change = Change { flip: Some((index, 0x10)), ..Change::default() };
-        assert!(wallet.under(change).asked(&genesis).is_err(), "byte {index}");
+        let change = Change {
+            flip: Some((index, 0x10)),
+            ..Change::default()
+        };
+        assert!(
+            wallet.under(change).asked(&genesis).is_err(),
+            "byte {index}"
+        );
     }
     for change in [
-        Change { cut: Some(proof.len() - 1), ..Change::default() },
-        Change { cut: Some(0), ..Change::default() },
-        Change { extend: true, ..Change::default() },
+        Change {
+            cut: Some(proof.len() - 1),
+            ..Change::default()
+        },
+        Change {
+            cut: Some(0),
+            ..Change::default()
+        },
+        Change {
+            extend: true,
+            ..Change::default()
+        },
     ] {
-        assert!(wallet.under(change).verified(&trusted).is_err(), "{change:?}");
+        assert!(
+            wallet.under(change).verified(&trusted).is_err(),
+            "{change:?}"
+        );
         assert!(wallet.under(change).asked(&genesis).is_err(), "{change:?}");
     }
 
     // All other fields are ignored: the result is the same to the last field.
-    let garbled = Change { garble: true, ..Change::default() };
+    let garbled = Change {
+        garble: true,
+        ..Change::default()
+    };
     assert_eq!(wallet.under(garbled).verified(&trusted), Ok(honest));
     assert_eq!(wallet.asked(&genesis), Ok(shown));
 
     // Another network's genesis trusts none of it.
     let other = another_genesis(&network);
-    let read: Genesis = skerry::home::read_genesis(std::path::Path::new(&other)).expect("a genesis");
+    let read: Genesis =
+        skerry::home::read_genesis(std::path::Path::new(&other)).expect("a genesis");
     let stranger = TrustedNetwork::new(&read).expect("a good genesis of another network");
     assert!(wallet.under(Change::default()).verified(&stranger).is_err());
-    let refused = wallet.asked(&other).expect_err("another network's proof is refused");
+    let refused = wallet
+        .asked(&other)
+        .expect_err("another network's proof is refused");
     assert!(!refused.contains("\"success\":true"), "{refused}");
     println!("{} bytes, every change refused: {refusals:?}", proof.len());
     network.stop_all();

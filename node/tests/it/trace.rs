@@ -31,8 +31,12 @@ const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 enum Call {
     /// So many bytes were appended to the vote log.
     Wrote(u64),
-    SyncBegan { thread: u32 },
-    SyncReturned { thread: u32 },
+    SyncBegan {
+        thread: u32,
+    },
+    SyncReturned {
+        thread: u32,
+    },
     /// A line of the event log is being written; lines are numbered from 0.
     Line(usize),
     /// Bytes go to a socket.
@@ -71,7 +75,10 @@ fn check(calls: &[Call], start: u64, recorded: &Recorded, sent: &[Sent]) -> Resu
                 let Some(sent) = sent.get(line) else { continue };
                 for statement in &sent.statements {
                     let end = recorded.get(&(sent.chain, *statement)).ok_or_else(|| {
-                        format!("line {line}: {statement:?} of {} was never recorded", sent.chain)
+                        format!(
+                            "line {line}: {statement:?} of {} was never recorded",
+                            sent.chain
+                        )
                     })?;
                     if *end > durable {
                         return Err(format!(
@@ -96,21 +103,34 @@ fn calls_of(text: &str, vote_log: &str, events: &str) -> Vec<Call> {
     // Calls that another thread's call interrupted, by thread: the file of the call.
     let mut unfinished: BTreeMap<u32, (String, String)> = BTreeMap::new();
     for line in text.lines() {
-        let Some((thread, rest)) = line.split_once(' ') else { continue };
-        let (Ok(thread), rest) = (thread.parse::<u32>(), rest.trim_start()) else { continue };
+        let Some((thread, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        let (Ok(thread), rest) = (thread.parse::<u32>(), rest.trim_start()) else {
+            continue;
+        };
         let result = rest.rsplit_once(" = ").and_then(|(_, result)| {
-            result.split(' ').next().and_then(|number| number.parse::<i64>().ok())
+            result
+                .split(' ')
+                .next()
+                .and_then(|number| number.parse::<i64>().ok())
         });
         let (name, file, begins, returns) = match rest.strip_prefix("<... ") {
             Some(resumed) => {
                 let name = resumed.split(' ').next().unwrap_or_default();
-                let Some((begun, file)) = unfinished.remove(&thread) else { continue };
+                let Some((begun, file)) = unfinished.remove(&thread) else {
+                    continue;
+                };
                 assert_eq!(begun, name, "strace mixes up threads: {line}");
                 (begun, file, false, true)
             }
             None => {
-                let Some((name, arguments)) = rest.split_once('(') else { continue };
-                let file = arguments.split_once('<').and_then(|(_, it)| it.split_once('>'));
+                let Some((name, arguments)) = rest.split_once('(') else {
+                    continue;
+                };
+                let file = arguments
+                    .split_once('<')
+                    .and_then(|(_, it)| it.split_once('>'));
                 let Some((file, _)) = file else { continue };
                 let waits = rest.ends_with("<unfinished ...>");
                 if waits {
@@ -128,12 +148,16 @@ fn calls_of(text: &str, vote_log: &str, events: &str) -> Vec<Call> {
                 calls.push(Call::SyncReturned { thread });
             }
         } else if file == vote_log && is_write && returns {
-            let bytes = result.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0);
+            let bytes = result
+                .and_then(|bytes| u64::try_from(bytes).ok())
+                .unwrap_or(0);
             calls.push(Call::Wrote(bytes));
         } else if file == events && is_write && begins {
             calls.push(Call::Line(lines));
             lines += 1;
-        } else if begins && (name.starts_with("send") || file.contains("TCP") || file.contains("socket")) {
+        } else if begins
+            && (name.starts_with("send") || file.contains("TCP") || file.contains("socket"))
+        {
             calls.push(Call::Stream);
         }
     }
@@ -154,7 +178,10 @@ fn recorded_in(bytes: &[u8]) -> Recorded {
         at += RECORD_HEADER + length + RECORD_CHECK;
         let record = VoteRecord::decode(payload).expect("a record of the vote log decodes");
         if let LogEntry::Vote(vote) = record.entry {
-            recorded.insert((record.chain, vote.statement), u64::try_from(at).expect("it fits"));
+            recorded.insert(
+                (record.chain, vote.statement),
+                u64::try_from(at).expect("it fits"),
+            );
         }
     }
     recorded
@@ -176,31 +203,48 @@ fn sent_in(text: &str, seats: &BTreeMap<String, (ChainRef, MemberIndex)>) -> Vec
         let message: ConsensusMessage =
             codec::decode(&payload, MESSAGE_BYTES_MAX).expect("a message decodes");
         let mine = |certificate: &Certificate| {
-            let signers = certificate.signers.members(MEMBERS).expect("a bitmap of the committee");
+            let signers = certificate
+                .signers
+                .members(MEMBERS)
+                .expect("a bitmap of the committee");
             signers.contains(&me).then_some(certificate.statement)
         };
         let statements: Vec<Statement> = match message {
-            ConsensusMessage::Vote(vote) => {
-                (vote.signer == me).then_some(vote.statement).into_iter().collect()
-            }
+            ConsensusMessage::Vote(vote) => (vote.signer == me)
+                .then_some(vote.statement)
+                .into_iter()
+                .collect(),
             ConsensusMessage::Certificate(certificate) => mine(&certificate).into_iter().collect(),
             ConsensusMessage::Proposal(proposal) => {
                 let (view, digest) = (proposal.view, proposal.header.digest());
-                let held = proposal.parent.iter().chain(&proposal.finalization).filter_map(mine);
-                std::iter::once(Statement::Notarize { view, digest }).chain(held).collect()
+                let held = proposal
+                    .parent
+                    .iter()
+                    .chain(&proposal.finalization)
+                    .filter_map(mine);
+                std::iter::once(Statement::Notarize { view, digest })
+                    .chain(held)
+                    .collect()
             }
             ConsensusMessage::Reply(reply) => reply.certificates.iter().filter_map(mine).collect(),
             ConsensusMessage::Request(_) => Vec::new(),
         };
-        all.push(Sent { line, chain, statements });
+        all.push(Sent {
+            line,
+            chain,
+            statements,
+        });
     }
     all
 }
 
 /// Whether processes may be traced here; some containers forbid it.
 fn may_trace() -> bool {
-    let tried = Command::new("strace").args(["-o", "/dev/null", "true"]).stdout(Stdio::null());
-    match tried.output() {
+    match Command::new("strace")
+        .args(["-o", "/dev/null", "true"])
+        .stdin(Stdio::null())
+        .output()
+    {
         Ok(output) if output.status.success() => true,
         Ok(output) => {
             let why = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -223,16 +267,24 @@ fn no_vote_is_sent_before_it_is_durable() {
         return;
     }
     let mut network = Network::new("trace", SMALL);
-    let (calls_file, events) =
-        (network.place.dir.join("strace.txt"), network.place.dir.join("events.txt"));
+    let (calls_file, events) = (
+        network.place.dir.join("strace.txt"),
+        network.place.dir.join("events.txt"),
+    );
     let node = network.nodes.first_mut().expect("v0");
     let vote_log = node.home.join("keys/vote.log");
-    let start = std::fs::metadata(&vote_log).expect("an empty vote log").len();
+    let start = std::fs::metadata(&vote_log)
+        .expect("an empty vote log")
+        .len();
     let strace = "strace -D -f --seccomp-bpf -y -s 0 -e signal=none -e trace=write,writev,pwrite64,\
                   fsync,fdatasync,sendto,sendmsg,sendmmsg";
     node.prefix = strace.split_whitespace().map(str::to_owned).collect();
-    node.prefix.extend(["-o".to_owned(), calls_file.display().to_string()]);
-    node.prefix.extend(["env".to_owned(), format!("SKERRY_TRACE_VOTES={}", events.display())]);
+    node.prefix
+        .extend(["-o".to_owned(), calls_file.display().to_string()]);
+    node.prefix.extend([
+        "env".to_owned(),
+        format!("SKERRY_TRACE_VOTES={}", events.display()),
+    ]);
     network.start_all();
     network.goes_on(2);
     let load = Load::start(&network);
@@ -246,7 +298,11 @@ fn no_vote_is_sent_before_it_is_durable() {
     network.stop_all();
     // The tracer outlives the process by a moment.
     let ended = Instant::now();
-    while !read_whole(&calls_file).lines().last().is_some_and(|line| line.contains("+++ exited")) {
+    while !read_whole(&calls_file)
+        .lines()
+        .last()
+        .is_some_and(|line| line.contains("+++ exited"))
+    {
         assert!(ended.elapsed() < PATIENCE, "strace does not end");
         std::thread::sleep(Duration::from_millis(100));
     }
@@ -268,12 +324,25 @@ fn no_vote_is_sent_before_it_is_durable() {
     // The parts fit together: every line of the event log and every byte of the vote log was seen.
     let count = |wanted: fn(&Call) -> bool| calls.iter().filter(|call| wanted(call)).count();
     let lines = count(|call| matches!(call, Call::Line(_)));
-    assert_eq!(lines, read_whole(&events).lines().count(), "lines of the event log");
-    let bytes: u64 = calls.iter().map(|it| if let Call::Wrote(n) = it { *n } else { 0 }).sum();
-    assert_eq!(start + bytes, std::fs::metadata(&vote_log).expect("the vote log").len());
+    assert_eq!(
+        lines,
+        read_whole(&events).lines().count(),
+        "lines of the event log"
+    );
+    let bytes: u64 = calls
+        .iter()
+        .map(|it| if let Call::Wrote(n) = it { *n } else { 0 })
+        .sum();
+    assert_eq!(
+        start + bytes,
+        std::fs::metadata(&vote_log).expect("the vote log").len()
+    );
     let syncs = count(|call| matches!(call, Call::SyncReturned { .. }));
     let streams = count(|call| matches!(call, Call::Stream));
-    assert!(syncs > 0 && streams > 0, "{syncs} syncs, {streams} writes to sockets");
+    assert!(
+        syncs > 0 && streams > 0,
+        "{syncs} syncs, {streams} writes to sockets"
+    );
 
     let checked = check(&calls, start, &recorded, &sent).expect("durable before sent");
     let kinds: BTreeSet<&str> = sent
@@ -285,7 +354,10 @@ fn no_vote_is_sent_before_it_is_durable() {
             Statement::Finalize { .. } => "finalize",
         })
         .collect();
-    assert!(kinds.contains("notarize") && kinds.contains("finalize"), "{kinds:?}");
+    assert!(
+        kinds.contains("notarize") && kinds.contains("finalize"),
+        "{kinds:?}"
+    );
     println!(
         "{checked} own signatures ({kinds:?}) in {} messages, each durable before it was sent; \
          {} votes recorded, {syncs} syncs of the vote log, {streams} writes to sockets",
@@ -299,21 +371,45 @@ fn no_vote_is_sent_before_it_is_durable() {
 /// that the log does not hold.
 fn doctored_logs_are_refused(calls: &[Call], start: u64, recorded: &Recorded, sent: &[Sent]) {
     let is_sync = |call: &Call| matches!(call, Call::SyncReturned { .. });
-    let without: Vec<Call> = calls.iter().filter(|call| !is_sync(call)).cloned().collect();
-    assert!(check(&without, start, recorded, sent).is_err(), "without syncs");
+    let without: Vec<Call> = calls
+        .iter()
+        .filter(|call| !is_sync(call))
+        .cloned()
+        .collect();
+    assert!(
+        check(&without, start, recorded, sent).is_err(),
+        "without syncs"
+    );
 
-    let speaks: BTreeSet<usize> =
-        sent.iter().filter(|it| !it.statements.is_empty()).map(|it| it.line).collect();
-    let first = calls.iter().position(|it| matches!(it, Call::Line(n) if speaks.contains(n)));
+    let speaks: BTreeSet<usize> = sent
+        .iter()
+        .filter(|it| !it.statements.is_empty())
+        .map(|it| it.line)
+        .collect();
+    let first = calls
+        .iter()
+        .position(|it| matches!(it, Call::Line(n) if speaks.contains(n)));
     let first = first.expect("something was sent");
-    let sync = calls.iter().take(first).rposition(is_sync).expect("a sync before it");
+    let sync = calls
+        .iter()
+        .take(first)
+        .rposition(is_sync)
+        .expect("a sync before it");
     let mut late = calls.to_vec();
     let returned = late.remove(sync);
     late.insert(first, returned);
-    assert!(check(&late, start, recorded, sent).is_err(), "a sync that returned too late");
+    assert!(
+        check(&late, start, recorded, sent).is_err(),
+        "a sync that returned too late"
+    );
 
-    let spoken = sent.iter().find_map(|it| it.statements.first().map(|s| (it.chain, *s)));
+    let spoken = sent
+        .iter()
+        .find_map(|it| it.statements.first().map(|s| (it.chain, *s)));
     let mut forgotten = recorded.clone();
     forgotten.remove(&spoken.expect("something was sent"));
-    assert!(check(calls, start, &forgotten, sent).is_err(), "a vote that was never recorded");
+    assert!(
+        check(calls, start, &forgotten, sent).is_err(),
+        "a vote that was never recorded"
+    );
 }
