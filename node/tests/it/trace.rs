@@ -367,7 +367,7 @@ fn no_vote_is_sent_before_it_is_durable() {
     doctored_logs_are_refused(&calls, start, &recorded, &sent);
 }
 
-/// The check can fail: without the syncs, with one sync that returned too late, and with a vote
+/// The check can fail: without the syncs, with syncs that returned too late, and with a vote
 /// that the log does not hold.
 fn doctored_logs_are_refused(calls: &[Call], start: u64, recorded: &Recorded, sent: &[Sent]) {
     let is_sync = |call: &Call| matches!(call, Call::SyncReturned { .. });
@@ -390,17 +390,19 @@ fn doctored_logs_are_refused(calls: &[Call], start: u64, recorded: &Recorded, se
         .iter()
         .position(|it| matches!(it, Call::Line(n) if speaks.contains(n)));
     let first = first.expect("something was sent");
-    let sync = calls
-        .iter()
-        .take(first)
-        .rposition(is_sync)
-        .expect("a sync before it");
-    let mut late = calls.to_vec();
-    let returned = late.remove(sync);
-    late.insert(first, returned);
+    // Every sync that returned before the first send returns right after it: whichever of them
+    // covered that vote, it now comes too late.
+    let (before, after) = calls.split_at(first + 1);
+    let (syncs, others): (Vec<Call>, Vec<Call>) = before.iter().cloned().partition(is_sync);
+    assert!(!syncs.is_empty(), "a sync before the first send");
+    let late: Vec<Call> = others
+        .into_iter()
+        .chain(syncs)
+        .chain(after.iter().cloned())
+        .collect();
     assert!(
         check(&late, start, recorded, sent).is_err(),
-        "a sync that returned too late"
+        "syncs that returned too late"
     );
 
     let spoken = sent
