@@ -45,7 +45,7 @@ sim: ## The simulator: SIM_SEEDS seeds from SIM_FROM of each of its networks.
 	cargo xtask sim --network two --seeds $(SIM_SEEDS) --from $(SIM_FROM)
 
 .PHONY: process-test
-process-test: build ## Real processes on loopback: the demonstration, kills, seats.
+process-test: build ## The network of make devnet: ready, small, quiet, killed, judged.
 	scripts/process-test.sh
 
 .PHONY: python-test
