@@ -9,7 +9,7 @@
 //! | [`assemble`] | how the parts of a node join |
 //! | [`view`], [`grpc`], [`http`] | what readers see |
 //! | [`config`], [`home`] | files of a node and of a network |
-//! | [`start`], [`devnet`], [`faucet`], [`bench`], [`verify`], [`cli`] | the commands |
+//! | [`start`], [`devnet`], [`faucet`], [`mod@bench`], [`verify`], [`cli`] | the commands |
 //!
 //! `chain`, `producer`, `mempool`, `relay` and `beacon` have no clock, disk, socket, thread or
 //! randomness: the simulator runs them as they are.

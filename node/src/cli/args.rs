@@ -350,7 +350,7 @@ pub enum QueryCommand {
     },
     /// A final block.
     Block {
-        /// beacon, or shard-<bits>/<depth>.
+        /// beacon, or `shard-BITS/DEPTH`.
         chain: ChainRef,
         /// Its height; the newest unless given.
         height: Option<u64>,
@@ -360,7 +360,7 @@ pub enum QueryCommand {
     },
     /// How the shards go on, or one of them.
     Shard {
-        /// beacon, or shard-<bits>/<depth>.
+        /// beacon, or `shard-BITS/DEPTH`.
         chain: Option<ChainRef>,
         /// The node to talk to.
         #[command(flatten)]
