@@ -44,6 +44,8 @@ pub struct Replica {
     pub(crate) current: View,
     pub(crate) now: TimeMs,
     pub(crate) timers: Timers,
+    /// Views that timed out since the newest finalization.
+    pub(crate) timeouts: u64,
     pub(crate) lead: Lead,
     pub(crate) fetches: Fetches,
     pub(crate) checks: Checks,
@@ -114,6 +116,7 @@ impl Replica {
             current: View::ZERO,
             now: TimeMs::ZERO,
             timers: Timers::default(),
+            timeouts: 0,
             lead: Lead::No,
             fetches: Fetches::default(),
             checks: Checks::default(),
@@ -313,6 +316,7 @@ impl Replica {
             .get(&self.current)
             .is_some_and(|round| round.malformed);
         if self.timers.is_expired(self.now) {
+            self.timeouts = self.timeouts.saturating_add(1);
             if let Some(leader) = self.leader(self.current)
                 && let Some(peer) = self.peers.get_mut(leader.index())
             {
@@ -322,7 +326,7 @@ impl Replica {
         } else if malformed {
             self.nullify(out);
         }
-        let retry = self.pace().retry_ms(self.current, self.finalized_view());
+        let retry = self.pace().retry_ms();
         if self
             .timers
             .take_retry(self.now, self.now.saturating_add(retry))
@@ -650,6 +654,7 @@ impl Replica {
             }
             Statement::Finalize { view, .. } => {
                 self.finalization = Some(certificate);
+                self.timeouts = 0;
                 self.rounds = self.rounds.split_off(&view);
                 self.uncertified = self.uncertified.split_off(&view.next());
                 self.logged.retain(|statement| statement.view() >= view);
@@ -680,7 +685,7 @@ impl Replica {
             self.cast(vote, out);
         }
         self.lead = Lead::No;
-        let retry = self.pace().retry_ms(self.current, self.finalized_view());
+        let retry = self.pace().retry_ms();
         self.timers.on_give_up(self.now.saturating_add(retry));
     }
 
@@ -807,7 +812,7 @@ impl Replica {
     /// Enters a view.
     fn open(&mut self, view: View, out: &mut Vec<Output>) {
         self.current = view;
-        self.timers = Timers::of_view(self.pace(), view, self.finalized_view(), self.now);
+        self.timers = Timers::of_view(self.pace(), self.now);
         if self
             .rounds
             .get(&view)
@@ -874,7 +879,7 @@ impl Replica {
             .votes(entered)
             .is_some_and(|own| own.nullify.is_some())
         {
-            let retry = self.pace().retry_ms(entered, self.finalized_view());
+            let retry = self.pace().retry_ms();
             self.timers.on_give_up(self.now.saturating_add(retry));
         }
         let own: Vec<Vote> = self.signer.votes_from(View::ZERO).cloned().collect();
@@ -891,6 +896,7 @@ impl Replica {
         Pace {
             delta_ms: self.config.delta_ms,
             idle_interval_ms: self.config.idle_interval_ms,
+            timeouts: self.timeouts,
         }
     }
 

@@ -2,13 +2,14 @@
 //!
 //! A leader has 2 Δ and the idle interval for its proposal; certification has 3 Δ and the idle
 //! interval, which stays armed when the proposal or even the notarization is there. After a nullify
-//! the votes of the view are repeated every 3 Δ. All grow by a quarter for each view that was not
-//! finalized, after the third, up to a minute; only a finalization resets that.
+//! the votes of the view are repeated every 3 Δ. All grow by a quarter for each view that timed out
+//! here, after the third, up to a minute; only a finalization resets that. Views that were given up
+//! for another reason, as when a proposal is wrong, say nothing of the network and cost nothing.
 
 use crate::config::TIMEOUT_MS_MAX;
-use skerry_types::ids::{TimeMs, View};
+use skerry_types::ids::TimeMs;
 
-/// Views without finalization that cost nothing: what is in flight when all goes well.
+/// Timeouts that cost nothing: a leader that is down comes round again and again.
 const PATIENCE: u64 = 3;
 
 /// The lengths.
@@ -18,13 +19,14 @@ pub(crate) struct Pace {
     pub(crate) delta_ms: u64,
     /// How long a leader may wait for work.
     pub(crate) idle_interval_ms: u64,
+    /// Views that timed out since the newest finalization.
+    pub(crate) timeouts: u64,
 }
 
 impl Pace {
-    fn grown(self, base_ms: u64, view: View, finalized: View) -> u64 {
-        let unfinalized = view.above(finalized).saturating_sub(1);
+    fn grown(self, base_ms: u64) -> u64 {
         let mut length = base_ms;
-        for _ in 0..unfinalized.saturating_sub(PATIENCE) {
+        for _ in 0..self.timeouts.saturating_sub(PATIENCE) {
             if length >= TIMEOUT_MS_MAX {
                 break;
             }
@@ -34,27 +36,27 @@ impl Pace {
         length.clamp(1, TIMEOUT_MS_MAX)
     }
 
-    /// How long the leader of `view` has.
-    pub(crate) fn leader_ms(self, view: View, finalized: View) -> u64 {
+    /// How long the leader of a view has.
+    pub(crate) fn leader_ms(self) -> u64 {
         let base = self
             .delta_ms
             .saturating_mul(2)
             .saturating_add(self.idle_interval_ms);
-        self.grown(base, view, finalized)
+        self.grown(base)
     }
 
-    /// How long `view` has until a block of it is certified.
-    pub(crate) fn certify_ms(self, view: View, finalized: View) -> u64 {
+    /// How long a view has until a block of it is certified.
+    pub(crate) fn certify_ms(self) -> u64 {
         let base = self
             .delta_ms
             .saturating_mul(3)
             .saturating_add(self.idle_interval_ms);
-        self.grown(base, view, finalized)
+        self.grown(base)
     }
 
     /// How often the votes of a nullified view are repeated.
-    pub(crate) fn retry_ms(self, view: View, finalized: View) -> u64 {
-        self.grown(self.delta_ms.saturating_mul(3), view, finalized)
+    pub(crate) fn retry_ms(self) -> u64 {
+        self.grown(self.delta_ms.saturating_mul(3))
     }
 }
 
@@ -68,10 +70,10 @@ pub(crate) struct Timers {
 
 impl Timers {
     /// Those of a view that is entered now.
-    pub(crate) fn of_view(pace: Pace, view: View, finalized: View, now: TimeMs) -> Self {
+    pub(crate) fn of_view(pace: Pace, now: TimeMs) -> Self {
         Self {
-            leader: Some(now.saturating_add(pace.leader_ms(view, finalized))),
-            certify: Some(now.saturating_add(pace.certify_ms(view, finalized))),
+            leader: Some(now.saturating_add(pace.leader_ms())),
+            certify: Some(now.saturating_add(pace.certify_ms())),
             retry: None,
         }
     }

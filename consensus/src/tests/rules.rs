@@ -757,32 +757,47 @@ fn standstill_repeats_votes_and_what_opened_the_view() {
 }
 
 #[test]
-fn timeouts_grow_by_a_quarter_after_the_third_unfinalized_view() {
-    let pace = Pace {
+fn timers_grow_by_a_quarter_for_each_timeout_after_the_third() {
+    let pace = |timeouts| Pace {
         delta_ms: 500,
         idle_interval_ms: 0,
+        timeouts,
     };
     let cases = [
-        (1, 1_000),
-        (4, 1_000),
-        (5, 1_250),
-        (6, 1_562),
-        (7, 1_952),
+        (0, 1_000),
+        (3, 1_000),
+        (4, 1_250),
+        (5, 1_562),
+        (6, 1_952),
         (200, TIMEOUT_MS_MAX),
     ];
-    for (number, expected) in cases {
-        assert_eq!(
-            pace.leader_ms(view(number), View::ZERO),
-            expected,
-            "view {number}"
-        );
+    for (timeouts, expected) in cases {
+        assert_eq!(pace(timeouts).leader_ms(), expected, "{timeouts} timeouts");
     }
-    assert_eq!(
-        pace.leader_ms(view(200), view(198)),
-        1_000,
-        "reset by a finalization"
-    );
-    assert_eq!(pace.certify_ms(view(1), View::ZERO), 1_500);
+    assert_eq!(pace(0).certify_ms(), 1_500);
+}
+
+#[test]
+fn views_given_up_at_once_let_no_timer_grow() {
+    let mut solo = Solo::leading(3);
+    let first = solo.replica.pace().leader_ms();
+    for number in 1..=20 {
+        solo.tell_certificate(nullify(number));
+    }
+    assert_eq!(solo.replica.pace().leader_ms(), first);
+    // Views that time out count, each once, until something is final.
+    for timeouts in 1..=6 {
+        solo.now = solo.replica.deadline().unwrap();
+        solo.step(Input::Tick);
+        assert_eq!(solo.replica.timeouts, timeouts);
+        solo.tell_certificate(nullify(20 + timeouts));
+    }
+    assert!(solo.replica.pace().leader_ms() > first);
+    let block = solo.first(30);
+    solo.certify(30, &block, None);
+    solo.tell_certificate(finalize(30, block.digest()));
+    assert_eq!(solo.replica.timeouts, 0);
+    assert_eq!(solo.replica.pace().leader_ms(), first);
 }
 
 #[test]
