@@ -193,6 +193,16 @@ impl VoteLog {
         ))
     }
 
+    /// All records, as they would be found by opening the log now. Syncs first.
+    ///
+    /// # Errors
+    /// As [`Self::sync`], and when what was written does not read back.
+    pub fn records(&mut self) -> Result<Vec<LogRecord>, VoteLogError> {
+        self.sync()?;
+        let bytes = self.device.read().map_err(failed("reading it"))?;
+        Ok(parse(&bytes)?.records)
+    }
+
     /// Rewrites the log without the records that `keep` drops: for a log that has grown long, see
     /// [`Self::length`]. Syncs first. Positions go on from where they are; the kept records move up
     /// behind the newest position.
@@ -203,9 +213,7 @@ impl VoteLog {
         &mut self,
         keep: &mut dyn FnMut(&LogRecord) -> bool,
     ) -> Result<(), VoteLogError> {
-        self.sync()?;
-        let bytes = self.device.read().map_err(failed("reading it"))?;
-        let mut records = parse(&bytes)?.records;
+        let mut records = self.records()?;
         records.retain(|record| keep(record));
         self.rewrite(&mut records)
     }

@@ -8,6 +8,7 @@
 
 mod node;
 mod prove;
+mod top;
 mod update;
 
 #[cfg(test)]
@@ -18,12 +19,16 @@ use node::{KeyLeaf, Leaf, Link, Node, OwnerLeaf};
 use skerry_types::ids::{Address, Digest};
 use skerry_types::merkle::{OwnerEntry, bit};
 use skerry_types::state::{ChangeSet, StateKey, StateRead, Value};
-use update::{OwnerEdit, Tally};
+use std::sync::Arc;
+use top::Top;
+use update::{Edit, OwnerEdit, Tally};
 
 /// One version of the state.
 #[derive(Clone, Debug)]
 pub struct StateTree {
     owners: Link<OwnerLeaf>,
+    /// Where reads of a large state begin.
+    top: Option<Arc<Top<OwnerLeaf>>>,
     keys: u64,
     bytes: u64,
 }
@@ -39,6 +44,7 @@ impl StateTree {
     pub const fn empty() -> Self {
         Self {
             owners: Link::empty(),
+            top: None,
             keys: 0,
             bytes: 0,
         }
@@ -80,7 +86,7 @@ impl StateTree {
             .filter_map(OwnerEdit::new)
             .collect();
         let mut tally = Tally::default();
-        let owners = update::update(&self.owners, 0, &owners, threads, &mut tally);
+        let root = update::update(&self.owners, 0, &owners, threads, &mut tally);
         let keys = self
             .keys
             .saturating_add(tally.keys_added)
@@ -89,11 +95,33 @@ impl StateTree {
             .bytes
             .saturating_add(tally.bytes_added)
             .saturating_sub(tally.bytes_removed);
+        let top = match &self.top {
+            Some(top) => top.updated(&root, keys, owners.iter().map(OwnerEdit::path)),
+            None => Top::of(&root, keys),
+        };
         Self {
-            owners,
+            owners: root,
+            top: top.map(Arc::new),
             keys,
             bytes,
         }
+    }
+
+    /// This version for proofs alone: what serves quick reads is left out, which is the greater
+    /// part of what a version has to itself.
+    #[must_use]
+    pub fn for_keeping(&self) -> Self {
+        Self {
+            top: None,
+            ..self.clone()
+        }
+    }
+
+    fn owner(&self, owner: &Address) -> Option<&OwnerLeaf> {
+        let path = owner_path(owner);
+        let top = self.top.as_ref().and_then(|top| top.start(&path));
+        let (start, depth) = top.unwrap_or((&self.owners.node, 0));
+        leaf_at(seek(start, &path, depth, u16::MAX), &path)
     }
 
     /// All records of an owner in order of path, which is the order of an
@@ -104,7 +132,7 @@ impl StateTree {
             local: leaf.local.to_vec(),
             value: leaf.value.to_vec(),
         };
-        find(&self.owners, &owner_path(owner))
+        self.owner(owner)
             .map(|owner| Leaves::of(&owner.keys).map(entry).collect())
             .unwrap_or_default()
     }
@@ -125,14 +153,17 @@ impl StateTree {
 
 impl StateRead for StateTree {
     fn get(&self, key: &StateKey) -> Option<Value> {
-        let owner = find(&self.owners, &owner_path(&key.owner))?;
+        let owner = self.owner(&key.owner)?;
         let leaf = match &owner.keys.node {
             // An owner with one key: comparing the name is cheaper than hashing it.
             Node::Leaf(leaf) => {
                 let same = leaf.module == key.module && *leaf.local == *key.local;
                 same.then_some(leaf)?
             }
-            _ => find(&owner.keys, &key.path())?,
+            _ => {
+                let path = key.path();
+                leaf_at(seek(&owner.keys.node, &path, 0, u16::MAX), &path)?
+            }
         };
         Some(leaf.value.clone())
     }
@@ -188,8 +219,10 @@ impl TreeBuilder {
     pub fn finish(mut self) -> StateTree {
         self.close_owner();
         let owners = update::build(&self.owners, 0);
+        let top = Top::of(&owners, self.keys).map(Arc::new);
         StateTree {
             owners,
+            top,
             keys: self.keys,
             bytes: self.bytes,
         }
@@ -220,23 +253,28 @@ fn path_of<L: Leaf>(link: &Link<L>) -> Option<&Digest> {
     }
 }
 
-/// The leaf at a path.
-fn find<'a, L: Leaf>(root: &'a Link<L>, path: &Digest) -> Option<&'a L> {
-    let mut link = root;
-    let mut depth = 0_u16;
-    loop {
-        match &link.node {
-            Node::Empty => return None,
-            Node::Leaf(leaf) => return (leaf.path() == path).then_some(leaf.as_ref()),
-            Node::Inner(inner) => {
-                link = if bit(path, depth) {
-                    &inner.right
-                } else {
-                    &inner.left
-                };
-                depth = depth.saturating_add(1);
-            }
-        }
+/// Goes down a path from a node at `depth`, to a leaf, an end or the depth `limit`.
+fn seek<'a, L>(start: &'a Node<L>, path: &Digest, mut depth: u16, limit: u16) -> &'a Node<L> {
+    let mut node = start;
+    while let Node::Inner(inner) = node
+        && depth < limit
+    {
+        let half = if bit(path, depth) {
+            &inner.right
+        } else {
+            &inner.left
+        };
+        node = &half.node;
+        depth = depth.saturating_add(1);
+    }
+    node
+}
+
+/// The leaf that a node is, if it is that of `path`.
+fn leaf_at<'a, L: Leaf>(node: &'a Node<L>, path: &Digest) -> Option<&'a L> {
+    match node {
+        Node::Leaf(leaf) => (leaf.path() == path).then_some(leaf.as_ref()),
+        Node::Empty | Node::Inner(_) => None,
     }
 }
 

@@ -83,16 +83,21 @@ pub(super) struct Inner<L> {
     pub(super) right: Link<L>,
 }
 
+impl<L> Clone for Node<L> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Empty => Self::Empty,
+            Self::Leaf(leaf) => Self::Leaf(Arc::clone(leaf)),
+            Self::Inner(inner) => Self::Inner(Arc::clone(inner)),
+        }
+    }
+}
+
 impl<L> Clone for Link<L> {
     fn clone(&self) -> Self {
-        let node = match &self.node {
-            Node::Empty => Node::Empty,
-            Node::Leaf(leaf) => Node::Leaf(Arc::clone(leaf)),
-            Node::Inner(inner) => Node::Inner(Arc::clone(inner)),
-        };
         Self {
             hash: self.hash,
-            node,
+            node: self.node.clone(),
         }
     }
 }

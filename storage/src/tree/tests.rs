@@ -77,6 +77,49 @@ fn near_changes(numbers: &mut Numbers, count: u64) -> ChangeSet {
         .collect()
 }
 
+/// Owners that meet at all depths around a table's, of which most are absent.
+fn spread_key(numbers: &mut Numbers, count: u64) -> StateKey {
+    let owner = *plain(&numbers.below(count).to_le_bytes()).as_bytes();
+    StateKey::new(Address::new(owner), ModuleId::new(1), Vec::new())
+}
+
+#[test]
+fn reads_through_the_table_equal_reads_from_the_root() {
+    let mut numbers = Numbers(7);
+    let (mut tree, mut model) = (StateTree::empty(), Model::new());
+    let mut depths = std::collections::BTreeSet::new();
+    // Up to some thousand owners, down to none, and up again.
+    for (round, of_ten, blocks) in [(0, 9, 60), (1, 1, 60), (2, 0, 250), (3, 7, 60)] {
+        for _ in 0..blocks {
+            let changes: ChangeSet = (0..100)
+                .map(|_| {
+                    let number = u8::try_from(numbers.below(256)).unwrap();
+                    let is_set = numbers.below(10) < of_ten;
+                    let key = spread_key(&mut numbers, 4_000);
+                    (key, is_set.then(|| value(&[number, round])))
+                })
+                .collect();
+            tree = tree.apply(&changes);
+            apply_to_model(&mut model, &changes);
+            depths.insert(tree.top.as_ref().map(|top| top.depth()));
+            let kept = tree.for_keeping();
+            assert!(kept.top.is_none() && kept.root() == tree.root());
+            for _ in 0..100 {
+                let key = spread_key(&mut numbers, 5_000);
+                assert_eq!(tree.get(&key), model.get(&key).cloned());
+                assert_eq!(kept.get(&key), model.get(&key).cloned());
+            }
+        }
+        let all = rebuilt(&model);
+        assert_eq!((all.root(), all.len()), (tree.root(), tree.len()));
+        for (key, value) in &model {
+            assert_eq!(all.get(key).as_ref(), Some(value));
+            assert_eq!(tree.get(key).as_ref(), Some(value));
+        }
+    }
+    assert!(depths.len() > 3 && depths.contains(&None), "{depths:?}");
+}
+
 fn check_equal(tree: &StateTree, model: &Model, what: &str) {
     assert_eq!(tree.root(), naive_root(model), "{what}: naive");
     assert_eq!(tree.root(), rebuilt(model).root(), "{what}: rebuilt");
