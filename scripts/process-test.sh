@@ -5,10 +5,11 @@
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
-# The targets are 5 s and a quarter of a core, on a machine that does nothing else; a shared one gets
-# room, so that only a real loss fails here.
-ready_ms_max=${READY_MS_MAX:-20000}
-idle_percent_max=${IDLE_PERCENT_MAX:-50}
+# Of the processor time when idle several counts are made, and the smallest is the network's: what
+# else the machine does can only add to it.
+ready_ms_max=${READY_MS_MAX:-5000}
+idle_percent_max=${IDLE_PERCENT_MAX:-25}
+idle_counts=6
 resident_mb_max=1500
 idle_seconds=10
 
@@ -54,9 +55,13 @@ transfer "across shards, after a restart" "$rpc" "$sender_key" "$stranger" 5
 # Processor time of the whole process, in clock ticks; the fields behind the name in brackets.
 ticks() { sed 's/.*) //' "/proc/$network/stat" | awk '{print $12 + $13}'; }
 sleep 3
-before=$(ticks)
-sleep "$idle_seconds"
-used=$((($(ticks) - before) * 100 / ($(getconf CLK_TCK) * idle_seconds)))
+used=100
+for ((count = 0; count < idle_counts && used >= idle_percent_max; count++)); do
+    before=$(ticks)
+    sleep "$idle_seconds"
+    counted=$((($(ticks) - before) * 100 / ($(getconf CLK_TCK) * idle_seconds)))
+    used=$((counted < used ? counted : used))
+done
 resident=$(awk '/VmRSS/ {print int($2 / 1024)}' "/proc/$network/status")
 say "idle: $used % of one core, $resident MB resident"
 ((used < idle_percent_max)) || die "idle: $used % of one core, $idle_percent_max are allowed"

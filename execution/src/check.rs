@@ -101,8 +101,7 @@ pub fn check_static(
             actual: body.gas_price,
         });
     }
-    let stated = &transaction.transaction().witness.authenticator;
-    if !views::controls(parent, &body.sender, stated) {
+    if !views::controls(parent, transaction) {
         return Err(Rejection::AuthenticatorMismatch {
             sender: body.sender,
         });

@@ -5,8 +5,8 @@
 //! It never verifies user signatures (the glue does, in batches, before voting) and never computes
 //! state roots (storage does).
 //!
-//! Data flow: `validate::validate_block` turns bytes into a `ValidBlock`; the glue checks
-//! signatures and proofs (`proofs`); `block::execute` turns `BlockWork` and the parent's state into
+//! Data flow: `validate::CheckedBody` decodes a block's bytes and `validate::validate_block` makes
+//! them a `ValidBlock`; the glue checks signatures and proofs (`proofs`); `block::execute` turns `BlockWork` and the parent's state into
 //! an `Outcome`: sorted changes, receipts, outgoing batches, channel summaries.
 //!
 //! | file | question it answers |

@@ -9,6 +9,7 @@ use crate::modules::bank::state::{BALANCE, BURNT, read_claim_key, read_denom_key
 use crate::modules::channels::state::inbox_object;
 use crate::modules::{BANK, CHANNELS, MODULES, TOKEN};
 use crate::outbox::assets_of;
+use crate::view::read_amount;
 use skerry_types::amount::Amount;
 use skerry_types::codec;
 use skerry_types::ids::{ChainRef, Denom};
@@ -89,10 +90,9 @@ pub fn count_supply<'r>(
             count_messages(&mut count.waiting, std::iter::once(value));
             continue;
         }
-        let Ok(bytes) = <[u8; 16]>::try_from(value) else {
+        let Some(amount) = read_amount(value) else {
             continue;
         };
-        let amount = Amount::new(u128::from_le_bytes(bytes));
         if key.module == BANK {
             if let Some((denom, _, _)) = read_claim_key(&key.local) {
                 add(&mut count.claims, denom, amount);

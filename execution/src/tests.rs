@@ -20,7 +20,7 @@ use crate::supply::{Sums, add, check_records, count_batches, count_supply};
 use crate::testing::{
     Draft, Draws, User, World, bank, certificate, header, operation, shard, transfer, user,
 };
-use crate::validate::{BlockInput, validate_block};
+use crate::validate::{BlockInput, CheckedBody, validate_block};
 use crate::view::encode_amount;
 use crate::views;
 use skerry_types::amount::{Amount, Asset};
@@ -357,13 +357,16 @@ fn rotation_acts_from_the_next_state() {
         authenticator: fresh.clone(),
     };
     let draft = Draft::new(alice, 0, vec![]).call(operation(ACCOUNT, &call));
-    let old = Authenticator::Ed25519(alice.key);
-    assert!(views::controls(world.state(shard(0)), &alice.address, &old));
+    let old = draft.checked(world.network.chain_id);
+    let mut renewed = Draft::new(alice, 1, vec![]);
+    renewed.authenticator = Some(fresh.clone());
+    let renewed = renewed.checked(world.network.chain_id);
+    let state = world.state(shard(0));
+    assert!(views::controls(state, &old) && !views::controls(state, &renewed));
     let outcome = world.transactions(shard(0), &[draft]);
     assert_eq!(code(&outcome.receipts[0]), "SUCCEEDED");
     let state = world.state(shard(0));
-    assert!(!views::controls(state, &alice.address, &old));
-    assert!(views::controls(state, &alice.address, &fresh));
+    assert!(!views::controls(state, &old) && views::controls(state, &renewed));
     assert_eq!(views::authenticator(state, &alice.address), Some(fresh));
 }
 
@@ -853,14 +856,15 @@ fn validate(world: &World, chain: ChainRef, body: &Body) -> Result<usize, BlockE
     header.body_root = body.root();
     header.beacon.height = Height::new(50);
     let bytes = codec::encode(body);
+    let body = CheckedBody::decode(&header, &bytes)?;
     let input = BlockInput {
         network: &world.network,
         chain,
         header: &header,
-        body: &bytes,
+        body: body.as_ref(),
         parent: world.state(chain),
         shown_facts_root: world.facts.root(),
-        known: &|_| None,
+        known: &[],
     };
     validate_block(&input).map(|valid| valid.transactions.len())
 }
@@ -1061,14 +1065,15 @@ fn idle_blocks_have_no_body_and_working_blocks_have_one() {
     let (world, _, _) = two_users();
     let mut header = header(&world.network, shard(0), 1);
     let check = |header: &skerry_types::block::Header, body: &[u8]| {
+        let body = CheckedBody::decode(header, body)?;
         validate_block(&BlockInput {
             network: &world.network,
             chain: shard(0),
             header,
-            body,
+            body: body.as_ref(),
             parent: world.state(shard(0)),
             shown_facts_root: world.facts.root(),
-            known: &|_| None,
+            known: &[],
         })
         .map(|_| ())
     };

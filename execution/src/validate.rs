@@ -1,11 +1,11 @@
 //! Whether a block is valid: everything that makes it invalid and needs only its bytes, its
-//! parent's state and what its beacon reference shows.
+//! parent's state and what its beacon reference shows. The bytes come first and alone, as a
+//! [`CheckedBody`], so that a node decodes and hashes a body once.
 //!
 //! Not here: the header's place in consensus (parent, view, proposer, time, report), signatures of
 //! users (checked in batches) and proofs of batches and cross-links ([`crate::proofs`]); the glue
 //! checks them before it votes.
 
-use crate::block::BlockWork;
 use crate::check::{AdmissionContext, check_static, transactions_gas_max};
 use crate::error::BlockError;
 use crate::network::NetworkInfo;
@@ -21,6 +21,84 @@ use skerry_types::transaction::CheckedTransaction;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+/// A body that was decoded and is the one that a header commits to.
+#[derive(Clone, Debug)]
+pub struct CheckedBody {
+    body: Body,
+    wire_hashes: Vec<Digest>,
+}
+
+impl CheckedBody {
+    /// Decodes `bytes`, which belong to `header`; `None` for kinds of blocks that have no body.
+    ///
+    /// # Errors
+    /// When the bytes are no body, the header commits to another one, or the kind of block has none.
+    pub fn decode(header: &Header, bytes: &[u8]) -> Result<Option<Self>, BlockError> {
+        let kind = header.kind;
+        if (kind == BlockKind::Working) == bytes.is_empty() {
+            let bytes = bytes.len();
+            return Err(BlockError::BodyOfKind { kind, bytes });
+        }
+        if kind != BlockKind::Working {
+            check_root(header, Digest::ZERO)?;
+            return Ok(None);
+        }
+        let body: Body = codec::decode(bytes, limits::BODY_BYTES_MAX).map_err(BlockError::Codec)?;
+        at_most(
+            "transactions",
+            body.transactions.len(),
+            limits::BLOCK_TRANSACTIONS_MAX,
+        )?;
+        let wire_hashes: Vec<Digest> = body
+            .transactions
+            .iter()
+            .map(|wire| hash(Purpose::TRANSACTION_WIRE, wire))
+            .collect();
+        check_root(header, body.root_with(&wire_hashes))?;
+        Ok(Some(Self { body, wire_hashes }))
+    }
+
+    /// The body.
+    pub fn body(&self) -> &Body {
+        &self.body
+    }
+
+    /// Wire hashes of the transactions, in order.
+    pub fn wire_hashes(&self) -> &[Digest] {
+        &self.wire_hashes
+    }
+
+    /// The body without its transactions.
+    #[must_use]
+    pub fn into_frame(self) -> Body {
+        Body {
+            transactions: Vec::new(),
+            ..self.body
+        }
+    }
+
+    /// The transactions: those of `known`, which are in order of the body, and the others decoded.
+    ///
+    /// # Errors
+    /// Names the first that is no transaction of this network.
+    pub fn transactions(
+        &self,
+        known: &[Option<Arc<CheckedTransaction>>],
+        chain_id: &Digest,
+    ) -> Result<Vec<Arc<CheckedTransaction>>, BlockError> {
+        let mut known = known.iter();
+        let wires = self.body.transactions.iter().enumerate();
+        wires
+            .map(|(index, wire)| match known.next() {
+                Some(Some(known)) => Ok(known.clone()),
+                _ => CheckedTransaction::decode(wire.as_slice(), chain_id)
+                    .map(Arc::new)
+                    .map_err(|cause| BlockError::Transaction { index, cause }),
+            })
+            .collect()
+    }
+}
+
 /// A block to validate, with what its validity depends on.
 pub struct BlockInput<'a> {
     /// The network.
@@ -29,44 +107,24 @@ pub struct BlockInput<'a> {
     pub chain: ChainRef,
     /// The header.
     pub header: &'a Header,
-    /// Bytes of the body; empty for idle blocks and seals.
-    pub body: &'a [u8],
+    /// The header's body; absent for idle blocks and seals.
+    pub body: Option<&'a CheckedBody>,
     /// State after the parent.
     pub parent: &'a dyn StateRead,
     /// On a shard, the facts root of the referenced beacon header; at height 0, the root of the
     /// genesis facts. Ignored on the beacon.
     pub shown_facts_root: Digest,
-    /// Transactions that were decoded before, by wire hash.
-    pub known: &'a dyn Fn(&Digest) -> Option<Arc<CheckedTransaction>>,
+    /// Transactions of the body that were decoded before, each in its place.
+    pub known: &'a [Option<Arc<CheckedTransaction>>],
 }
 
 /// A block whose form and rules hold.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct ValidBlock {
-    /// The body; `None` for idle blocks and seals.
-    pub body: Option<Body>,
     /// The transactions, decoded, in order. Their signatures are still to be checked.
     pub transactions: Vec<Arc<CheckedTransaction>>,
     /// Gas of the transactions.
     pub gas: Gas,
-}
-
-impl ValidBlock {
-    /// What there is to execute; `None` for idle blocks and seals. The proofs of the inbound
-    /// batches must have been checked.
-    pub fn work(&self) -> Option<BlockWork> {
-        let body = self.body.as_ref()?;
-        Some(BlockWork {
-            facts: body.facts.clone(),
-            system: body.system.clone(),
-            inbound: body
-                .inbound
-                .iter()
-                .map(|inbound| inbound.batch.clone())
-                .collect(),
-            transactions: self.transactions.clone(),
-        })
-    }
 }
 
 /// Validates a block.
@@ -74,13 +132,7 @@ impl ValidBlock {
 /// # Errors
 /// Names the first rule that is broken.
 pub fn validate_block(input: &BlockInput<'_>) -> Result<ValidBlock, BlockError> {
-    let BlockInput {
-        network,
-        chain,
-        header,
-        body: bytes,
-        ..
-    } = *input;
+    let (network, chain, header) = (input.network, input.chain, input.header);
     if header.chain_id != network.chain_id {
         return Err(BlockError::ChainId {
             expected: network.chain_id,
@@ -93,50 +145,25 @@ pub fn validate_block(input: &BlockInput<'_>) -> Result<ValidBlock, BlockError> 
             actual: header.chain,
         });
     }
-    let kind = header.kind;
-    if kind != BlockKind::Working {
-        if !bytes.is_empty() {
-            return Err(BlockError::BodyOfKind {
-                kind,
-                bytes: bytes.len(),
-            });
-        }
-        check_root(header, Digest::ZERO)?;
-        return Ok(ValidBlock {
-            body: None,
-            transactions: Vec::new(),
-            gas: Gas::ZERO,
-        });
-    }
-    if bytes.is_empty() {
-        return Err(BlockError::BodyOfKind { kind, bytes: 0 });
-    }
-    let body: Body = codec::decode(bytes, limits::BODY_BYTES_MAX).map_err(BlockError::Codec)?;
-    at_most(
-        "transactions",
-        body.transactions.len(),
-        limits::BLOCK_TRANSACTIONS_MAX,
-    )?;
+    let Some(checked) = input.body else {
+        // Of a working block this cannot be: its body could not have been checked.
+        return if header.kind == BlockKind::Working {
+            let kind = header.kind;
+            Err(BlockError::BodyOfKind { kind, bytes: 0 })
+        } else {
+            Ok(ValidBlock::default())
+        };
+    };
+    let body = checked.body();
     at_most(
         "system operations",
         body.system.len(),
         limits::SYSTEM_OPERATIONS_MAX,
     )?;
-    let wire_hashes: Vec<Digest> = body
-        .transactions
-        .iter()
-        .map(|wire| hash(Purpose::TRANSACTION_WIRE, wire))
-        .collect();
-    check_root(header, body.root_with(&wire_hashes))?;
-    check_chain_kind(chain, &body)?;
-    check_facts(input, &body)?;
+    check_chain_kind(chain, body)?;
+    check_facts(input, body)?;
     check_inbound(input, body.inbound.iter().map(|inbound| &inbound.batch))?;
-    let (transactions, gas) = check_transactions(input, &body, &wire_hashes)?;
-    Ok(ValidBlock {
-        body: Some(body),
-        transactions,
-        gas,
-    })
+    check_transactions(input, checked)
 }
 
 fn check_root(header: &Header, actual: Digest) -> Result<(), BlockError> {
@@ -276,41 +303,38 @@ fn check_cross_linked(beacon: &dyn StateRead, batch: &Batch) -> Result<(), Block
 
 fn check_transactions(
     input: &BlockInput<'_>,
-    body: &Body,
-    wire_hashes: &[Digest],
-) -> Result<(Vec<Arc<CheckedTransaction>>, Gas), BlockError> {
+    checked: &CheckedBody,
+) -> Result<ValidBlock, BlockError> {
     let context = AdmissionContext {
         network: input.network,
         chain: input.chain,
         beacon_height: input.header.beacon.height,
     };
     let mut seen = BTreeSet::new();
-    let mut transactions = Vec::with_capacity(body.transactions.len());
-    let mut actual = Gas::ZERO;
-    for (index, (wire, wire_hash)) in body.transactions.iter().zip(wire_hashes).enumerate() {
+    for (index, wire_hash) in checked.wire_hashes().iter().enumerate() {
         if !seen.insert(wire_hash) {
             return Err(BlockError::Duplicate { index });
         }
-        let transaction = match (input.known)(wire_hash) {
-            Some(known) => known,
-            None => CheckedTransaction::decode(wire.as_slice(), &input.network.chain_id)
-                .map(Arc::new)
-                .map_err(|cause| BlockError::Transaction { index, cause })?,
-        };
-        let gas = check_static(&transaction, input.parent, &context).map_err(|cause| {
+    }
+    let transactions = checked.transactions(input.known, &input.network.chain_id)?;
+    let mut actual = Gas::ZERO;
+    for (index, transaction) in transactions.iter().enumerate() {
+        let gas = check_static(transaction, input.parent, &context).map_err(|cause| {
             BlockError::Admission {
                 index,
                 cause: Box::new(cause),
             }
         })?;
         actual = actual.saturating_add(gas.get());
-        transactions.push(transaction);
     }
-    let has_inbound = !body.inbound.is_empty()
+    let has_inbound = !checked.body().inbound.is_empty()
         || views::inbox_waiting(input.parent, input.network, input.chain) > 0;
     let limit = transactions_gas_max(input.network, has_inbound);
     if actual > limit {
         return Err(BlockError::Gas { limit, actual });
     }
-    Ok((transactions, actual))
+    Ok(ValidBlock {
+        transactions,
+        gas: actual,
+    })
 }

@@ -8,7 +8,7 @@ use crate::overlay::Layered;
 use crate::plan::{Access, Plan};
 use borsh::{BorshDeserialize, BorshSerialize};
 use skerry_types::amount::Amount;
-use skerry_types::codec;
+use skerry_types::codec::{self, VERSION};
 use skerry_types::ids::{Address, ModuleId};
 use skerry_types::limits;
 use skerry_types::state::{StateKey, Value};
@@ -154,19 +154,29 @@ pub fn decode_record<T: BorshDeserialize>(value: &[u8]) -> Result<T, CallError> 
 /// # Errors
 /// When the bytes are not an amount.
 pub fn decode_amount(value: Option<&Value>) -> Result<Amount, CallError> {
-    let Some(value) = value else {
-        return Ok(Amount::ZERO);
+    match value {
+        None => Ok(Amount::ZERO),
+        Some(value) => read_amount(value).ok_or_else(|| CallError::Invariant {
+            what: "a stored amount is no version byte and 16 bytes".to_owned(),
+        }),
+    }
+}
+
+/// Reads the stored form of an amount: the version byte, then 16 bytes, little-endian.
+pub fn read_amount(value: &[u8]) -> Option<Amount> {
+    let [VERSION, amount @ ..] = value else {
+        return None;
     };
-    let bytes: [u8; 16] = value
-        .as_ref()
-        .try_into()
-        .map_err(|_| CallError::Invariant {
-            what: "a stored amount is not 16 bytes".to_owned(),
-        })?;
-    Ok(Amount::new(u128::from_le_bytes(bytes)))
+    let amount = <[u8; 16]>::try_from(amount).ok()?;
+    Some(Amount::new(u128::from_le_bytes(amount)))
 }
 
 /// The stored form of an amount; zero has no key.
 pub fn encode_amount(amount: Amount) -> Option<Value> {
-    (!amount.is_zero()).then(|| Value::from(amount.get().to_le_bytes()))
+    (!amount.is_zero()).then(|| {
+        let mut bytes = [0; 17];
+        bytes[0] = VERSION;
+        bytes[1..].copy_from_slice(&amount.get().to_le_bytes());
+        Value::from(bytes)
+    })
 }

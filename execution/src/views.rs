@@ -7,7 +7,7 @@ use crate::modules::BANK;
 use crate::modules::account::state::{AuthenticatorRecord, authenticator_key, decode_nonce};
 use crate::modules::bank::state::{BALANCE, read_claim_key, read_denom_key};
 use crate::network::NetworkInfo;
-use crate::view::{decode_amount, decode_record};
+use crate::view::{decode_amount, decode_record, read_amount};
 use borsh::BorshDeserialize;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::beacon::{Facts, ShardRecord};
@@ -17,7 +17,7 @@ use skerry_types::limits;
 use skerry_types::merkle::OwnerEntry;
 use skerry_types::message::{BatchRecord, ChannelSummary, Flow, MessageId};
 use skerry_types::state::{StateKey, StateRead};
-use skerry_types::transaction::Authenticator;
+use skerry_types::transaction::{Authenticator, CheckedTransaction};
 
 pub use crate::modules::account::state::nonce_key;
 pub use crate::modules::bank::state::{balance_key, burnt_key, claim_key, fee_account};
@@ -49,11 +49,8 @@ pub fn balance(state: &dyn StateRead, address: &Address, denom: &Denom) -> Amoun
 pub fn balances(records: &[OwnerEntry]) -> Vec<Asset> {
     let read = |record: &OwnerEntry| {
         let (tag, denom) = read_denom_key(&record.local)?;
-        let amount = u128::from_le_bytes(record.value.as_slice().try_into().ok()?);
-        (record.module == BANK && tag == BALANCE).then_some(Asset {
-            denom,
-            amount: Amount::new(amount),
-        })
+        let amount = read_amount(&record.value)?;
+        (record.module == BANK && tag == BALANCE).then_some(Asset { denom, amount })
     };
     let mut assets: Vec<Asset> = records.iter().filter_map(read).collect();
     assets.sort_unstable();
@@ -75,11 +72,8 @@ pub struct Claim {
 pub fn claims(records: &[OwnerEntry]) -> Vec<Claim> {
     let read = |record: &OwnerEntry| {
         let (denom, source, sequence) = read_claim_key(&record.local)?;
-        let amount = u128::from_le_bytes(record.value.as_slice().try_into().ok()?);
-        let asset = Asset {
-            denom,
-            amount: Amount::new(amount),
-        };
+        let amount = read_amount(&record.value)?;
+        let asset = Asset { denom, amount };
         (record.module == BANK).then_some(Claim {
             source,
             sequence,
@@ -96,12 +90,13 @@ pub fn authenticator(state: &dyn StateRead, address: &Address) -> Option<Authent
     record::<AuthenticatorRecord>(state, &authenticator_key(address)).map(|it| it.authenticator)
 }
 
-/// Whether `authenticator` controls `address` in this state.
-pub fn controls(state: &dyn StateRead, address: &Address, authenticator: &Authenticator) -> bool {
-    match state.get(&authenticator_key(address)) {
-        None => authenticator.controls(address),
+/// Whether the keys of a transaction control its sender in this state.
+pub fn controls(state: &dyn StateRead, transaction: &CheckedTransaction) -> bool {
+    let stated = &transaction.transaction().witness.authenticator;
+    match state.get(&authenticator_key(&transaction.body().sender)) {
+        None => transaction.has_first_keys(),
         Some(value) => decode_record::<AuthenticatorRecord>(&value)
-            .is_ok_and(|record| record.authenticator == *authenticator),
+            .is_ok_and(|record| record.authenticator == *stated),
     }
 }
 
@@ -120,13 +115,22 @@ pub fn facts_head(state: &dyn StateRead, chain: ChainRef) -> Option<FactsHead> {
     record(state, &facts_head_key(chain))
 }
 
+/// The record of a shard in the facts that the state of `chain` holds.
+pub fn imported_record(
+    state: &dyn StateRead,
+    chain: ChainRef,
+    shard: ChainRef,
+) -> Option<ShardRecord> {
+    record(state, &facts_shard_key(chain, shard))
+}
+
 /// The facts that a shard's state holds.
 pub fn imported_facts(state: &dyn StateRead, network: &NetworkInfo, chain: ChainRef) -> Facts {
     let shards = network.chains.iter().filter(|chain| !chain.is_beacon());
     Facts {
         version: Version,
         shards: shards
-            .filter_map(|shard| record(state, &facts_shard_key(chain, *shard)))
+            .filter_map(|shard| imported_record(state, chain, *shard))
             .collect(),
         beacon_channels: record(state, &facts_beacon_key(chain)).unwrap_or_default(),
     }

@@ -20,15 +20,14 @@ use crate::runner::{
     ChainMetrics, Event, Mailboxes, PeerNumbers, Runner, RunnerParts, mailbox, now_ms,
 };
 use crate::view::{ChainView, Command, NodeView, PeerSummary};
-use crate::votes::VoteWriter;
+use crate::votes::{VoteHistory, VoteWriter};
 use parking_lot::RwLock;
-use skerry_consensus::log::VoteRecord;
 use skerry_execution::network::NetworkInfo;
 use skerry_network::{
     Bytes, EventReceiver, Frame, HelloProof, Limits, NetworkConfig, NetworkEvent, NetworkHandle,
     NetworkKey, PeerKey,
 };
-use skerry_storage::{ChainStore, Identity, RocksBackend, SharedCache, VoteLog};
+use skerry_storage::{ChainStore, Identity, RocksBackend, SharedCache};
 use skerry_types::codec::encode;
 use skerry_types::committee::VerifyingCommittee;
 use skerry_types::crypto::bls::SecretKey;
@@ -47,8 +46,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Version of the peer protocol.
 pub const PROTOCOL_VERSION: u32 = 1;
-/// Length from which a vote log is compacted at start.
-const VOTE_LOG_BYTES: usize = 1024 * 1024;
 /// Requests of the API that wait for a chain.
 const COMMANDS_MAX: usize = 256;
 
@@ -124,8 +121,8 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
     let (votes, votes_thread, records) = match &config.validator {
         None => (None, None, Vec::new()),
         Some(files) => {
-            let (log, records) = open_vote_log(&files.vote_log, &stores)?;
-            let (writer, thread) = VoteWriter::start(log, &config.name)
+            let (history, records) = VoteHistory::open(&files.vote_log, stores.clone())?;
+            let (writer, thread) = VoteWriter::start(history, &config.name)
                 .map_err(|error| NodeError::Environment(error.to_string()))?;
             (Some(writer), Some(thread), records)
         }
@@ -193,6 +190,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
             .map_err(|error| NodeError::Environment(error.to_string()))?;
         runners.push(runner);
     }
+    let vote_syncs = votes.as_ref().map(VoteWriter::syncs);
     drop(votes);
     let peers = Arc::new(RwLock::new(Vec::new()));
     let view = Arc::new(NodeView {
@@ -230,6 +228,8 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
         network: network.clone(),
         mailboxes: mailboxes.clone(),
         cache: cache.clone(),
+        stores: stores.clone(),
+        vote_syncs: vote_syncs.clone(),
     };
     let http_stop = stop.clone();
     tasks.spawn(async move {
@@ -333,59 +333,6 @@ fn load_validator(
             key: format!("{public:?}"),
         })?;
     Ok(Some((id, secret)))
-}
-
-/// Opens a key's signing history. When it has grown, what lies below the final views of the stores
-/// is replaced by floors, below which the key signs nothing.
-fn open_vote_log(
-    path: &Path,
-    stores: &BTreeMap<ChainRef, Arc<ChainStore>>,
-) -> Result<(VoteLog, Vec<VoteRecord>), NodeError> {
-    let decode = |bytes: &[u8]| {
-        VoteRecord::decode(bytes).map_err(|error| NodeError::Content {
-            path: path.to_owned(),
-            reason: format!("a record is damaged: {error}; never sign without the log"),
-        })
-    };
-    let (mut log, replayed) = VoteLog::open(path, &mut |_| true)?;
-    let mut records = Vec::with_capacity(replayed.records.len());
-    for record in &replayed.records {
-        records.push(decode(&record.bytes)?);
-    }
-    if log.length() < VOTE_LOG_BYTES {
-        return Ok((log, records));
-    }
-    let mut kept = Vec::new();
-    let mut finals = BTreeMap::new();
-    for (chain, store) in stores {
-        let loaded = store
-            .finalized()
-            .map(|block| store.certificate_at(block.height));
-        let Some(certificate) = loaded.transpose()?.flatten() else {
-            continue;
-        };
-        finals.insert(*chain, certificate.view());
-        let own: Vec<VoteRecord> = records
-            .iter()
-            .filter(|record| record.chain == *chain)
-            .cloned()
-            .collect();
-        let compacted = skerry_consensus::log::compact(own, certificate.view());
-        // The floor comes first, and is durable before anything is left out.
-        if let Some(floor) = compacted.first() {
-            log.append(&floor.encode())?;
-        }
-        kept.extend(compacted);
-    }
-    log.sync()?;
-    kept.extend(
-        records
-            .into_iter()
-            .filter(|record| !finals.contains_key(&record.chain)),
-    );
-    let wanted: std::collections::BTreeSet<Vec<u8>> = kept.iter().map(VoteRecord::encode).collect();
-    log.compact(&mut |record| wanted.contains(&record.bytes))?;
-    Ok((log, kept))
 }
 
 fn chains_to_follow(

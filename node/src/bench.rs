@@ -221,7 +221,7 @@ impl fmt::Display for BenchReport {
         }
         writeln!(
             formatter,
-            "{:>8} {:>9} {:>9} | {:>21} | {:>21} | {:>8} {:>6} {:>6} {:>6} | {:>9}",
+            "{:>8} {:>9} {:>9} | {:>21} | {:>21} | {:>8} {:>6} {:>6} {:>6} | {:>10} | {:>7}",
             "rate",
             "offered/s",
             "final/s",
@@ -231,7 +231,8 @@ impl fmt::Display for BenchReport {
             "failed",
             "void",
             "lost",
-            "CPU (sig)"
+            "CPU (sig)",
+            "syncs/s"
         )?;
         for run in &self.runs {
             let pair = |latency: &Latency| match (latency.p50_ms, latency.p99_ms) {
@@ -245,9 +246,13 @@ impl fmt::Display for BenchReport {
                     None => format!("{:.2}", usage.processors_used),
                 },
             );
+            let syncs = run.usage.as_ref().map_or_else(
+                || "-".to_owned(),
+                |usage| format!("{:.0}", usage.syncs_per_s),
+            );
             writeln!(
                 formatter,
-                "{:>8} {:>9.0} {:>9.0} | {:>21} | {:>21} | {:>8} {:>6} {:>6} {:>6} | {usage:>9}",
+                "{:>8} {:>9.0} {:>9.0} | {:>21} | {:>21} | {:>8} {:>6} {:>6} {:>6} | {usage:>10} | {syncs:>7}",
                 if run.rate == 0 {
                     "max".to_owned()
                 } else {

@@ -7,13 +7,15 @@ use crate::assemble::{Node, Settings, start};
 use crate::config::NodeConfig;
 use crate::error::NodeError;
 use crate::home::{self, NetworkPlan, Ports, faucet_port};
-use crate::start::{CACHE_BYTES, stop_signal};
+use crate::start::{CACHE_BYTES, stop_asked};
+use crate::view::ChainView;
 use serde_json::json;
 use skerry_storage::SharedCache;
 use skerry_types::genesis::{Genesis, Parameters};
 use skerry_types::ids::Height;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Arguments of `skerry devnet up`.
@@ -43,6 +45,9 @@ pub struct DevnetArgs {
     /// Run no gateway; the validators' own gRPC ports answer
     #[arg(long)]
     pub no_gateway: bool,
+    /// End when standard input does: for a program that starts networks and must leave none behind
+    #[arg(long)]
+    pub end_with_stdin: bool,
 }
 
 enum Running {
@@ -57,6 +62,7 @@ enum Running {
 /// When the network cannot be laid out or a node cannot start.
 pub async fn up(args: DevnetArgs, ready: impl FnOnce(serde_json::Value)) -> Result<(), NodeError> {
     crate::start::init_logs();
+    let stop = stop_asked(args.end_with_stdin)?;
     let genesis_file = args.data_dir.join("genesis.json");
     let (genesis, accounts) = if genesis_file.exists() {
         let genesis = home::read_genesis(&genesis_file)?;
@@ -91,12 +97,11 @@ pub async fn up(args: DevnetArgs, ready: impl FnOnce(serde_json::Value)) -> Resu
         Ports::gateway(args.port_base)
     };
     let grpc = format!("http://127.0.0.1:{}", ports.grpc);
-    let stop = tokio_util::sync::CancellationToken::new();
     let waited = tokio::select! {
-        result = wait_for_blocks(&running, &genesis, &grpc) => result.map(|()| true),
-        result = stop_signal() => result.map(|()| false),
+        result = wait_for_blocks(&running, &genesis, &grpc) => result,
+        () = stop.cancelled() => Ok(()),
     };
-    if waited? {
+    if waited.is_ok() && !stop.is_cancelled() {
         let faucet_address = format!("127.0.0.1:{}", faucet_port(args.port_base));
         let faucet = crate::faucet::FaucetArgs {
             rpc: grpc.clone(),
@@ -120,15 +125,14 @@ pub async fn up(args: DevnetArgs, ready: impl FnOnce(serde_json::Value)) -> Resu
             "genesis": genesis_file,
             "accounts": accounts,
         }));
-        stop_signal().await?;
-        stop.cancel();
+        stop.cancelled().await;
         let _ = faucet.await;
     }
     match running {
         Running::Nodes(nodes) => stop_all(nodes).await,
         Running::Processes(children) => end_all(children).await,
     }
-    Ok(())
+    waited
 }
 
 fn check_resumed(args: &DevnetArgs, genesis: &Genesis) -> Result<(), NodeError> {
@@ -210,9 +214,10 @@ fn spawn_all(folder: &Path, names: &[String]) -> Result<Vec<Child>, NodeError> {
             .open(home.join("node.log"))
             .map_err(failed)?;
         let child = Command::new(&binary)
-            .args(["node", "start", "--home"])
+            .args(["node", "start", "--end-with-stdin", "--home"])
             .arg(&home)
-            .stdin(Stdio::null())
+            // Held open by this process: a node never outlives its network.
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -259,20 +264,25 @@ async fn wait_for_blocks(
 ) -> Result<(), NodeError> {
     match running {
         Running::Nodes(nodes) => {
+            // All at once: each chain counts from its own height at the start.
+            let mut waiting = tokio::task::JoinSet::new();
             for chain in genesis.chains() {
                 let view = nodes.iter().rev().find_map(|node| node.view.chain(chain));
-                let Some(view) = view else { continue };
-                let start = view.snapshot().final_height();
-                let mut changes = view.subscribe();
-                let target = Height::new(READY_BLOCKS).max(start.saturating_add(1));
-                while view.snapshot().final_height() < target {
-                    if changes.changed().await.is_err() {
-                        break;
-                    }
+                if let Some(view) = view.cloned() {
+                    let start = view.snapshot().final_height();
+                    let target = Height::new(READY_BLOCKS).max(start.saturating_add(1));
+                    waiting.spawn(wait_for_height(view, target));
                 }
             }
+            waiting.join_all().await;
             Ok(())
         }
         Running::Processes(_) => crate::cli::wait_until_live(grpc, genesis, READY_BLOCKS).await,
     }
+}
+
+/// Waits until a chain has finalized a height, or its node is gone.
+async fn wait_for_height(view: Arc<ChainView>, target: Height) {
+    let mut changes = view.subscribe();
+    while view.snapshot().final_height() < target && changes.changed().await.is_ok() {}
 }

@@ -128,20 +128,31 @@ fn write_secret(path: &Path, text: &str) -> Result<(), NodeError> {
     write_with_mode(path, text, 0o600)
 }
 
+/// Writes under another name and renames, so that nobody ever reads half a file.
 fn write_with_mode(path: &Path, text: &str, mode: u32) -> Result<(), NodeError> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let file = || -> std::io::Result<()> {
-        if let Some(folder) = path.parent() {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".new");
+        let unfinished = PathBuf::from(name);
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        if let Some(folder) = folder {
             std::fs::create_dir_all(folder)?;
+        }
+        // What an earlier attempt left may have another mode.
+        match std::fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
         let mut file = std::fs::File::options()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(mode)
-            .open(path)?;
+            .open(&unfinished)?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path)?;
+        std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
     };
     file().map_err(|source| NodeError::File {
         action: "cannot write",

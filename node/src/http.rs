@@ -18,16 +18,13 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use skerry_network::NetworkHandle;
-use skerry_storage::SharedCache;
-use skerry_types::ids::ChainRef;
+use skerry_storage::{ChainStore, SharedCache};
+use skerry_types::ids::{ChainRef, View};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpListener;
-
-/// A chain that has finalized nothing for this long is not ready.
-const STALLED_MS: u64 = 10_000;
 
 /// What the pages read.
 #[derive(Clone)]
@@ -42,6 +39,10 @@ pub struct HttpState {
     pub mailboxes: Mailboxes,
     /// RAM of the databases.
     pub cache: SharedCache,
+    /// The databases.
+    pub stores: BTreeMap<ChainRef, Arc<ChainStore>>,
+    /// Syncs of the vote log, on a validator.
+    pub vote_syncs: Option<Arc<AtomicU64>>,
 }
 
 /// Serves until `stop` completes.
@@ -64,40 +65,13 @@ pub async fn serve(
         .await
 }
 
-/// Why a chain is not ready; nothing when it is.
-pub fn trouble(snapshot: &Snapshot, now_ms: u64) -> Option<String> {
-    if let Some(reason) = &snapshot.stopped {
-        return Some(format!("voting stopped: {reason}"));
-    }
-    if !snapshot.has_quorum() {
-        return Some(format!(
-            "no quorum: weight {} of {} is connected, {} is needed",
-            snapshot.connected_weight, snapshot.total_weight, snapshot.quorum
-        ));
-    }
-    let age = now_ms.saturating_sub(snapshot.finalized_at_ms);
-    if age > STALLED_MS {
-        return Some(format!("nothing became final for {} s", age / 1000));
-    }
-    snapshot
-        .finalized
-        .is_none()
-        .then(|| "no block is final yet".to_owned())
-}
-
 async fn ready(State(state): State<HttpState>) -> impl IntoResponse {
     let now = now_ms().get();
     let troubles: Vec<String> = state
         .view
         .chains
         .values()
-        .filter_map(|view| {
-            Some(format!(
-                "{}: {}",
-                view.chain,
-                trouble(&view.snapshot(), now)?
-            ))
-        })
+        .filter_map(|view| Some(format!("{}: {}", view.chain, view.snapshot().trouble(now)?)))
         .collect();
     if troubles.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
@@ -107,33 +81,47 @@ async fn ready(State(state): State<HttpState>) -> impl IntoResponse {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ShardLabel {
-    shard_id: String,
+struct ChainLabel {
+    chain: String,
 }
 
 async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
     let mut registry = Registry::with_prefix("skerry");
     for (name, help, read) in gauges() {
-        let family = Family::<ShardLabel, Gauge>::default();
+        let family = Family::<ChainLabel, Gauge>::default();
         for view in state.view.chains.values() {
-            let label = ShardLabel {
-                shard_id: view.chain.to_string(),
+            let label = ChainLabel {
+                chain: view.chain.to_string(),
             };
             family.get_or_create(&label).set(read(&view.snapshot()));
         }
         registry.register(name, help, family);
     }
     for (name, help, read) in counts() {
-        let family = Family::<ShardLabel, Counter>::default();
+        let family = Family::<ChainLabel, Counter>::default();
         for (chain, counters) in &state.metrics {
-            let label = ShardLabel {
-                shard_id: chain.to_string(),
+            let label = ChainLabel {
+                chain: chain.to_string(),
             };
             family
                 .get_or_create(&label)
                 .inc_by(read(counters).load(Ordering::Relaxed));
         }
         registry.register(name, help, family);
+    }
+    let syncs = Family::<ChainLabel, Counter>::default();
+    for (chain, store) in &state.stores {
+        let label = ChainLabel {
+            chain: chain.to_string(),
+        };
+        let counted = store.stats().counters.syncs;
+        syncs.get_or_create(&label).inc_by(counted);
+    }
+    registry.register("database_syncs", "Synced writes of the databases", syncs);
+    if let Some(count) = &state.vote_syncs {
+        let syncs = Counter::<u64>::default();
+        syncs.inc_by(count.load(Ordering::Relaxed));
+        registry.register("vote_log_syncs", "Syncs of the vote log", syncs);
     }
     let peers = Gauge::<i64>::default();
     peers.set(i64::try_from(state.network.peers().len()).unwrap_or(i64::MAX));
@@ -251,10 +239,10 @@ async fn page(State(state): State<HttpState>) -> Html<String> {
                             td { (view.chain) }
                             td { (snapshot.final_height()) }
                             td { (snapshot.executed.height) }
-                            td { (snapshot.view) }
+                            td { (consensus_view(&snapshot)) }
                             td { (snapshot.mempool) }
                             td { (snapshot.connected_weight) " of " (snapshot.total_weight) }
-                            td { (trouble(&snapshot, now).unwrap_or_else(|| "finalizing".into())) }
+                            td { (snapshot.trouble(now).unwrap_or_else(|| "finalizing".into())) }
                         }
                     }
                 }
@@ -275,6 +263,14 @@ async fn page(State(state): State<HttpState>) -> Html<String> {
         }
     };
     Html(markup.into_string())
+}
+
+/// The view of consensus, which only members of the committee are in.
+fn consensus_view(snapshot: &Snapshot) -> String {
+    match snapshot.view {
+        View::ZERO => "–".to_owned(),
+        view => view.to_string(),
+    }
 }
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;\

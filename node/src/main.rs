@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 /// Blocks and frames of a megabyte come and go many times a second; the system's allocator gives
-/// their pages back each time, which costs a twentieth of all processor time under load.
+/// their pages back each time. What that costs is in docs/benchmarks.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

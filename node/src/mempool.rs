@@ -16,6 +16,7 @@ mod stream;
 use self::stream::{Entry, Stream};
 use skerry_types::amount::Amount;
 use skerry_types::ids::{Address, Digest, Gas, Height};
+use skerry_types::lookup::Lookup;
 use skerry_types::transaction::CheckedTransaction;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -133,7 +134,7 @@ pub struct Budget {
 }
 
 /// One stream of one sender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct StreamKey {
     sender: Address,
     stream: u16,
@@ -162,16 +163,21 @@ struct TailKey {
     key: StreamKey,
 }
 
+/// Place of a transaction in [`Mempool::page`]: the last height at which it may be included, then
+/// its arrival.
+pub type Place = (Height, u64);
+
 /// The waiting transactions of one shard.
 #[derive(Debug)]
 pub struct Mempool {
     limits: MempoolLimits,
-    streams: BTreeMap<StreamKey, Stream>,
-    ids: BTreeMap<Digest, (StreamKey, u64)>,
-    expiries: BTreeSet<(Height, Digest)>,
+    streams: Lookup<StreamKey, Stream>,
+    ids: Lookup<Digest, (StreamKey, u64)>,
+    /// Ids by the last height at which they may be included, then by arrival.
+    expiries: BTreeMap<Place, Digest>,
     heads: BTreeSet<HeadKey>,
     tails: BTreeSet<TailKey>,
-    senders: BTreeMap<Address, usize>,
+    senders: Lookup<Address, usize>,
     bytes: usize,
     arrivals: u64,
     dropped: BTreeSet<Digest>,
@@ -179,15 +185,15 @@ pub struct Mempool {
 
 impl Mempool {
     /// An empty pool.
-    pub const fn new(limits: MempoolLimits) -> Self {
+    pub fn new(limits: MempoolLimits) -> Self {
         Self {
             limits,
-            streams: BTreeMap::new(),
-            ids: BTreeMap::new(),
-            expiries: BTreeSet::new(),
+            streams: Lookup::default(),
+            ids: Lookup::default(),
+            expiries: BTreeMap::new(),
             heads: BTreeSet::new(),
             tails: BTreeSet::new(),
-            senders: BTreeMap::new(),
+            senders: Lookup::default(),
             bytes: 0,
             arrivals: 0,
             dropped: BTreeSet::new(),
@@ -334,10 +340,11 @@ impl Mempool {
     /// Drops what no block may include any more at `beacon_height`; returns the ids.
     pub fn drop_expired(&mut self, beacon_height: Height) -> Vec<Digest> {
         let mut expired = Vec::new();
-        while let Some((valid_until, id)) = self.expiries.first().copied() {
-            if valid_until >= beacon_height {
+        while let Some(((valid_until, _), id)) = self.expiries.first_key_value() {
+            if *valid_until >= beacon_height {
                 break;
             }
+            let id = *id;
             self.remove(&id);
             expired.push(id);
         }
@@ -375,14 +382,26 @@ impl Mempool {
         std::mem::take(&mut self.dropped).into_iter().collect()
     }
 
-    /// At most `count` transactions in order of id, those after `after`; for rebroadcasting a part
-    /// of the pool at a time. The next call passes the last id, or `None` at the end.
-    pub fn page(&self, after: Option<Digest>, count: usize) -> Vec<Arc<CheckedTransaction>> {
+    /// How many transactions have arrived so far; what arrives from now on counts from here.
+    pub const fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
+    /// At most `count` transactions behind `after` that arrived before the count of arrivals
+    /// `before`, those that expire first in front; for rebroadcasting a part of the pool at a time.
+    /// The next call passes the last one's place, or `None` at the end.
+    pub fn page(
+        &self,
+        after: Option<Place>,
+        before: u64,
+        count: usize,
+    ) -> Vec<(Place, Arc<CheckedTransaction>)> {
         let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.ids
+        self.expiries
             .range((start, Bound::Unbounded))
+            .filter(|((_, arrival), _)| *arrival < before)
+            .filter_map(|(place, id)| Some((*place, self.get(id).cloned()?)))
             .take(count)
-            .filter_map(|(id, _)| self.get(id).cloned())
             .collect()
     }
 
@@ -450,8 +469,8 @@ impl Mempool {
         let key = key_of(&entry);
         self.bytes = self.bytes.saturating_add(entry.bytes());
         self.ids.insert(entry.id(), (key, entry.sequence()));
-        self.expiries.insert((entry.valid_until(), entry.id()));
-        let count = self.senders.entry(key.sender).or_default();
+        self.expiries.insert(place_of(&entry), entry.id());
+        let count = self.senders.get_or_insert_with(key.sender, || 0);
         *count = count.saturating_add(1);
         self.change_stream(key, next, |stream| {
             stream.set_next(next);
@@ -488,7 +507,7 @@ impl Mempool {
     fn forget(&mut self, entry: &Entry) {
         self.bytes = self.bytes.saturating_sub(entry.bytes());
         self.ids.remove(&entry.id());
-        self.expiries.remove(&(entry.valid_until(), entry.id()));
+        self.expiries.remove(&place_of(entry));
         let sender = entry.transaction.body().sender;
         if let Some(count) = self.senders.get_mut(&sender) {
             *count = count.saturating_sub(1);
@@ -501,7 +520,7 @@ impl Mempool {
     /// Changes a stream and its places in the two orders; an empty one is dropped, an absent one
     /// begun at `next`.
     fn change_stream(&mut self, key: StreamKey, next: u64, change: impl FnOnce(&mut Stream)) {
-        let stream = self.streams.entry(key).or_insert_with(|| Stream::new(next));
+        let stream = self.streams.get_or_insert_with(key, || Stream::new(next));
         let before = (head_key(key, stream), tail_key(key, stream));
         change(stream);
         let after = (head_key(key, stream), tail_key(key, stream));
@@ -580,6 +599,10 @@ impl PartialEq for Candidate<'_> {
 }
 impl Eq for Candidate<'_> {}
 
+fn place_of(entry: &Entry) -> Place {
+    (entry.valid_until(), entry.arrival)
+}
+
 fn key_of(entry: &Entry) -> StreamKey {
     let body = entry.transaction.body();
     StreamKey {
@@ -618,4 +641,4 @@ fn replacement_price(old: Amount) -> Amount {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,7 +6,7 @@
 //! counted, since every protocol here asks again.
 
 use crate::beacon::BeaconFinal;
-use crate::chain::jobs::{Job, Shared};
+use crate::chain::jobs::{Job, Shared, TransactionsJob};
 use crate::chain::{ChainNode, CommitRequest, Input, Note, Output, Peer};
 use crate::view::{ChainView, Command, SubmitError};
 use crate::votes::VoteWriter;
@@ -30,6 +30,8 @@ const INPUTS_MAX: usize = 4_096;
 /// checks, `ingress` its submissions, the tree its blocks), so it never waits for a worker that in
 /// turn waits for it. The queues are laid out in advance, so this is also memory.
 const JOBS_MAX: usize = 4_096;
+/// Transactions whose signatures are checked in one batch, where so many wait.
+const BATCH_MAX: usize = 1_024;
 /// Niceness of the threads that check transactions' signatures.
 const SIGNATURES_NICE: i32 = 10;
 /// Longest sleep of a chain's thread.
@@ -218,7 +220,7 @@ enum DiskJob {
 
 struct Workers {
     blocks: SyncSender<Job>,
-    signatures: SyncSender<Job>,
+    signatures: SyncSender<TransactionsJob>,
     proofs: SyncSender<Job>,
     disk: SyncSender<DiskJob>,
 }
@@ -235,25 +237,28 @@ pub fn start(
 ) -> std::io::Result<Runner> {
     let name = node.chain().folder();
     let mut threads = Vec::new();
-    let worker = |kind: &str, niceness: i32, counter: fn(&ChainMetrics) -> &AtomicU64| {
+    let worker = |kind: &str, counter: fn(&ChainMetrics) -> &AtomicU64| {
         let (jobs, queue) = sync_channel::<Job>(JOBS_MAX);
         let (back, shared, metrics) = (sender.clone(), parts.shared.clone(), parts.metrics.clone());
         let thread = std::thread::Builder::new()
             .name(format!("{name}-{kind}"))
-            .spawn(move || {
-                yield_to_others(niceness);
-                run_jobs(&queue, &shared, &back, counter(&metrics));
-            })?;
+            .spawn(move || run_jobs(&queue, &shared, &back, counter(&metrics)))?;
         Ok::<_, std::io::Error>((jobs, thread))
     };
-    let (blocks, thread) = worker("blocks", 0, |metrics| &metrics.block_nanos)?;
+    let (blocks, thread) = worker("blocks", |metrics| &metrics.block_nanos)?;
     threads.push(thread);
-    let (signatures, thread) = worker("signatures", SIGNATURES_NICE, |metrics| {
-        &metrics.signature_nanos
-    })?;
+    let (proofs, thread) = worker("proofs", |metrics| &metrics.proof_nanos)?;
     threads.push(thread);
-    let (proofs, thread) = worker("proofs", 0, |metrics| &metrics.proof_nanos)?;
-    threads.push(thread);
+    let (signatures, queue) = sync_channel::<TransactionsJob>(JOBS_MAX);
+    let (back, shared, metrics) = (sender.clone(), parts.shared.clone(), parts.metrics.clone());
+    threads.push(
+        std::thread::Builder::new()
+            .name(format!("{name}-signatures"))
+            .spawn(move || {
+                yield_to_others(SIGNATURES_NICE);
+                run_signatures(&queue, &shared, &back, &metrics);
+            })?,
+    );
     let (disk, queue) = sync_channel::<DiskJob>(JOBS_MAX);
     let (back, store, metrics) = (sender.clone(), parts.store.clone(), parts.metrics.clone());
     threads.push(
@@ -304,6 +309,36 @@ fn run_jobs(
         nanos_spent.fetch_add(nanos, Ordering::Relaxed);
         if back.send(Event::Input(Input::Done(done))).is_err() {
             break;
+        }
+    }
+}
+
+/// Checks transactions; jobs that wait together are done together.
+fn run_signatures(
+    queue: &Receiver<TransactionsJob>,
+    shared: &Shared,
+    back: &SyncSender<Event>,
+    metrics: &ChainMetrics,
+) {
+    while let Ok(job) = queue.recv() {
+        let start = std::time::Instant::now();
+        let mut count = job.wires.len();
+        let mut jobs = vec![job];
+        while count < BATCH_MAX
+            && let Ok(next) = queue.try_recv()
+        {
+            count = count.saturating_add(next.wires.len());
+            jobs.push(next);
+        }
+        let done = TransactionsJob::run_together(jobs, shared);
+        let count = u64::try_from(count).unwrap_or(0);
+        metrics.signatures.fetch_add(count, Ordering::Relaxed);
+        let nanos = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        metrics.signature_nanos.fetch_add(nanos, Ordering::Relaxed);
+        for done in done {
+            if back.send(Event::Input(Input::Done(done))).is_err() {
+                return;
+            }
         }
     }
 }
@@ -437,7 +472,11 @@ impl Driver {
     }
 
     fn carry_out(&mut self, outputs: &mut Vec<Output>) {
-        let mut snapshot = false;
+        // Who sees a block can read the state after it.
+        let is_seen = |output: &Output| matches!(output, Output::Snapshot | Output::Block { .. });
+        if outputs.iter().any(is_seen) {
+            self.parts.view.publish(self.node.snapshot());
+        }
         for output in outputs.drain(..) {
             match output {
                 Output::Persist { position, record } => {
@@ -504,14 +543,13 @@ impl Driver {
                 }
                 Output::Beacon(block) => self.tell_shards(&block),
                 Output::Link(link) => self.tell_beacon(link),
-                Output::Snapshot => snapshot = true,
-                Output::Block(block) => {
+                Output::Snapshot => {}
+                Output::Block { block, state } => {
                     let metrics = &self.parts.metrics;
                     metrics.blocks.fetch_add(1, Ordering::Relaxed);
                     let count = u64::try_from(block.transactions.len()).unwrap_or(0);
                     metrics.transactions.fetch_add(count, Ordering::Relaxed);
-                    self.parts.view.publish_block(*block);
-                    snapshot = true;
+                    self.parts.view.publish_block(*block, &state);
                 }
                 Output::Received(ids) => self.parts.view.note_received(&ids),
                 Output::Included(block, ids) => self.parts.view.note_included(block, &ids),
@@ -526,25 +564,15 @@ impl Driver {
             }
         }
         self.hand_over();
-        if snapshot {
-            self.parts.view.publish(self.node.snapshot());
-        }
     }
 
     fn work(&self, job: Job) {
-        let queue = match &job {
-            Job::Validate(_) | Job::Execute(_) => &self.workers.blocks,
-            Job::Transactions(job) => {
-                let count = u64::try_from(job.wires.len()).unwrap_or(0);
-                self.parts
-                    .metrics
-                    .signatures
-                    .fetch_add(count, Ordering::Relaxed);
-                &self.workers.signatures
-            }
-            Job::Consensus { .. } | Job::Inbound(_) | Job::Link(_) => &self.workers.proofs,
+        // Of an ended worker there is nothing to wait for: the node is ending.
+        let _ = match job {
+            Job::Transactions(job) => return drop(self.workers.signatures.send(job)),
+            job @ (Job::Validate(_) | Job::Execute(_)) => self.workers.blocks.send(job),
+            job => self.workers.proofs.send(job),
         };
-        let _ = queue.send(job);
     }
 
     fn tell_shards(&mut self, block: &BeaconFinal) {

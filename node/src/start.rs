@@ -5,6 +5,7 @@ use crate::config::NodeConfig;
 use crate::error::NodeError;
 use skerry_storage::SharedCache;
 use std::path::PathBuf;
+use tokio_util::sync::CancellationToken;
 
 /// RAM that the databases of one process share.
 pub const CACHE_BYTES: usize = 256 * 1024 * 1024;
@@ -27,14 +28,18 @@ pub struct StartArgs {
     /// Address of metrics and health, instead of the configuration's
     #[arg(long, value_name = "HOST:PORT")]
     pub http_listen: Option<String>,
+    /// End when standard input does: for a program that starts nodes and must leave none behind
+    #[arg(long)]
+    pub end_with_stdin: bool,
 }
 
-/// Runs a node until SIGINT or SIGTERM.
+/// Runs a node until SIGINT or SIGTERM, or the end of standard input where that was asked for.
 ///
 /// # Errors
 /// When it cannot start.
 pub async fn run(args: StartArgs) -> Result<(), NodeError> {
     init_logs();
+    let stop = stop_asked(args.end_with_stdin)?;
     let mut config = NodeConfig::read(&args.home.join("config.toml"))?;
     if let Some(genesis) = args.genesis {
         config.genesis = genesis;
@@ -55,7 +60,7 @@ pub async fn run(args: StartArgs) -> Result<(), NodeError> {
     })
     .await?;
     tracing::info!(name, grpc = %node.grpc, http = %node.http, "node is up");
-    stop_signal().await?;
+    stop.cancelled().await;
     tracing::info!(name, "stopping");
     node.stop().await;
     Ok(())
@@ -74,6 +79,36 @@ pub fn init_logs() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .try_init();
+}
+
+/// Cancelled at SIGINT or SIGTERM and, if `with_stdin`, when standard input ends, as it does when
+/// the process that holds its other end is gone, however it ended.
+///
+/// # Errors
+/// When the signals cannot be watched, or the system gives no more threads.
+pub fn stop_asked(with_stdin: bool) -> Result<CancellationToken, NodeError> {
+    let failed = |error: std::io::Error| NodeError::Environment(error.to_string());
+    let stop = CancellationToken::new();
+    if with_stdin {
+        let ended = stop.clone();
+        // A thread of its own: what waits in a read cannot be given up.
+        std::thread::Builder::new()
+            .name("stdin".to_owned())
+            .spawn(move || {
+                // An error ends it as well.
+                let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+                ended.cancel();
+            })
+            .map_err(failed)?;
+    }
+    let signalled = stop.clone();
+    tokio::spawn(async move {
+        match stop_signal().await {
+            Ok(()) => signalled.cancel(),
+            Err(error) => tracing::error!(%error, "signals cannot be watched"),
+        }
+    });
+    Ok(stop)
 }
 
 /// Waits for SIGINT or SIGTERM.

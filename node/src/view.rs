@@ -3,21 +3,30 @@
 //! The chain threads publish snapshots here; readers never touch a chain thread's own state. A
 //! snapshot is immutable and cheap to clone; a watch channel tells when there is a newer one.
 
+mod kept;
+
 use crate::mempool::Refused;
+use kept::KeptStates;
 use parking_lot::{Mutex, RwLock};
 use skerry_execution::error::Rejection;
+use skerry_execution::views;
 use skerry_storage::{ChainStore, StateTree};
 use skerry_types::block::{BlockRef, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{Address, ChainRef, Digest, Height, View};
 use skerry_types::light::LightProof;
+use skerry_types::lookup::Lookup;
 use skerry_types::message::MessageId;
-use skerry_types::receipt::Receipt;
+use skerry_types::receipt::{Receipt, Subject};
 use skerry_types::transaction::TransactionError;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
+
+/// A chain whose newest final block is older than this by its own time has stopped, or the node is
+/// still catching up. Idle chains finalize twice a second.
+const FINAL_AGE_MS_MAX: u64 = 15_000;
 
 /// What a node knows of one chain at one moment.
 #[derive(Clone)]
@@ -57,6 +66,25 @@ impl Snapshot {
     /// Whether a quorum of the committee's weight is connected to this node.
     pub fn has_quorum(&self) -> bool {
         self.connected_weight >= self.quorum
+    }
+
+    /// Why the chain is not in step here at `now_ms`; nothing when it is.
+    pub fn trouble(&self, now_ms: u64) -> Option<String> {
+        if let Some(reason) = &self.stopped {
+            return Some(format!("voting stopped: {reason}"));
+        }
+        if !self.has_quorum() {
+            return Some(format!(
+                "no quorum: weight {} of {} is connected, {} is needed",
+                self.connected_weight, self.total_weight, self.quorum
+            ));
+        }
+        let Some((header, _)) = &self.finalized else {
+            return Some("no block is final yet".to_owned());
+        };
+        let age = now_ms.saturating_sub(header.time.get());
+        let seconds = age / 1000;
+        (age > FINAL_AGE_MS_MAX).then(|| format!("the newest final block is {seconds} s old"))
     }
 }
 
@@ -126,14 +154,17 @@ pub enum HomeStatus {
 /// How many executed blocks a view keeps for subscribers that lag and for lookups before the
 /// store has them.
 const RECENT_BLOCKS: usize = 512;
+/// How many receipts these blocks may have in all, so that big blocks do not fill the memory.
+const RECENT_RECEIPTS: usize = 32_768;
 
 #[derive(Default)]
 struct Recent {
     blocks: VecDeque<Arc<ExecutedBlock>>,
-    transactions: BTreeMap<Digest, (Height, usize)>,
-    messages: BTreeMap<MessageId, (Height, usize)>,
-    included: BTreeMap<Digest, BlockRef>,
-    received: BTreeMap<Digest, ()>,
+    receipts: usize,
+    transactions: Lookup<Digest, (Height, usize)>,
+    messages: Lookup<MessageId, (Height, usize)>,
+    included: Lookup<Digest, BlockRef>,
+    received: Lookup<Digest, ()>,
 }
 
 impl Recent {
@@ -144,6 +175,42 @@ impl Recent {
             .get(offset)
             .filter(|block| block.header.height == height)
             .cloned()
+    }
+
+    fn add(&mut self, block: Arc<ExecutedBlock>) {
+        let height = block.header.height;
+        for (position, receipt) in block.receipts.iter().enumerate() {
+            match receipt.subject {
+                Subject::Transaction(id) => {
+                    self.transactions.insert(id, (height, position));
+                    self.included.remove(&id);
+                    self.received.remove(&id);
+                }
+                Subject::Message { id, .. } => {
+                    self.messages.insert(id, (height, position));
+                }
+            }
+        }
+        self.receipts = self.receipts.saturating_add(block.receipts.len());
+        self.blocks.push_back(block);
+        while self.blocks.len() > RECENT_BLOCKS
+            || self.receipts > RECENT_RECEIPTS && self.blocks.len() > 1
+        {
+            let Some(old) = self.blocks.pop_front() else {
+                break;
+            };
+            self.receipts = self.receipts.saturating_sub(old.receipts.len());
+            for receipt in old.receipts.iter() {
+                match receipt.subject {
+                    Subject::Transaction(id) => {
+                        self.transactions.remove(&id);
+                    }
+                    Subject::Message { id, .. } => {
+                        self.messages.remove(&id);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -157,11 +224,8 @@ pub struct ChainView {
     recent: RwLock<Recent>,
     changed: watch::Sender<u64>,
     commands: mpsc::Sender<Command>,
-    states: Mutex<VecDeque<(Height, StateTree)>>,
+    states: Mutex<KeptStates>,
 }
-
-/// How many final states are kept, so that proofs can be made against roots attested meanwhile.
-const STATES_KEPT: usize = 256;
 
 impl ChainView {
     /// A view that begins with `snapshot`.
@@ -171,7 +235,7 @@ impl ChainView {
         snapshot: Snapshot,
         commands: mpsc::Sender<Command>,
     ) -> Self {
-        let states = VecDeque::from([(snapshot.executed.height, snapshot.state.clone())]);
+        let states = KeptStates::new(snapshot.executed.height, snapshot.state.clone());
         Self {
             chain,
             store,
@@ -200,54 +264,24 @@ impl ChainView {
 
     /// Replaces the snapshot.
     pub fn publish(&self, snapshot: Snapshot) {
-        {
-            let mut states = self.states.lock();
-            let height = snapshot.executed.height;
-            if states.back().is_none_or(|(newest, _)| *newest < height) {
-                states.push_back((height, snapshot.state.clone()));
-                while states.len() > STATES_KEPT {
-                    states.pop_front();
-                }
-            }
-        }
         *self.snapshot.write() = Arc::new(snapshot);
         self.notify();
     }
 
-    /// Adds a final, executed block.
-    pub fn publish_block(&self, block: ExecutedBlock) {
-        let height = block.header.height;
-        let block = Arc::new(block);
-        let mut recent = self.recent.write();
-        for (position, receipt) in block.receipts.iter().enumerate() {
-            match receipt.subject {
-                skerry_types::receipt::Subject::Transaction(id) => {
-                    recent.transactions.insert(id, (height, position));
-                    recent.included.remove(&id);
-                    recent.received.remove(&id);
-                }
-                skerry_types::receipt::Subject::Message { id, .. } => {
-                    recent.messages.insert(id, (height, position));
-                }
-            }
+    /// Adds a final, executed block, with the state after it.
+    pub fn publish_block(&self, block: ExecutedBlock, state: &StateTree) {
+        let header = &block.header;
+        let attested = match self.chain {
+            // The proofs of a beacon state start from the newest final header.
+            ChainRef::Beacon => Some(header.report.block.height),
+            shard => views::imported_record(state, shard, shard).map(|own| own.reported.height),
+        };
+        {
+            let mut states = self.states.lock();
+            states.add(header.height, state);
+            states.prune(attested.unwrap_or(Height::ZERO));
         }
-        recent.blocks.push_back(block);
-        while recent.blocks.len() > RECENT_BLOCKS {
-            let Some(old) = recent.blocks.pop_front() else {
-                break;
-            };
-            for receipt in old.receipts.iter() {
-                match receipt.subject {
-                    skerry_types::receipt::Subject::Transaction(id) => {
-                        recent.transactions.remove(&id);
-                    }
-                    skerry_types::receipt::Subject::Message { id, .. } => {
-                        recent.messages.remove(&id);
-                    }
-                }
-            }
-        }
-        drop(recent);
+        self.recent.write().add(Arc::new(block));
         self.notify();
     }
 
@@ -301,6 +335,15 @@ impl ChainView {
         self.recent.read().block(height)
     }
 
+    /// Whether a transaction waits, is included or became final lately: what is known without the
+    /// disk.
+    fn is_recent(&self, id: &Digest) -> bool {
+        let recent = self.recent.read();
+        recent.received.contains_key(id)
+            || recent.included.contains_key(id)
+            || recent.transactions.contains_key(id)
+    }
+
     /// Where a transaction stands.
     pub fn transaction(&self, id: &Digest) -> Option<HomeStatus> {
         {
@@ -346,12 +389,7 @@ impl ChainView {
 
     /// The state of a recent final height whose root is `root`.
     pub fn state_with_root(&self, root: &Digest) -> Option<StateTree> {
-        let states = self.states.lock();
-        states
-            .iter()
-            .rev()
-            .find(|(_, state)| state.root() == *root)
-            .map(|(_, state)| state.clone())
+        self.states.lock().with_root(root)
     }
 }
 
@@ -469,6 +507,11 @@ impl NodeView {
         }
     }
 
+    /// Whether a transaction waits, is included or became final lately on a followed chain.
+    pub fn is_recent(&self, id: &Digest) -> bool {
+        self.chains.values().any(|view| view.is_recent(id))
+    }
+
     /// Where a transaction stands, on whichever followed chain knows it.
     pub fn transaction(&self, id: &Digest) -> Option<(ChainRef, HomeStatus)> {
         self.chains
@@ -482,7 +525,6 @@ impl NodeView {
     /// # Errors
     /// When the node lacks a chain, or the beacon has not come that far.
     pub fn proof(&self, owner: &Address, at_least: Height) -> Result<LightProof, ProofUnavailable> {
-        use skerry_execution::views;
         let home = self.home(owner);
         let shard = self
             .chain(home)

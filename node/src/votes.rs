@@ -4,17 +4,130 @@
 //! when it is durable. When a sync fails, nothing is answered any more, so nothing is sent.
 
 use crate::chain::Input;
+use crate::error::NodeError;
 use crate::runner::Event;
-use skerry_storage::{VoteLog, VoteLogError};
-use skerry_types::ids::{ChainRef, LogPosition};
+use skerry_consensus::log::{VoteRecord, compact};
+use skerry_storage::{ChainStore, VoteLog, VoteLogError};
+use skerry_types::ids::{ChainRef, LogPosition, View};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 /// Records that wait for the writer.
 const RECORDS_MAX: usize = 16_384;
+
+/// Length from which a log is compacted at start.
+const COMPACT_BYTES: usize = 1024 * 1024;
+/// By how much it grows between compactions while the node runs: some 25,000 votes.
+const GROWTH_BYTES: usize = 4 * 1024 * 1024;
+
+/// A key's signing history, with the stores that know what of it is settled.
+pub struct VoteHistory {
+    log: VoteLog,
+    path: PathBuf,
+    stores: BTreeMap<ChainRef, Arc<ChainStore>>,
+    compact_from: usize,
+}
+
+impl VoteHistory {
+    /// Opens the history of a key, and compacts it when it is long. The records are those that
+    /// still matter, in order.
+    ///
+    /// # Errors
+    /// When the log cannot be read, is damaged or in use, or a store fails.
+    pub fn open(
+        path: &Path,
+        stores: BTreeMap<ChainRef, Arc<ChainStore>>,
+    ) -> Result<(Self, Vec<VoteRecord>), NodeError> {
+        let (log, replayed) = VoteLog::open(path, &mut |_| true)?;
+        let mut history = Self {
+            log,
+            path: path.to_owned(),
+            stores,
+            compact_from: COMPACT_BYTES,
+        };
+        let records = if history.is_long() {
+            history.compact()?
+        } else {
+            history.decode(replayed.records.iter().map(|record| &record.bytes))?
+        };
+        history.compact_from = history.log.length().saturating_add(GROWTH_BYTES);
+        Ok((history, records))
+    }
+
+    fn is_long(&self) -> bool {
+        self.log.length() >= self.compact_from
+    }
+
+    fn decode<'r>(
+        &self,
+        records: impl Iterator<Item = &'r Vec<u8>>,
+    ) -> Result<Vec<VoteRecord>, NodeError> {
+        let decode = |bytes: &Vec<u8>| {
+            VoteRecord::decode(bytes).map_err(|error| NodeError::Content {
+                path: self.path.clone(),
+                reason: format!("a record is damaged: {error}; never sign without the log"),
+            })
+        };
+        records.map(decode).collect()
+    }
+
+    /// Replaces what lies below the final views of the stores by floors, below which the key signs
+    /// nothing. A store calls final only what is durable.
+    fn compact(&mut self) -> Result<Vec<VoteRecord>, NodeError> {
+        let found = self.log.records()?;
+        let records = self.decode(found.iter().map(|record| &record.bytes))?;
+        let mut finals = BTreeMap::new();
+        for (chain, store) in &self.stores {
+            let newest = store.finalized();
+            let certificate = newest.map(|block| store.certificate_at(block.height));
+            if let Some(certificate) = certificate.transpose()?.flatten() {
+                finals.insert(*chain, certificate.view());
+            }
+        }
+        let (floors, kept) = settle(records, &finals);
+        // Floors are durable before anything is left out.
+        for floor in &floors {
+            self.log.append(&floor.encode())?;
+        }
+        let wanted: BTreeSet<Vec<u8>> = kept.iter().map(VoteRecord::encode).collect();
+        self.log
+            .compact(&mut |record| wanted.contains(&record.bytes))?;
+        self.compact_from = self.log.length().saturating_add(GROWTH_BYTES);
+        Ok(kept)
+    }
+
+    fn append_all(&mut self, batch: &[Record]) -> Result<(), VoteLogError> {
+        for record in batch {
+            self.log.append(&record.bytes)?;
+        }
+        self.log.sync()?;
+        Ok(())
+    }
+}
+
+/// The records that matter once these views are final: what speaks of later ones, behind floors,
+/// which are also given by themselves.
+fn settle(
+    records: Vec<VoteRecord>,
+    finals: &BTreeMap<ChainRef, View>,
+) -> (Vec<VoteRecord>, Vec<VoteRecord>) {
+    let (mut floors, mut kept) = (Vec::new(), Vec::new());
+    for (chain, view) in finals {
+        let own = records.iter().filter(|record| record.chain == *chain);
+        let own = compact(own.cloned().collect(), *view);
+        floors.extend(own.first().cloned());
+        kept.extend(own);
+    }
+    let others = records.into_iter();
+    kept.extend(others.filter(|record| !finals.contains_key(&record.chain)));
+    (floors, kept)
+}
 
 struct Record {
     position: LogPosition,
@@ -60,6 +173,7 @@ impl VoteTrace {
 pub struct VoteWriter {
     queue: SyncSender<Record>,
     trace: VoteTrace,
+    syncs: Arc<AtomicU64>,
 }
 
 impl VoteWriter {
@@ -67,14 +181,23 @@ impl VoteWriter {
     ///
     /// # Errors
     /// When the system gives no more threads, or the file of a trace cannot be opened.
-    pub fn start(log: VoteLog, name: &str) -> std::io::Result<(Self, JoinHandle<()>)> {
+    pub fn start(history: VoteHistory, name: &str) -> std::io::Result<(Self, JoinHandle<()>)> {
         let (queue, records) = sync_channel(RECORDS_MAX);
-        let trace = VoteTrace::start()?;
-        let kept = trace.clone();
+        let writer = Self {
+            queue,
+            trace: VoteTrace::start()?,
+            syncs: Arc::default(),
+        };
+        let (trace, syncs) = (writer.trace.clone(), writer.syncs.clone());
         let thread = std::thread::Builder::new()
             .name(format!("{name}-votes"))
-            .spawn(move || write(log, &records, &kept))?;
-        Ok((Self { queue, trace }, thread))
+            .spawn(move || write(history, &records, &trace, &syncs))?;
+        Ok((writer, thread))
+    }
+
+    /// How often the log was synced since the node started, for metrics.
+    pub fn syncs(&self) -> Arc<AtomicU64> {
+        self.syncs.clone()
     }
 
     /// Traces that a message of consensus is about to be handed to the network.
@@ -96,34 +219,47 @@ impl VoteWriter {
     }
 }
 
-fn write(mut log: VoteLog, records: &Receiver<Record>, trace: &VoteTrace) {
+fn write(
+    mut history: VoteHistory,
+    records: &Receiver<Record>,
+    trace: &VoteTrace,
+    syncs: &AtomicU64,
+) {
     while let Ok(first) = records.recv() {
         let mut batch = vec![first];
         while let Ok(next) = records.try_recv() {
             batch.push(next);
         }
-        if let Err(error) = append_all(&mut log, &batch) {
-            tracing::error!(%error, "the vote log failed; this validator votes no more");
-            for record in &batch {
-                let failed = Input::DiskFailed(format!("vote log: {error}"));
-                let _ = record.back.send(Event::Input(failed));
-            }
+        if let Err(error) = history.append_all(&batch) {
+            fail(&error, batch.iter().map(|record| &record.back));
             return;
         }
+        syncs.store(history.log.syncs(), Ordering::Relaxed);
+        let mut backs = Vec::with_capacity(batch.len());
         for record in batch {
             let position = record.position.get();
             trace.line(|| format!("durable {position} {}\n", hex::encode(&record.bytes)));
-            let _ = record
-                .back
-                .send(Event::Input(Input::Durable(record.position)));
+            let durable = Input::Durable(record.position);
+            let _ = record.back.send(Event::Input(durable));
+            backs.push(record.back);
+        }
+        if history.is_long()
+            && let Err(error) = history.compact()
+        {
+            fail(&error, backs.iter());
+            return;
         }
     }
 }
 
-fn append_all(log: &mut VoteLog, batch: &[Record]) -> Result<(), VoteLogError> {
-    for record in batch {
-        log.append(&record.bytes)?;
+/// Tells the chains that nothing will become durable any more.
+fn fail<'b>(error: &dyn std::error::Error, backs: impl Iterator<Item = &'b SyncSender<Event>>) {
+    tracing::error!(%error, "the vote log failed; this validator votes no more");
+    for back in backs {
+        let failed = Input::DiskFailed(format!("vote log: {error}"));
+        let _ = back.send(Event::Input(failed));
     }
-    log.sync()?;
-    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@
 //! | [`light`] | the light proof of a state key |
 //! | [`genesis`] | what a network starts from |
 //! | [`limits`] | every size bound, in one table |
+//! | [`lookup`] | a map that is only looked into |
 //! | [`crypto`] | hashing, ed25519 (ZIP-215), BLS12-381 with proof of possession |
 
 #![cfg_attr(
@@ -45,6 +46,7 @@ pub mod genesis;
 pub mod ids;
 pub mod light;
 pub mod limits;
+pub mod lookup;
 pub mod merkle;
 pub mod message;
 pub mod receipt;

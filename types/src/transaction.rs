@@ -225,6 +225,7 @@ pub struct CheckedTransaction {
     wire: std::sync::Arc<[u8]>,
     id: Digest,
     wire_hash: Digest,
+    has_first_keys: bool,
 }
 
 impl CheckedTransaction {
@@ -241,11 +242,14 @@ impl CheckedTransaction {
         check_form(&transaction, chain_id)?;
         let id = transaction.body.id();
         let wire_hash = hash(Purpose::TRANSACTION_WIRE, &wire);
+        let authenticator = &transaction.witness.authenticator;
+        let has_first_keys = authenticator.controls(&transaction.body.sender);
         Ok(Self {
             transaction,
             wire,
             id,
             wire_hash,
+            has_first_keys,
         })
     }
 
@@ -268,6 +272,12 @@ impl CheckedTransaction {
     /// The hash of all bytes.
     pub fn wire_hash(&self) -> Digest {
         self.wire_hash
+    }
+
+    /// Whether its authenticator is the one that the sender's address was made of: what controls an
+    /// account without a record of others ([`Authenticator::controls`]).
+    pub fn has_first_keys(&self) -> bool {
+        self.has_first_keys
     }
 
     /// The single signatures to verify, all over [`Self::signing_digest`]; empty never.

@@ -73,6 +73,8 @@ pub struct Usage {
     pub signature_clock: f64,
     /// Resident memory of all nodes at the end.
     pub resident_bytes: u64,
+    /// Synced writes of all nodes per second: of databases and vote logs.
+    pub syncs_per_s: f64,
 }
 
 /// One look at the network.
@@ -82,6 +84,7 @@ pub(super) struct Sample {
     signature_cpu_s: f64,
     signature_s: f64,
     resident_bytes: u64,
+    syncs: f64,
 }
 
 /// Looks at processes and counters; what does not answer counts as nothing.
@@ -89,10 +92,14 @@ pub(super) async fn sample(pids: &[u32], metrics: &[String]) -> Option<Sample> {
     if pids.is_empty() && metrics.is_empty() {
         return None;
     }
-    let mut signature_s = 0.0;
+    let (mut signature_s, mut syncs) = (0.0, 0.0);
     for url in metrics {
         match http_get(url).await {
-            Ok(text) => signature_s += counter(&text, "skerry_signature_nanoseconds_total") / 1e9,
+            Ok(text) => {
+                signature_s += counter(&text, "skerry_signature_nanoseconds_total") / 1e9;
+                syncs += counter(&text, "skerry_database_syncs_total");
+                syncs += counter(&text, "skerry_vote_log_syncs_total");
+            }
             Err(error) => tracing::warn!(url, %error, "no metrics"),
         }
     }
@@ -110,6 +117,7 @@ pub(super) async fn sample(pids: &[u32], metrics: &[String]) -> Option<Sample> {
         signature_cpu_s,
         signature_s,
         resident_bytes,
+        syncs,
     })
 }
 
@@ -128,6 +136,7 @@ pub(super) fn usage(before: Option<Sample>, after: Option<Sample>) -> Option<Usa
         signature_share: (cpu_s > 0.0).then(|| signature_cpu_s / cpu_s),
         signature_clock: (after.signature_s - before.signature_s) / seconds,
         resident_bytes: after.resident_bytes,
+        syncs_per_s: (after.syncs - before.syncs) / seconds,
     })
 }
 
@@ -284,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_counter_sums_over_labels_and_not_over_names() {
-        let text = "# HELP a b\na_total{shard_id=\"beacon\"} 3\na_total{shard_id=\"x\"} 4\n\
+        let text = "# HELP a b\na_total{chain=\"beacon\"} 3\na_total{chain=\"x\"} 4\n\
                     a_total_more 9\n";
         assert!((counter(text, "a_total") - 7.0).abs() < f64::EPSILON);
     }

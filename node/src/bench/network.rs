@@ -116,14 +116,16 @@ fn start(args: &NetworkArgs, folder: &Path) -> Result<Child, BenchError> {
     let validators = args.shards.saturating_mul(args.validators_per_shard);
     Command::new(std::env::current_exe().map_err(failed)?)
         .args(["devnet", "up", "--processes", "--no-gateway", "--json"])
+        .arg("--end-with-stdin")
         .args(["--shards", &args.shards.to_string()])
         .args(["--validators", &validators.to_string()])
         .args(["--port-base", &args.port_base.to_string()])
         .args(["--load-accounts", &args.load.senders.to_string()])
         .arg("--data-dir")
         .arg(folder)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
+        .kill_on_drop(true)
         .spawn()
         .map_err(failed)
 }

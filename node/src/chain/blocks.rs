@@ -5,10 +5,10 @@
 //! that competing branches stay apart. The root is the newest final block whose state is known.
 
 use super::jobs::{Executed, Work};
+use skerry_execution::validate::CheckedBody;
 use skerry_types::block::{BlockKind, BlockRef, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::ids::{Digest, Height};
-use skerry_types::transaction::CheckedTransaction;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -28,8 +28,8 @@ pub(crate) enum Validity {
 /// What is known of a block's content before it is checked.
 #[derive(Default)]
 pub(crate) struct Prepared {
-    /// Transactions whose form and signatures are known to be good, by wire hash.
-    pub(crate) known: BTreeMap<Digest, Arc<CheckedTransaction>>,
+    /// The decoded body; absent for kinds of blocks that have none.
+    pub(crate) body: Option<CheckedBody>,
     /// Cross-linked headers that are known to be final.
     pub(crate) verified_links: BTreeSet<Digest>,
 }

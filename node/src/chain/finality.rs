@@ -258,7 +258,7 @@ impl ChainNode {
         while let Some((entry, abandoned)) = self.tree.advance() {
             let is_working = entry.header.kind == BlockKind::Working;
             if let Some(work) = &entry.work {
-                self.cache.remove(&work.transactions);
+                self.cache.settle(&work.transactions);
             }
             let executed = entry.executed.filter(|_| is_working);
             if let Some(executed) = &executed {
@@ -270,7 +270,7 @@ impl ChainNode {
                     .on_final(entry.header.time, self.now, executed.transactions.len());
                 self.settle_pools(executed, out);
             }
-            out.push(Output::Block(Box::new(ExecutedBlock {
+            let block = Box::new(ExecutedBlock {
                 header: (*entry.header).clone(),
                 transactions: executed
                     .as_ref()
@@ -281,7 +281,9 @@ impl ChainNode {
                     .map(|e| e.receipts.clone())
                     .unwrap_or_default(),
                 at_ms: self.now.get(),
-            })));
+            });
+            let state = self.tree.root().executed.state.clone();
+            out.push(Output::Block { block, state });
             for (digest, transactions) in abandoned {
                 self.verifying.remove(&digest);
                 self.throttle.on_abandoned(transactions);

@@ -2,13 +2,13 @@
 
 use super::jobs::{Job, TransactionsJob};
 use super::{ChainNode, Output};
-use crate::mempool::Inserted;
+use crate::mempool::{Inserted, Place};
 use crate::view::SubmitError;
 use crate::wire::{TRANSACTIONS_BYTES_MAX, kind};
 use skerry_consensus::output::To;
 use skerry_execution::views;
 use skerry_types::codec::{decode, encode};
-use skerry_types::ids::{Digest, Height, LogPosition};
+use skerry_types::ids::{Digest, Height, LogPosition, TimeMs};
 use skerry_types::transaction::CheckedTransaction;
 use std::sync::Arc;
 
@@ -16,6 +16,22 @@ use std::sync::Arc;
 const CHECKING_MAX: usize = 20_000;
 /// Most submissions in signature checks at a time.
 const SUBMISSIONS_MAX: usize = 2_048;
+/// How often a part of the waiting transactions is sent to the other members again, since a frame
+/// may have been dropped where there was too much to do.
+const REBROADCAST_MS: u64 = 1_000;
+/// How many transactions such a part has.
+const REBROADCAST_COUNT: usize = 256;
+
+/// How far the rounds through the waiting transactions have come.
+#[derive(Default)]
+pub(super) struct Rebroadcast {
+    /// When the next part is due.
+    at: TimeMs,
+    /// The last one sent in this round.
+    after: Option<Place>,
+    /// What arrived before this is sent in this round.
+    before: u64,
+}
 
 impl ChainNode {
     /// Takes transactions from the node's own API (with a tag) or from a peer.
@@ -44,6 +60,7 @@ impl ChainNode {
             beacon_height: self.beacon_height(),
             state: self.tree.root().executed.state.clone(),
             wires,
+            known: self.cache.clone(),
         };
         out.push(Output::Work(Job::Transactions(job)));
     }
@@ -87,6 +104,7 @@ impl ChainNode {
             };
             answers.push(answer);
         }
+        self.cache.insert(taken.iter().cloned());
         let dropped = self.mempool.take_dropped();
         if !dropped.is_empty() {
             out.push(Output::Dropped(dropped));
@@ -109,9 +127,7 @@ impl ChainNode {
         // The check's state may have been passed since.
         let next = views::next_nonce(state, &body.sender, body.nonce.stream);
         let base_fee = self.shared.network.parameters.base_fee;
-        let inserted = self.mempool.insert(transaction.clone(), next, base_fee)?;
-        self.cache.insert(transaction.clone());
-        Ok(inserted)
+        Ok(self.mempool.insert(transaction.clone(), next, base_fee)?)
     }
 
     /// Sends newly taken transactions to the other members, in frames below the limit.
@@ -144,6 +160,32 @@ impl ChainNode {
                 out,
             );
         }
+    }
+
+    /// When the next part of the waiting transactions is sent again.
+    pub(super) fn rebroadcast_deadline(&self) -> Option<TimeMs> {
+        (!self.mempool.is_empty()).then_some(self.rebroadcast.at)
+    }
+
+    /// Sends a part of the waiting transactions again, when it is time.
+    pub(super) fn rebroadcast(&mut self, out: &mut Vec<Output>) {
+        if self.mempool.is_empty() || self.now < self.rebroadcast.at {
+            return;
+        }
+        let Rebroadcast { after, before, .. } = self.rebroadcast;
+        let page = self.mempool.page(after, before, REBROADCAST_COUNT);
+        let is_last = page.len() < REBROADCAST_COUNT;
+        self.rebroadcast = Rebroadcast {
+            at: self.now.saturating_add(REBROADCAST_MS),
+            after: page.last().map(|(place, _)| *place).filter(|_| !is_last),
+            before: if is_last {
+                self.mempool.arrivals()
+            } else {
+                before
+            },
+        };
+        let transactions: Vec<_> = page.into_iter().map(|(_, one)| one).collect();
+        self.spread(&transactions, out);
     }
 
     /// Whether a transaction waits here.

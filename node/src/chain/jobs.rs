@@ -3,21 +3,21 @@
 //! A chain hands jobs out and gets their results back as inputs, so that a node runs them beside
 //! the chain's thread and the simulator inside the step, with the same code.
 
+use super::cache::{Known, SignatureCache};
 use crate::view::SubmitError;
 use skerry_consensus::check::{CheckJob, CheckResult};
 use skerry_execution::block::{BlockContext, BlockWork, execute};
 use skerry_execution::check::{AdmissionContext, check_against_state};
 use skerry_execution::proofs;
-use skerry_execution::validate::{self, BlockInput};
+use skerry_execution::validate::{BlockInput, CheckedBody, validate_block};
 use skerry_storage::StateTree;
 use skerry_types::beacon::{CrossLink, Facts, SystemOperation};
-use skerry_types::block::{BlockKind, BlockRef, Body, ExecutionResult, Header, reveal_message};
-use skerry_types::codec::decode;
+use skerry_types::block::{BlockRef, Body, ExecutionResult, Header, reveal_message};
 use skerry_types::committee::VerifyingCommittee;
 use skerry_types::crypto::ed25519;
+use skerry_types::crypto::hash::{Purpose, hash};
 use skerry_types::crypto::scheme::VoteScheme;
 use skerry_types::ids::{Address, ChainRef, Digest, Height};
-use skerry_types::limits;
 use skerry_types::message::{Batch, ChannelSummary, InboundBatch};
 use skerry_types::receipt::Receipt;
 use skerry_types::state::ChangeSet;
@@ -139,7 +139,12 @@ impl Job {
                 let committee = shared.committees.get(&chain);
                 Done::Consensus(committee.map(|committee| job.run(&*shared.scheme, committee)))
             }
-            Self::Transactions(job) => job.run(shared),
+            Self::Transactions(job) => {
+                let tag = job.tag;
+                let done = TransactionsJob::run_together(vec![job], shared).pop();
+                let results = Vec::new();
+                done.unwrap_or(Done::Transactions { tag, results })
+            }
             Self::Validate(job) => {
                 let digest = job.digest;
                 Done::Validated {
@@ -179,38 +184,65 @@ pub struct TransactionsJob {
     pub state: StateTree,
     /// Wire bytes.
     pub wires: Vec<Arc<[u8]>>,
+    /// What is known to be good.
+    pub(super) known: SignatureCache,
 }
 
 impl TransactionsJob {
-    fn run(self, shared: &Shared) -> Done {
+    /// Does several jobs as one, so that signatures are verified in larger batches.
+    pub fn run_together(jobs: Vec<Self>, shared: &Shared) -> Vec<Done> {
+        let checked: Vec<(u64, Vec<_>)> = jobs
+            .into_iter()
+            .map(|job| (job.tag, job.check(shared)))
+            .collect();
+        let unverified: Vec<&Arc<CheckedTransaction>> = checked
+            .iter()
+            .flat_map(|(_, results)| results)
+            .filter_map(|result| result.as_ref().ok())
+            .filter(|(_, is_verified)| !is_verified)
+            .map(|(transaction, _)| transaction)
+            .collect();
+        let bad = bad_signatures(&unverified);
+        let judge = |result: Result<(Arc<CheckedTransaction>, bool), SubmitError>| {
+            let (transaction, is_verified) = result?;
+            if !is_verified && bad.contains(&transaction.wire_hash()) {
+                let sender = transaction.body().sender;
+                return Err(TransactionError::Signature { sender }.into());
+            }
+            Ok(transaction)
+        };
+        checked
+            .into_iter()
+            .map(|(tag, results)| Done::Transactions {
+                tag,
+                results: results.into_iter().map(judge).collect(),
+            })
+            .collect()
+    }
+
+    /// Everything but the signatures; says of each transaction whether those are known to be good.
+    fn check(self, shared: &Shared) -> Vec<Result<(Arc<CheckedTransaction>, bool), SubmitError>> {
         let admission = AdmissionContext {
             network: &shared.network,
             chain: self.chain,
             beacon_height: self.beacon_height,
         };
-        let check = |wire: Arc<[u8]>| -> Result<Arc<CheckedTransaction>, SubmitError> {
-            let transaction = CheckedTransaction::decode(wire, &shared.chain_id)?;
-            check_against_state(&transaction, &self.state, &admission)?;
-            Ok(Arc::new(transaction))
-        };
-        let mut results: Vec<_> = self.wires.into_iter().map(check).collect();
-        let good: Vec<&Arc<CheckedTransaction>> = results
+        let hashes: Vec<Digest> = self
+            .wires
             .iter()
-            .filter_map(|result| result.as_ref().ok())
+            .map(|wire| hash(Purpose::TRANSACTION_WIRE, wire))
             .collect();
-        let bad = bad_signatures(&good);
-        for result in &mut results {
-            if let Ok(transaction) = result
-                && bad.contains(&transaction.wire_hash())
-            {
-                let sender = transaction.body().sender;
-                *result = Err(TransactionError::Signature { sender }.into());
-            }
-        }
-        Done::Transactions {
-            tag: self.tag,
-            results,
-        }
+        let known = self.known.get_all(&hashes);
+        let check = |(wire, known): (Arc<[u8]>, Option<Known>)| {
+            let is_verified = known.is_some();
+            let transaction = match known.and_then(Known::verified) {
+                Some(known) => known,
+                None => Arc::new(CheckedTransaction::decode(wire, &shared.chain_id)?),
+            };
+            check_against_state(&transaction, &self.state, &admission)?;
+            Ok((transaction, is_verified))
+        };
+        self.wires.into_iter().zip(known).map(check).collect()
     }
 }
 
@@ -247,10 +279,10 @@ pub struct ValidateJob {
     pub digest: Digest,
     /// Its header.
     pub header: Arc<Header>,
-    /// Canonical bytes of its body.
-    pub body: Arc<[u8]>,
-    /// Those of its transactions whose form and signatures are known to be good, by wire hash.
-    pub known: BTreeMap<Digest, Arc<CheckedTransaction>>,
+    /// Its body; absent for kinds of blocks that have none.
+    pub body: Option<CheckedBody>,
+    /// Transactions that need no second check.
+    pub(crate) known: SignatureCache,
     /// The parent's state.
     pub parent: StateTree,
     /// Root of the facts that its beacon reference shows; zero on the beacon.
@@ -264,36 +296,56 @@ pub struct ValidateJob {
 
 impl ValidateJob {
     fn run(self, shared: &Shared) -> Result<Arc<Work>, String> {
-        if self.trusted {
-            return self.decode(shared);
-        }
+        let hashes = self.body.as_ref().map(CheckedBody::wire_hashes);
+        let known = self.known.get_all(hashes.unwrap_or_default());
+        let known: Vec<_> = known
+            .into_iter()
+            .map(|known| known.and_then(Known::verified))
+            .collect();
+        let transactions = match &self.body {
+            Some(body) if self.trusted => body
+                .transactions(&known, &shared.chain_id)
+                .map_err(|error| error.to_string())?,
+            None if self.trusted => Vec::new(),
+            _ => self.check(&known, shared)?,
+        };
+        let body = self.body.map(CheckedBody::into_frame).unwrap_or_default();
+        Ok(Arc::new(Work { body, transactions }))
+    }
+
+    fn check(
+        &self,
+        known: &[Option<Arc<CheckedTransaction>>],
+        shared: &Shared,
+    ) -> Result<Vec<Arc<CheckedTransaction>>, String> {
         if self.header.chain.is_beacon() {
             check_reveal(&self.header, shared)?;
         }
-        let valid = validate::validate_block(&BlockInput {
+        let valid = validate_block(&BlockInput {
             network: &shared.network,
             chain: self.header.chain,
             header: &self.header,
-            body: &self.body,
+            body: self.body.as_ref(),
             parent: &self.parent,
             shown_facts_root: self.facts_root,
-            known: &|hash| self.known.get(hash).cloned(),
+            known,
         })
         .map_err(|error| error.to_string())?;
         let unchecked: Vec<&Arc<CheckedTransaction>> = valid
             .transactions
             .iter()
-            .filter(|transaction| !self.known.contains_key(&transaction.wire_hash()))
+            .zip(known)
+            .filter(|(_, known)| known.is_none())
+            .map(|(transaction, _)| transaction)
             .collect();
         if !bad_signatures(&unchecked).is_empty() {
             return Err("a transaction's signature is wrong".to_owned());
         }
-        let body = valid.body.unwrap_or_default();
-        self.check_proofs(&body, shared)?;
-        Ok(Arc::new(Work {
-            body,
-            transactions: valid.transactions,
-        }))
+        if let Some(body) = &self.body {
+            self.check_proofs(body.body(), shared)?;
+        }
+        self.known.insert(unchecked.into_iter().cloned());
+        Ok(valid.transactions)
     }
 
     fn check_proofs(&self, body: &Body, shared: &Shared) -> Result<(), String> {
@@ -317,24 +369,6 @@ impl ValidateJob {
                 .map_err(|error| error.to_string())?;
         }
         Ok(())
-    }
-
-    /// The work of a block that a quorum has finalized.
-    fn decode(self, shared: &Shared) -> Result<Arc<Work>, String> {
-        if self.header.kind != BlockKind::Working {
-            return Ok(Arc::new(Work {
-                body: Body::default(),
-                transactions: Vec::new(),
-            }));
-        }
-        let mut body: Body =
-            decode(&self.body, limits::BODY_BYTES_MAX).map_err(|error| error.to_string())?;
-        let transactions = std::mem::take(&mut body.transactions)
-            .into_iter()
-            .map(|wire| CheckedTransaction::decode(wire, &shared.chain_id).map(Arc::new))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| error.to_string())?;
-        Ok(Arc::new(Work { body, transactions }))
     }
 }
 

@@ -18,7 +18,7 @@
 //! | `throttle.rs` | how big blocks may be on this machine now |
 
 mod blocks;
-mod cache;
+pub(crate) mod cache;
 mod consensus;
 mod finality;
 mod ingress;
@@ -38,7 +38,7 @@ use skerry_consensus::config::{Config, Parent, Root as ReplicaRoot, Start};
 use skerry_consensus::log::VoteRecord;
 use skerry_consensus::output::To;
 use skerry_consensus::replica::Replica;
-use skerry_storage::ChainStore;
+use skerry_storage::{ChainStore, StateTree};
 use skerry_types::beacon::CrossLink;
 use skerry_types::block::{BlockRef, ExecutionResult, Header, Report};
 use skerry_types::certificate::Certificate;
@@ -179,8 +179,13 @@ pub enum Output {
     Link(Arc<CrossLink>),
     /// Readers see a new state of the chain.
     Snapshot,
-    /// Readers see a final, executed block.
-    Block(Box<ExecutedBlock>),
+    /// Readers see a final, executed block, and can ask for proofs against the state after it.
+    Block {
+        /// The block.
+        block: Box<ExecutedBlock>,
+        /// The state after it.
+        state: StateTree,
+    },
     /// Transactions are in the mempool.
     Received(Vec<Digest>),
     /// Transactions are in a notarized block.
@@ -256,7 +261,7 @@ pub struct ChainNode {
     mempool: Mempool,
     cache: cache::SignatureCache,
     last_reported: Height,
-    reporter: Option<(finality::ReportProof, skerry_storage::StateTree)>,
+    reporter: Option<(finality::ReportProof, StateTree)>,
     peers: BTreeMap<Peer, PeerState>,
     building: Option<Building>,
     verifying: BTreeMap<Digest, View>,
@@ -266,6 +271,7 @@ pub struct ChainNode {
     submissions: BTreeMap<u64, Option<u64>>,
     next_tag: u64,
     checking: usize,
+    rebroadcast: ingress::Rebroadcast,
     commit: finality::CommitQueue,
     sync: sync::Sync,
     stopped: Option<String>,
@@ -383,6 +389,7 @@ impl ChainNode {
             submissions: BTreeMap::new(),
             next_tag: 0,
             checking: 0,
+            rebroadcast: ingress::Rebroadcast::default(),
             commit: finality::CommitQueue::new(start.state_at),
             sync: sync::Sync::new(now),
             stopped: None,
@@ -463,6 +470,7 @@ impl ChainNode {
             self.build_deadline(),
             self.inbound.deadline(),
             Some(self.sync.deadline()),
+            self.rebroadcast_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -487,6 +495,7 @@ impl ChainNode {
         }
         self.pull_batches(out);
         self.advance_sync(out);
+        self.rebroadcast(out);
         if std::mem::take(&mut self.snapshot_due) {
             out.push(Output::Snapshot);
         }

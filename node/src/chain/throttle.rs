@@ -23,11 +23,11 @@ pub(crate) struct Throttle {
 }
 
 impl Throttle {
-    /// For a network of this Δ: a block should be final within Δ / 2 of its proposal.
+    /// For a network of this Δ: a block should be final within Δ of its proposal.
     pub(crate) fn new(delta_ms: u64) -> Self {
         Self {
             limit: START,
-            slow_ms: delta_ms / 2,
+            slow_ms: delta_ms,
         }
     }
 
@@ -75,7 +75,7 @@ mod tests {
         let mut throttle = Throttle::new(500);
         throttle.on_final(ms(0), ms(100), START);
         assert_eq!(throttle.limit(), START + STEP);
-        throttle.on_final(ms(0), ms(300), START + STEP);
+        throttle.on_final(ms(0), ms(600), START + STEP);
         assert_eq!(throttle.limit(), (START + STEP) * 3 / 4);
         throttle.on_final(ms(0), ms(2_000), 960);
         assert_eq!(throttle.limit(), 480);

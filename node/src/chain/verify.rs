@@ -8,12 +8,10 @@ use super::jobs::{Done, ExecuteJob, Executed, Job, ValidateJob, Work};
 use super::{ChainNode, Note, Output};
 use skerry_consensus::input::{Input as Core, Verdict};
 use skerry_execution::block::BlockContext;
+use skerry_execution::validate::CheckedBody;
 use skerry_types::beacon::SystemOperation;
-use skerry_types::block::{BlockKind, BlockRef, Body, Header, Report};
-use skerry_types::codec::decode;
-use skerry_types::crypto::hash::{Purpose, hash};
+use skerry_types::block::{BlockKind, BlockRef, Header, Report};
 use skerry_types::ids::Digest;
-use skerry_types::limits;
 use std::sync::Arc;
 
 /// What stands in the way of a verdict.
@@ -55,29 +53,10 @@ impl ChainNode {
 
     /// What the check of a block starts from, when its bytes match the header.
     fn prepare(&self, header: &Header, bytes: &[u8]) -> Result<Prepared, String> {
-        if header.kind != BlockKind::Working {
-            return if bytes.is_empty() && header.body_root == Digest::ZERO {
-                Ok(Prepared::default())
-            } else {
-                Err("a block of this kind has no body".to_owned())
-            };
-        }
-        let body: Body =
-            decode(bytes, limits::BODY_BYTES_MAX).map_err(|error| error.to_string())?;
-        let hashes: Vec<Digest> = body
-            .transactions
-            .iter()
-            .map(|wire| hash(Purpose::TRANSACTION_WIRE, wire))
-            .collect();
-        if body.root_with(&hashes) != header.body_root {
-            return Err("the body is not the header's".to_owned());
-        }
-        let known = hashes
-            .into_iter()
-            .filter_map(|hash| self.cache.get(&hash).map(|known| (hash, known)))
-            .collect();
-        let verified_links = body
-            .system
+        let body = CheckedBody::decode(header, bytes).map_err(|error| error.to_string())?;
+        let system = body.as_ref().map(|body| body.body().system.as_slice());
+        let verified_links = system
+            .unwrap_or_default()
             .iter()
             .map(|operation| {
                 let SystemOperation::CrossLink(link) = operation;
@@ -86,7 +65,7 @@ impl ChainNode {
             .filter(|header| self.links.is_verified(header))
             .collect();
         Ok(Prepared {
-            known,
+            body,
             verified_links,
         })
     }
@@ -137,15 +116,15 @@ impl ChainNode {
                 continue;
             };
             let Prepared {
-                known,
+                body,
                 verified_links,
             } = std::mem::take(&mut entry.prepared);
             entry.validity = Validity::Checking;
             out.push(Output::Work(Job::Validate(Box::new(ValidateJob {
                 digest,
                 header,
-                body: entry.body.clone(),
-                known,
+                body,
+                known: self.cache.clone(),
                 parent: parent.state.clone(),
                 facts_root,
                 verified_links,

@@ -73,7 +73,8 @@ fn new(args: GenesisNewArgs) -> Result<Output, CliError> {
     }
     let (genesis, accounts) = write_network(&plan)?;
     let text = format!(
-        "network {} in {}\n  chain id {}",
+        "network {} in {}\n  chain id {}\nnext: give each validator its folder and run there: \
+         skerry node start --home FOLDER",
         genesis.name,
         plan.out.display(),
         genesis.chain_id()

@@ -186,5 +186,10 @@ fn export(
         None => ("seed", Zeroizing::new(hex::encode(key.secret().seed()))),
     };
     let data = json!({"address": key.address(), "kind": kind, "secret": secret.as_str()});
-    Ok(Output::new(data, secret.as_str()))
+    let what = match kind {
+        "phrase" => "the recovery phrase",
+        _ => "the seed, 32 bytes in hexadecimal digits",
+    };
+    let warning = format!("this is {what}; whoever reads it controls the account");
+    Ok(Output::new(data, secret.as_str()).warn(warning))
 }

@@ -297,14 +297,18 @@ fn hint(reason: ErrorReason) -> Option<&'static str> {
         R::NonceTooLow => Some("leave out --nonce to use the next one"),
         R::NonceTooHigh => Some("send the transactions before it first, or leave out --nonce"),
         R::ReplacementUnderpriced => Some("pay more with --gas-price, or leave out --nonce"),
-        R::InsufficientBalance => Some("send less, or fund the account: skerry devnet faucet"),
+        R::InsufficientBalance => {
+            Some("send less, or fund the account; on a devnet: skerry devnet faucet ADDRESS")
+        }
         R::FeeTooLow => Some("leave out --gas-price to pay the base fee"),
         R::Expired => Some("send it again; it was not executed"),
         R::ValidUntilTooFar => Some("give a smaller --valid-for"),
         R::ChainMismatch => Some("the node belongs to another network; check --rpc"),
-        R::DenomUnknown => Some("check the denom; skerry query token DENOM"),
+        R::DenomUnknown => Some("check the denom; that of a token is in what its creation printed"),
         R::TxUnknown => Some("check the hash, or ask the node that the transaction was sent to"),
         R::BlockUnknown => Some("leave out the height for the newest block"),
+        R::ChainUnknown => Some("skerry node status lists the chains that this node follows"),
+        R::ShardUnavailable => Some("give the --rpc of a gateway, or of a validator of that shard"),
         R::MempoolFull => Some("pay more with --gas-price, or try again later"),
         reason if is_retryable(reason) => Some("try again in a moment"),
         _ => None,

@@ -1,6 +1,6 @@
 //! `skerry tx …`: make, sign, send and follow transactions.
 //!
-//! The hash is printed before anything is waited for. A nonce that somebody else took in the
+//! The hash is printed before anything is sent. A nonce that somebody else took in the
 //! meantime is replaced, unless it was given: the refused transaction was never accepted, so nothing
 //! can happen twice.
 
@@ -124,7 +124,7 @@ async fn submit(
         };
         let signed = draft.clone().sign(&terms, key.secret())?;
         let hash = signed.body.id();
-        note(&format!("transaction {hash}"));
+        note(&format!("sending {hash}"));
         let wire = codec::encode(&signed);
         tries += 1;
         match client
@@ -175,7 +175,8 @@ async fn follow(
         }
         match client.status(hash, wanted, left.min(WAIT_SLICE)).await {
             Ok(newer) => {
-                if newer.stage != status.stage {
+                // Where it ended is the result, which says more.
+                if newer.stage != status.stage && !reached(&newer, waiting) {
                     note(&format!(
                         "{} {}",
                         newer.stage().name(),

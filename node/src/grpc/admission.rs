@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use crate::view::NodeView;
 use skerry_execution::views;
 use skerry_proto::v1::ErrorReason;
-use skerry_types::amount::Amount;
+use skerry_types::amount::{Amount, Asset};
 use skerry_types::ids::Denom;
 use skerry_types::transaction::TransactionBody;
 
@@ -59,9 +59,12 @@ fn short(
         let message = format!("no token has the denom {denom}");
         return Refusal::new(ErrorReason::DenomUnknown, message).with("denom", denom);
     }
+    let pretty = |amount| Asset { denom, amount }.to_string();
     let message = format!(
-        "{} holds {held} of {denom}, {needed} are needed",
-        body.sender
+        "{} holds {}, and {} is needed, fee included",
+        body.sender,
+        pretty(held),
+        pretty(needed)
     );
     Refusal::new(ErrorReason::InsufficientBalance, message)
         .with("denom", denom)

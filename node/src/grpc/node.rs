@@ -12,10 +12,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tonic::{Request, Response, Status};
 use v1::node_service_server::NodeService;
 
-/// A chain whose newest final block is older than this by its own time has stopped, or the node is
-/// still catching up. Idle chains finalize twice a second.
-const FINAL_AGE_MS_MAX: u64 = 15_000;
-
 /// How a chain goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChainHealth {
@@ -43,28 +39,12 @@ pub fn health_of(view: &NodeView) -> Vec<ChainHealth> {
 
 fn health_of_chain(chain: &ChainView, now_ms: u64) -> ChainHealth {
     let snapshot = chain.snapshot();
-    let time = snapshot
-        .finalized
-        .as_ref()
-        .map(|(header, _)| header.time.get());
-    let age = time.map(|time| now_ms.saturating_sub(time));
-    let stale = age.is_none_or(|age| age > FINAL_AGE_MS_MAX);
-    let waiting = !snapshot.has_quorum();
-    let detail = match (&snapshot.stopped, age) {
-        (Some(reason), _) => format!("this node has stopped voting: {reason}"),
-        (None, _) if waiting => format!(
-            "waiting for a quorum: weight {} of {} is connected, {} are needed",
-            snapshot.connected_weight, snapshot.total_weight, snapshot.quorum
-        ),
-        (None, None) => "no block is final yet".to_owned(),
-        (None, Some(age)) if stale => format!("the newest final block is {} s old", age / 1000),
-        _ => String::new(),
-    };
+    let trouble = snapshot.trouble(now_ms);
     ChainHealth {
         chain: chain.chain,
-        ready: detail.is_empty(),
-        waiting_for_quorum: waiting,
-        detail,
+        ready: trouble.is_none(),
+        waiting_for_quorum: !snapshot.has_quorum(),
+        detail: trouble.unwrap_or_default(),
     }
 }
 

@@ -91,7 +91,11 @@ impl StateService for Service {
         let chain = self.view.chain(home).ok_or_else(|| not_followed(home))?;
         let snapshot = chain.snapshot();
         let token = views::token(&snapshot.state, &denom).ok_or_else(|| {
-            let message = format!("no token has the denom {denom}");
+            let message = if denom.is_reserved() {
+                format!("{denom} is a native denom and no token; accounts show its balances")
+            } else {
+                format!("no token has the denom {denom}")
+            };
             Refusal::new(ErrorReason::DenomUnknown, message).with("denom", denom)
         })?;
         let token = v1::Token {

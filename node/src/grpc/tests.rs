@@ -445,7 +445,7 @@ async fn reads_are_exact_and_bad_names_have_their_own_reasons() {
     let status = client.node_status().await.unwrap();
     assert!(!status.ready && status.chains.iter().all(|chain| chain.waiting_for_quorum));
     assert!(
-        status.chains[0].detail.contains("waiting for a quorum"),
+        status.chains[0].detail.contains("no quorum: weight"),
         "{}",
         status.chains[0].detail
     );

@@ -1,7 +1,8 @@
 //! `TransactionService`: taking transactions, and telling what becomes of them.
 //!
 //! The transaction id is the idempotency key: what is known already is answered with its status and
-//! not handed to a chain again.
+//! not handed to a chain again. What is final for long is on the disk only, and is looked for there
+//! when a transaction is refused: its nonce is used then, so it always is.
 
 use super::admission;
 use super::ledger::check_batch;
@@ -56,13 +57,18 @@ impl Service {
             Ok(checked) => checked,
             Err(error) => return Incoming::Refused(None, error.into()),
         };
-        if self.view.transaction(&checked.id()).is_some() {
+        if self.view.is_recent(&checked.id()) {
             return Incoming::Known(checked);
         }
         match admission::check(&self.view, checked.body()) {
             Ok(()) => Incoming::New(checked),
+            Err(_) if self.is_known(&checked) => Incoming::Known(checked),
             Err(refusal) => Incoming::Refused(Some(checked.id()), refusal),
         }
+    }
+
+    fn is_known(&self, checked: &CheckedTransaction) -> bool {
+        self.view.transaction(&checked.id()).is_some()
     }
 
     /// Hands transactions to their chains; one result each, in order.
@@ -97,7 +103,13 @@ impl Service {
                     (checked, Ok(id))
                 }
                 Incoming::New(checked) => {
-                    (checked, answers.next().unwrap_or(Err(SubmitError::Busy(0))))
+                    let answer = answers.next().unwrap_or(Err(SubmitError::Busy(0)));
+                    let id = checked.id();
+                    let answer = answer.or_else(|error| {
+                        let is_known = self.is_known(&checked);
+                        is_known.then_some(id).ok_or(error)
+                    });
+                    (checked, answer)
                 }
             };
             let id = checked.id();

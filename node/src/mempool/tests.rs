@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// What a test says of a transaction; the rest does not matter to the pool.
 #[derive(Clone, Copy, Debug)]
-struct Sketch {
+pub(crate) struct Sketch {
     sender: u32,
     stream: u16,
     sequence: u64,
@@ -19,7 +19,7 @@ struct Sketch {
     valid_until: u64,
 }
 
-const fn sketch(sender: u32, sequence: u64, price: u128) -> Sketch {
+pub(crate) const fn sketch(sender: u32, sequence: u64, price: u128) -> Sketch {
     Sketch {
         sender,
         stream: 0,
@@ -35,7 +35,7 @@ fn address(sender: u32) -> Address {
     Address::of_key_near(KeyScheme::Ed25519, &key, Address::default_locality(&key))
 }
 
-fn transaction(sketch: Sketch) -> Arc<CheckedTransaction> {
+pub(crate) fn transaction(sketch: Sketch) -> Arc<CheckedTransaction> {
     let body = TransactionBody {
         version: Version,
         chain_id: Digest::ZERO,
@@ -110,34 +110,35 @@ fn expected(list: &[(u32, u64)]) -> Vec<(Address, u64)> {
 
 /// The two orders and the indices say the same as the streams.
 fn check_invariants(pool: &Mempool) {
-    let entries: Vec<&Entry> = pool.streams.values().flat_map(Stream::entries).collect();
+    let streams = pool.streams.sorted();
+    let entries: Vec<&Entry> = streams.iter().flat_map(|(_, s)| s.entries()).collect();
     assert_eq!(entries.len(), pool.ids.len());
     assert_eq!(entries.len(), pool.expiries.len());
     assert_eq!(
         entries.iter().map(|entry| entry.bytes()).sum::<usize>(),
         pool.bytes
     );
-    assert_eq!(pool.senders.values().sum::<usize>(), entries.len());
+    let senders = pool.senders.sorted();
+    let counted: usize = senders.into_iter().map(|(_, count)| *count).sum();
+    assert_eq!(counted, entries.len());
     for entry in &entries {
         assert!(Arc::ptr_eq(
             pool.get(&entry.id()).expect("indexed"),
             &entry.transaction
         ));
     }
-    let heads: BTreeSet<HeadKey> = pool
-        .streams
+    let heads: BTreeSet<HeadKey> = streams
         .iter()
-        .filter_map(|(key, stream)| head_key(*key, stream))
+        .filter_map(|(key, stream)| head_key(**key, stream))
         .collect();
-    let tails: BTreeSet<TailKey> = pool
-        .streams
+    let tails: BTreeSet<TailKey> = streams
         .iter()
-        .filter_map(|(key, stream)| tail_key(*key, stream))
+        .filter_map(|(key, stream)| tail_key(**key, stream))
         .collect();
     assert_eq!(heads, pool.heads);
     assert_eq!(tails, pool.tails);
     assert_eq!(tails.len(), pool.streams.len(), "no stream is empty");
-    for stream in pool.streams.values() {
+    for (_, stream) in &streams {
         assert!(
             stream
                 .entries()
@@ -552,13 +553,14 @@ fn pages_cover_the_pool_once() {
     let pool = pool_of(limits(10), &sketches);
     let (mut seen, mut after) = (BTreeSet::new(), None);
     loop {
-        let page = pool.page(after, 3);
+        let page = pool.page(after, 8, 3);
         assert!(page.len() <= 3);
-        let Some(last) = page.last() else { break };
-        after = Some(last.id());
-        assert!(page.iter().all(|transaction| seen.insert(transaction.id())));
+        let Some((last, _)) = page.last() else { break };
+        after = Some(*last);
+        assert!(page.iter().all(|(_, one)| seen.insert(one.id())));
     }
-    assert_eq!(seen.len(), 10);
+    // Those that arrived later are left to the next round.
+    assert_eq!((seen.len(), pool.arrivals()), (8, 10));
 }
 
 /// Prints what insertion, selection and removal of a full pool cost.

@@ -4,18 +4,18 @@
 
 use super::Findings;
 use super::copies::{ChainCopy, KnownCertificates};
+use crate::chain::cache::SignatureCache;
 use crate::chain::jobs::{Done, ExecuteJob, Executed, Job, Shared, ValidateJob, Work};
 use crate::error::NodeError;
 use skerry_execution::block::BlockContext;
 use skerry_execution::supply::{Sums, check_records, count_batches};
+use skerry_execution::validate::CheckedBody;
 use skerry_execution::{genesis, views};
 use skerry_storage::StateTree;
-use skerry_types::block::{Block, BlockKind, BlockRef, Body, ExecutionResult, Header, Report};
-use skerry_types::codec::decode;
+use skerry_types::block::{Block, BlockKind, BlockRef, ExecutionResult, Header, Report};
 use skerry_types::committee::{VerifyingCommittee, genesis_digest};
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Digest, Epoch, Height, Sequence, TimeMs};
-use skerry_types::limits;
 use skerry_types::message::Batch;
 use skerry_types::receipt::{Receipt, Status, Subject};
 use skerry_types::vote::Statement;
@@ -412,16 +412,12 @@ impl Replay<'_> {
         facts_root: Digest,
         trusted: bool,
     ) -> Result<Arc<Work>, String> {
-        let body: Body =
-            decode(&block.body, limits::BODY_BYTES_MAX).map_err(|error| error.to_string())?;
-        if body.root() != block.header.body_root {
-            return Err("the body is not the header's".to_owned());
-        }
+        let body = CheckedBody::decode(&block.header, &block.body);
         let job = Job::Validate(Box::new(ValidateJob {
             digest,
             header: Arc::new(block.header.clone()),
-            body: block.body.clone().into(),
-            known: BTreeMap::new(),
+            body: body.map_err(|error| error.to_string())?,
+            known: SignatureCache::default(),
             parent: self.state.clone(),
             facts_root,
             verified_links: BTreeSet::new(),

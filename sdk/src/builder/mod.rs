@@ -35,7 +35,7 @@ pub enum BuildError {
         known: String,
     },
     /// The JSON is no call of the module.
-    #[error("{module} has no such call")]
+    #[error("this is no call of {module}")]
     Call {
         /// The module.
         module: String,
@@ -53,6 +53,12 @@ pub enum BuildError {
         actual: usize,
         /// How many are allowed.
         limit: usize,
+    },
+    /// Nothing would be moved.
+    #[error("the amount is zero; send at least one base unit of {denom}")]
+    ZeroAmount {
+        /// Which denom.
+        denom: Denom,
     },
     /// Attached assets of one denom do not fit.
     #[error("the attached {denom} exceed 2^128 base units")]
@@ -120,8 +126,11 @@ impl Draft {
     /// Sends an asset to an account on whichever shard.
     ///
     /// # Errors
-    /// When the bundle is full.
+    /// When the amount is zero, or the bundle is full.
     pub fn transfer(self, to: &Address, asset: Asset) -> Result<Self, BuildError> {
+        if asset.amount.is_zero() {
+            return Err(BuildError::ZeroAmount { denom: asset.denom });
+        }
         self.attach(asset)?
             .call("bank", &json!({"send": {"to": to, "asset": asset}}))
     }

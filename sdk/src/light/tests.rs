@@ -136,7 +136,7 @@ fn entry_of(key: &StateKey, value: Vec<u8>) -> OwnerEntry {
 fn balance_entry(owner: &Address, denom: &Denom, units: u128) -> OwnerEntry {
     entry_of(
         &views::balance_key(owner, denom),
-        units.to_le_bytes().to_vec(),
+        codec::encode(&(Version, units)),
     )
 }
 

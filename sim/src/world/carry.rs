@@ -81,7 +81,7 @@ impl World {
                 }
             }
             Output::Link(link) => self.tell(node, ChainRef::Beacon, LOCAL, Input::Link(link)),
-            Output::Block(block) => self.on_block(node, chain, &block),
+            Output::Block { block, .. } => self.on_block(node, chain, &block),
             Output::Abandoned(_) => self.counts.note("abandoned blocks"),
             Output::Submitted { tag, results } => {
                 let answer = self.load.on_submitted(tag, &results, &mut self.counts);
@@ -462,8 +462,9 @@ impl World {
 /// Whether a block was refused because of its bytes alone: they are not those of the header.
 fn is_of_bytes(reason: &str) -> bool {
     [
-        "the body is not the header's",
-        "a block of this kind has no body",
+        "body root ",
+        " bytes of body",
+        "body: ",
         "malformed: ",
         " bytes, at most ",
     ]

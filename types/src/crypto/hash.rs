@@ -5,22 +5,49 @@
 //! wallet can verify it with the plain function.
 
 use crate::ids::Digest;
+use blake3::Hasher;
+use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use borsh::BorshSerialize;
+use std::sync::LazyLock;
 
 /// A purpose of hashing; its context string is part of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Purpose(&'static str);
+pub struct Purpose {
+    context: &'static str,
+    /// Its place in [`PURPOSES`].
+    place: usize,
+}
 
 impl Purpose {
     /// The blake3 derive-key context.
     pub const fn context(self) -> &'static str {
-        self.0
+        self.context
+    }
+
+    /// A hasher for this purpose. Of a derived key, half the work is hashing the context, whose
+    /// result is always the same.
+    fn hasher(self) -> Hasher {
+        static KEYS: LazyLock<Vec<ContextKey>> = LazyLock::new(|| {
+            let context_key = |purpose: &Purpose| hash_derive_key_context(purpose.context);
+            PURPOSES.iter().map(context_key).collect()
+        });
+        match KEYS.get(self.place) {
+            Some(key) => Hasher::new_from_context_key(key),
+            None => Hasher::new_derive_key(self.context),
+        }
     }
 }
 
 macro_rules! purposes {
     ($($(#[$doc:meta])* $name:ident = $context:literal;)*) => {
-        impl Purpose { $($(#[$doc])* pub const $name: Self = Self($context);)* }
+        #[expect(clippy::upper_case_acronyms, non_camel_case_types, reason = "named as the purposes")]
+        enum Place { $($name),* }
+        impl Purpose {
+            $($(#[$doc])* pub const $name: Self = Self {
+                context: $context,
+                place: Place::$name as usize,
+            };)*
+        }
         /// All purposes, for the documentation and the uniqueness test.
         pub const PURPOSES: &[Purpose] = &[$(Purpose::$name),*];
     };
@@ -83,13 +110,13 @@ purposes! {
 
 /// Hash of `bytes` for one purpose.
 pub fn hash(purpose: Purpose, bytes: &[u8]) -> Digest {
-    Digest::new(blake3::derive_key(purpose.0, bytes))
+    hash_parts(purpose, &[bytes])
 }
 
 /// Hash of the concatenation of `parts` for one purpose. The caller makes the parts unambiguous
 /// (fixed lengths, or a last part of free length).
 pub fn hash_parts(purpose: Purpose, parts: &[&[u8]]) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key(purpose.0);
+    let mut hasher = purpose.hasher();
     for part in parts {
         hasher.update(part);
     }

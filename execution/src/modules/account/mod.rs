@@ -9,7 +9,7 @@ pub mod state;
 mod tests;
 
 use self::calls::{AccountCall, AuthenticatorForm};
-use self::state::{AUTHENTICATOR, AuthenticatorRecord, NONCE};
+use self::state::{AUTHENTICATOR, AuthenticatorRecord, NONCE, read_nonce};
 use crate::error::CallError;
 use crate::module::{Call, Module};
 use crate::modules::{self, ACCOUNT};
@@ -47,11 +47,7 @@ impl Module for AccountModule {
         for record in records.iter().filter(|record| record.module == ACCOUNT) {
             match record.local.as_slice() {
                 [NONCE, high, low] => {
-                    let next = record
-                        .value
-                        .as_slice()
-                        .try_into()
-                        .map_or(0, u64::from_le_bytes);
+                    let next = read_nonce(&record.value).unwrap_or(u64::MAX);
                     let stream = u16::from_be_bytes([*high, *low]);
                     nonces.insert(stream.to_string(), json!(next));
                 }
@@ -72,7 +68,7 @@ impl Module for AccountModule {
 
     fn check_invariants(&self, key: &StateKey, value: &[u8]) -> Result<(), String> {
         match key.local.as_slice() {
-            [NONCE, _, _] if value.len() == 8 && value.iter().any(|byte| *byte != 0) => Ok(()),
+            [NONCE, _, _] if read_nonce(value).is_some_and(|next| next > 0) => Ok(()),
             [AUTHENTICATOR] => decode_record::<AuthenticatorRecord>(value)
                 .map_err(|error| error.to_string())
                 .and_then(|record| {

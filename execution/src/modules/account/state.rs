@@ -4,7 +4,7 @@
 
 use crate::modules::ACCOUNT;
 use borsh::{BorshDeserialize, BorshSerialize};
-use skerry_types::codec::Version;
+use skerry_types::codec::{VERSION, Version};
 use skerry_types::ids::Address;
 use skerry_types::state::{StateKey, Value};
 use skerry_types::transaction::Authenticator;
@@ -21,7 +21,7 @@ pub struct AuthenticatorRecord {
     pub authenticator: Authenticator,
 }
 
-/// Key of the next nonce of a stream: eight bytes, little-endian; absent is zero.
+/// Key of the next nonce of a stream, of which [`read_nonce`] reads the value; absent is zero.
 pub fn nonce_key(owner: &Address, stream: u16) -> StateKey {
     let [high, low] = stream.to_be_bytes();
     StateKey {
@@ -42,14 +42,21 @@ pub fn authenticator_key(owner: &Address) -> StateKey {
 
 /// Reads a stored nonce; broken bytes read as the end of the stream, so nothing runs.
 pub fn decode_nonce(value: Option<&Value>) -> u64 {
-    let Some(value) = value else { return 0 };
-    value
-        .as_ref()
-        .try_into()
-        .map_or(u64::MAX, u64::from_le_bytes)
+    value.map_or(0, |value| read_nonce(value).unwrap_or(u64::MAX))
+}
+
+/// Reads the stored form of a nonce: the version byte, then 8 bytes, little-endian.
+pub fn read_nonce(value: &[u8]) -> Option<u64> {
+    let [VERSION, next @ ..] = value else {
+        return None;
+    };
+    next.try_into().ok().map(u64::from_le_bytes)
 }
 
 /// The stored form of a nonce.
 pub fn encode_nonce(next: u64) -> Value {
-    Value::from(next.to_le_bytes())
+    let mut bytes = [0; 9];
+    bytes[0] = VERSION;
+    bytes[1..].copy_from_slice(&next.to_le_bytes());
+    Value::from(bytes)
 }

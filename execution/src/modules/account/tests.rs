@@ -11,6 +11,7 @@ use crate::modules::account::state::{decode_nonce, encode_nonce};
 use crate::testing::{World, shard, transfer, user};
 use serde_json::json;
 use skerry_types::amount::Asset;
+use skerry_types::codec::{self, Version};
 use skerry_types::crypto::ed25519::PublicKey;
 use skerry_types::ids::{Digest, Height};
 use skerry_types::transaction::Authenticator;
@@ -92,6 +93,7 @@ fn broken_nonce_stops_the_stream_and_accounts_are_shown() {
     let broken = skerry_types::state::Value::from([1_u8, 2]);
     assert_eq!(decode_nonce(Some(&broken)), u64::MAX);
     assert_eq!(decode_nonce(Some(&encode_nonce(5))), 5);
+    assert_eq!(encode_nonce(5).to_vec(), codec::encode(&(Version, 5_u64)));
     let (alice, bob) = (user(0, 1), user(1, 1));
     let mut world = World::new(&[(alice, vec![Asset::nsker(1 << 60)])]);
     world.transactions(

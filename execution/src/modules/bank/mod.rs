@@ -19,7 +19,7 @@ use crate::error::CallError;
 use crate::module::{BlockTotals, Call, Environment, Incoming, Module, Received};
 use crate::modules::{self, BANK};
 use crate::plan::{Access, Plan};
-use crate::view::{StateView, encode_amount};
+use crate::view::{StateView, encode_amount, read_amount};
 use crate::views;
 use serde_json::json;
 use skerry_types::amount::Asset;
@@ -157,10 +157,9 @@ impl Module for BankModule {
     }
 
     fn check_invariants(&self, key: &StateKey, value: &[u8]) -> Result<(), String> {
-        let amount: [u8; 16] = value
-            .try_into()
-            .map_err(|_| "an amount that is not 16 bytes".to_owned())?;
-        if u128::from_le_bytes(amount) == 0 {
+        let amount = read_amount(value)
+            .ok_or_else(|| "an amount that is no version byte and 16 bytes".to_owned())?;
+        if amount.is_zero() {
             return Err("an amount of zero has no key".to_owned());
         }
         let known = matches!(read_denom_key(&key.local), Some((BALANCE | BURNT, _)))

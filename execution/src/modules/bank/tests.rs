@@ -8,8 +8,10 @@ use crate::modules::bank::BankModule;
 use crate::modules::bank::calls::BankCall;
 use crate::modules::bank::state::{balance_key, claim_key, read_claim_key};
 use crate::testing::{World, shard, transfer, user};
+use crate::view::encode_amount;
 use serde_json::json;
 use skerry_types::amount::{Amount, Asset};
+use skerry_types::codec::{self, Version};
 use skerry_types::ids::{Denom, Sequence};
 
 #[test]
@@ -83,8 +85,12 @@ fn claim_key_reads_back_and_zero_amounts_are_broken() {
     let read = read_claim_key(&key.local);
     assert_eq!(read, Some((Denom::SKER, shard(1), Sequence::new(7))));
     let balance = balance_key(&owner, &Denom::SKER);
-    let amount = |units: u128| Amount::new(units).get().to_le_bytes();
+    let amount = |units: u128| codec::encode(&(Version, units));
+    assert_eq!(encode_amount(Amount::new(9)).unwrap().to_vec(), amount(9));
     assert!(BankModule.check_invariants(&balance, &amount(1)).is_ok());
     assert!(BankModule.check_invariants(&balance, &amount(0)).is_err());
+    let mut newer = amount(1);
+    newer[0] = 2;
+    assert!(BankModule.check_invariants(&balance, &newer).is_err());
     assert!(BankModule.check_invariants(&balance, &[1, 2]).is_err());
 }

@@ -14,7 +14,7 @@ use self::state::{RECORD, SUPPLY, TokenRecord};
 use crate::error::CallError;
 use crate::module::{Call, Module};
 use crate::modules::{self, TOKEN};
-use crate::view::decode_record;
+use crate::view::{decode_record, read_amount};
 use serde_json::json;
 use skerry_types::amount::Amount;
 use skerry_types::ids::{Address, Denom, ModuleId};
@@ -24,13 +24,6 @@ use skerry_types::state::StateKey;
 /// The module.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenModule;
-
-fn amount_of(value: &[u8]) -> Option<Amount> {
-    value
-        .try_into()
-        .ok()
-        .map(|bytes| Amount::new(u128::from_le_bytes(bytes)))
-}
 
 impl Module for TokenModule {
     fn id(&self) -> ModuleId {
@@ -63,7 +56,7 @@ impl Module for TokenModule {
             return serde_json::Value::Null;
         };
         let supply = find(SUPPLY)
-            .and_then(|it| amount_of(&it.value))
+            .and_then(|it| read_amount(&it.value))
             .unwrap_or(Amount::ZERO);
         json!({ "denom": Denom::new(*owner.as_bytes()), "token": record, "supply": supply })
     }
@@ -78,7 +71,7 @@ impl Module for TokenModule {
                 same.then_some(())
                     .ok_or_else(|| "not the denom of creator and name".to_owned())
             }
-            [SUPPLY] => match amount_of(value) {
+            [SUPPLY] => match read_amount(value) {
                 Some(supply) if !supply.is_zero() => Ok(()),
                 _ => Err("a supply of zero has no key".to_owned()),
             },

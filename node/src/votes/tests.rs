@@ -1,0 +1,73 @@
+//! What compaction leaves, and that nothing else is lost by it.
+
+use super::*;
+use skerry_consensus::log::LogEntry;
+use skerry_types::codec::Version;
+use skerry_types::ids::{Epoch, ShardId};
+
+fn shard(index: u16) -> ChainRef {
+    ChainRef::Shard(ShardId::new(1, index).expect("one of two"))
+}
+
+/// A record that says something of one view; a floor is the shortest.
+fn record(chain: ChainRef, view: u64) -> VoteRecord {
+    VoteRecord {
+        version: Version,
+        chain,
+        epoch: Epoch::ZERO,
+        entry: LogEntry::Floor(View::new(view)),
+    }
+}
+
+fn floor_of(records: &[VoteRecord], chain: ChainRef) -> Option<View> {
+    let own = records.iter().filter(|record| record.chain == chain);
+    own.map(|record| record.entry.view()).max()
+}
+
+fn open(folder: &Path) -> (VoteHistory, Vec<VoteRecord>) {
+    VoteHistory::open(&folder.join("vote.log"), BTreeMap::new()).expect("opens")
+}
+
+fn append(history: &mut VoteHistory, record: &VoteRecord) {
+    history.log.append(&record.encode()).expect("appends");
+}
+
+#[test]
+fn final_chains_get_a_floor_and_others_keep_all() {
+    let records: Vec<VoteRecord> = (1..=9)
+        .flat_map(|view| [record(shard(0), view), record(shard(1), view)])
+        .collect();
+    let finals = BTreeMap::from([(shard(0), View::new(20))]);
+    let (floors, kept) = settle(records, &finals);
+    assert_eq!(floors, [record(shard(0), 21)]);
+    assert_eq!(floor_of(&kept, shard(0)), Some(View::new(21)));
+    assert_eq!(kept.len(), 1 + 9);
+    // A floor never falls.
+    let (floors, _) = settle(kept, &BTreeMap::from([(shard(0), View::new(5))]));
+    assert_eq!(floors, [record(shard(0), 21)]);
+}
+
+#[test]
+fn a_log_that_has_grown_is_compacted_without_losing_what_is_not_final() {
+    let folder = tempfile::tempdir().expect("a folder");
+    VoteLog::create(&folder.path().join("vote.log")).expect("creates");
+    let (mut history, found) = open(folder.path());
+    assert_eq!(found, []);
+    let expected: Vec<VoteRecord> = (1..=50).map(|view| record(shard(0), view)).collect();
+    for record in &expected {
+        append(&mut history, record);
+    }
+    history.log.sync().expect("syncs");
+    assert!(!history.is_long());
+    history.compact_from = 0;
+    assert!(history.is_long());
+    assert_eq!(history.compact().expect("compacts"), expected);
+    assert!(!history.is_long());
+    append(&mut history, &record(shard(1), 7));
+    history.log.sync().expect("syncs");
+    drop(history);
+    let (_, found) = open(folder.path());
+    assert_eq!(found.len(), 51);
+    assert_eq!(floor_of(&found, shard(0)), Some(View::new(50)));
+    assert_eq!(floor_of(&found, shard(1)), Some(View::new(7)));
+}
