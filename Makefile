@@ -40,7 +40,8 @@ test: setup ## All checks and tests, in the order of their cost.
 	@echo "make test: everything passed"
 
 .PHONY: sim
-sim: ## The simulator: SIM_SEEDS seeds from SIM_FROM of each of its networks.
+sim: ## The vote rules searched whole; SIM_SEEDS seeds from SIM_FROM of each simulated network.
+	cargo xtask sim --model
 	cargo xtask sim --network one --seeds $(SIM_SEEDS) --from $(SIM_FROM)
 	cargo xtask sim --network two --seeds $(SIM_SEEDS) --from $(SIM_FROM)
 

@@ -31,7 +31,8 @@
 //! 8. A finalization finalizes its block and all ancestors; those that are missing are fetched, or
 //!    synced in bulk when there are many. Finalize votes that come late keep counting.
 //!
-//! Timeouts grow by a quarter per view that was not finalized, after the third, up to a minute.
+//! Timeouts grow by a quarter per view that timed out here, after the third, up to a minute, until
+//! something is final.
 //!
 //! # What is durable before what
 //!

@@ -14,6 +14,7 @@
 //! | [`plan`] | what does a seed mean: network, strengths, faults and their times |
 //! | [`world`] | what happens next: the queue of events, and how outputs are carried out |
 //! | [`machine`] | what is a node, what survives a crash, how does it start again |
+//! | [`model`] | can the vote rules be broken at all, in a small world searched whole |
 //! | [`network`] | when does a frame arrive |
 //! | [`disk`] | when is something durable, what does a power cut leave |
 //! | [`work`] | how long does computation take |
@@ -30,6 +31,7 @@ pub mod counts;
 pub mod disk;
 pub mod load;
 pub mod machine;
+pub mod model;
 pub mod network;
 pub mod plan;
 pub mod random;

@@ -40,10 +40,22 @@ struct Args {
     /// Without faults.
     #[arg(long)]
     calm: bool,
+    /// No seeds: search the vote rules to exhaustion.
+    #[arg(long)]
+    model: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if args.model {
+        return match skerry_sim::model::explore_all() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(broken) => {
+                println!("model: VIOLATION: {}\n  {}", broken.rule, broken.state);
+                ExitCode::FAILURE
+            }
+        };
+    }
     let network = match args.network.as_str() {
         "one" => Network::One,
         "two" => Network::Two,
