@@ -77,7 +77,8 @@ impl CheckedBody {
         }
     }
 
-    /// The transactions: those of `known`, which are in order of the body, and the others decoded.
+    /// The transactions: those of `known` that are the body's in their place, and the others
+    /// decoded.
     ///
     /// # Errors
     /// Names the first that is no transaction of this network.
@@ -85,18 +86,32 @@ impl CheckedBody {
         &self,
         known: &[Option<Arc<CheckedTransaction>>],
         chain_id: &Digest,
-    ) -> Result<Vec<Arc<CheckedTransaction>>, BlockError> {
-        let mut known = known.iter();
-        let wires = self.body.transactions.iter().enumerate();
-        wires
-            .map(|(index, wire)| match known.next() {
-                Some(Some(known)) => Ok(known.clone()),
-                _ => CheckedTransaction::decode(wire.as_slice(), chain_id)
-                    .map(Arc::new)
-                    .map_err(|cause| BlockError::Transaction { index, cause }),
-            })
-            .collect()
+    ) -> Result<BodyTransactions, BlockError> {
+        let mut transactions = BodyTransactions::default();
+        let wires = self.body.transactions.iter().zip(&self.wire_hashes);
+        for (index, (wire, hash)) in wires.enumerate() {
+            let known = known.get(index).and_then(Option::as_ref);
+            if let Some(known) = known.filter(|known| known.wire_hash() == *hash) {
+                transactions.all.push(known.clone());
+                continue;
+            }
+            let decoded = CheckedTransaction::decode_hashed(wire.as_slice(), *hash, chain_id)
+                .map(Arc::new)
+                .map_err(|cause| BlockError::Transaction { index, cause })?;
+            transactions.all.push(decoded.clone());
+            transactions.unknown.push(decoded);
+        }
+        Ok(transactions)
     }
+}
+
+/// The decoded transactions of a body.
+#[derive(Clone, Debug, Default)]
+pub struct BodyTransactions {
+    /// All of them, in order.
+    pub all: Vec<Arc<CheckedTransaction>>,
+    /// Those that were not known before, in order.
+    pub unknown: Vec<Arc<CheckedTransaction>>,
 }
 
 /// A block to validate, with what its validity depends on.
@@ -121,8 +136,10 @@ pub struct BlockInput<'a> {
 /// A block whose form and rules hold.
 #[derive(Clone, Debug, Default)]
 pub struct ValidBlock {
-    /// The transactions, decoded, in order. Their signatures are still to be checked.
+    /// The transactions, decoded, in order.
     pub transactions: Vec<Arc<CheckedTransaction>>,
+    /// Those that were not known before: their signatures are still to be checked.
+    pub unknown: Vec<Arc<CheckedTransaction>>,
     /// Gas of the transactions.
     pub gas: Gas,
 }
@@ -318,7 +335,7 @@ fn check_transactions(
     }
     let transactions = checked.transactions(input.known, &input.network.chain_id)?;
     let mut actual = Gas::ZERO;
-    for (index, transaction) in transactions.iter().enumerate() {
+    for (index, transaction) in transactions.all.iter().enumerate() {
         let gas = check_static(transaction, input.parent, &context).map_err(|cause| {
             BlockError::Admission {
                 index,
@@ -334,7 +351,8 @@ fn check_transactions(
         return Err(BlockError::Gas { limit, actual });
     }
     Ok(ValidBlock {
-        transactions,
+        transactions: transactions.all,
+        unknown: transactions.unknown,
         gas: actual,
     })
 }

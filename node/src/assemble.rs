@@ -57,6 +57,8 @@ pub struct Settings {
     pub data: PathBuf,
     /// RAM that all databases of the process share.
     pub cache: SharedCache,
+    /// How votes are signed and checked.
+    pub scheme: Arc<dyn VoteScheme>,
 }
 
 /// A running node.
@@ -85,11 +87,12 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
         config,
         data,
         cache,
+        scheme,
     } = settings;
     let genesis = Arc::new(home::read_genesis(&config.genesis)?);
     genesis.check(true)?;
     let chain_id = genesis.chain_id();
-    let shared = shared(&genesis)?;
+    let shared = shared_with(&genesis, scheme)?;
     let validator = load_validator(&config, &genesis)?;
     let me = validator.as_ref().map(|(id, _)| *id);
     let secret = validator.map(|(_, secret)| secret);
@@ -282,7 +285,7 @@ pub fn shared(genesis: &Genesis) -> Result<Arc<Shared>, NodeError> {
     shared_with(genesis, Arc::new(BlsScheme))
 }
 
-/// [`shared`] with another scheme of votes, for the simulator.
+/// [`shared`] with another scheme of votes.
 ///
 /// # Errors
 /// When a committee of the genesis cannot be used.

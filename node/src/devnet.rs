@@ -1,7 +1,8 @@
 //! `skerry devnet up`: a whole network in one process, or in one process a node.
 //!
 //! Every node is a full one with its own peers over loopback and its own databases; only the
-//! process, and the RAM of the databases, are shared. An existing folder is resumed.
+//! process, the RAM of the databases and the answers of signature checks are shared. An existing
+//! folder is resumed.
 
 use crate::assemble::{Node, Settings, start};
 use crate::config::NodeConfig;
@@ -11,6 +12,7 @@ use crate::start::{CACHE_BYTES, stop_asked};
 use crate::view::ChainView;
 use serde_json::json;
 use skerry_storage::SharedCache;
+use skerry_types::crypto::scheme::SharedScheme;
 use skerry_types::genesis::{Genesis, Parameters};
 use skerry_types::ids::Height;
 use std::path::{Path, PathBuf};
@@ -89,7 +91,10 @@ pub async fn up(args: DevnetArgs, ready: impl FnOnce(serde_json::Value)) -> Resu
     let running = if args.processes {
         Running::Processes(spawn_all(&args.data_dir, &names)?)
     } else {
-        Running::Nodes(start_all(&args.data_dir, &names).await?)
+        tokio::select! {
+            nodes = start_all(&args.data_dir, &names) => Running::Nodes(nodes?),
+            () = stop.cancelled() => return Ok(()),
+        }
     };
     let ports = if args.no_gateway {
         Ports::validator(args.port_base, 0)
@@ -165,6 +170,7 @@ fn check_resumed(args: &DevnetArgs, genesis: &Genesis) -> Result<(), NodeError> 
 
 async fn start_all(folder: &Path, names: &[String]) -> Result<Vec<Node>, NodeError> {
     let cache = SharedCache::new(CACHE_BYTES);
+    let scheme = Arc::new(SharedScheme::default());
     let mut starting = Vec::new();
     for name in names {
         let home = folder.join(name);
@@ -173,6 +179,7 @@ async fn start_all(folder: &Path, names: &[String]) -> Result<Vec<Node>, NodeErr
             config,
             data: home.join("data"),
             cache: cache.clone(),
+            scheme: scheme.clone(),
         };
         starting.push(tokio::spawn(start(settings)));
     }
@@ -281,7 +288,7 @@ async fn wait_for_blocks(
     }
 }
 
-/// Waits until a chain has finalized a height, or its node is gone.
+/// Waits until a chain has finalized a height.
 async fn wait_for_height(view: Arc<ChainView>, target: Height) {
     let mut changes = view.subscribe();
     while view.snapshot().final_height() < target && changes.changed().await.is_ok() {}

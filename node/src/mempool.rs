@@ -20,7 +20,6 @@ use skerry_types::lookup::Lookup;
 use skerry_types::transaction::CheckedTransaction;
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
-use std::ops::Bound;
 use std::sync::Arc;
 
 /// Bytes by which a transaction lengthens a body beyond its own: the length before it.
@@ -163,9 +162,9 @@ struct TailKey {
     key: StreamKey,
 }
 
-/// Place of a transaction in [`Mempool::page`]: the last height at which it may be included, then
+/// Place of a transaction in the order of expiry: the last height at which it may be included, then
 /// its arrival.
-pub type Place = (Height, u64);
+type Place = (Height, u64);
 
 /// The waiting transactions of one shard.
 #[derive(Debug)]
@@ -351,6 +350,11 @@ impl Mempool {
         expired
     }
 
+    /// How much it holds.
+    pub const fn limits(&self) -> MempoolLimits {
+        self.limits
+    }
+
     /// Whether a transaction waits here.
     pub fn contains(&self, id: &Digest) -> bool {
         self.ids.contains_key(id)
@@ -380,29 +384,6 @@ impl Mempool {
     /// that their senders can be told.
     pub fn take_dropped(&mut self) -> Vec<Digest> {
         std::mem::take(&mut self.dropped).into_iter().collect()
-    }
-
-    /// How many transactions have arrived so far; what arrives from now on counts from here.
-    pub const fn arrivals(&self) -> u64 {
-        self.arrivals
-    }
-
-    /// At most `count` transactions behind `after` that arrived before the count of arrivals
-    /// `before`, those that expire first in front; for rebroadcasting a part of the pool at a time.
-    /// The next call passes the last one's place, or `None` at the end.
-    pub fn page(
-        &self,
-        after: Option<Place>,
-        before: u64,
-        count: usize,
-    ) -> Vec<(Place, Arc<CheckedTransaction>)> {
-        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.expiries
-            .range((start, Bound::Unbounded))
-            .filter(|((_, arrival), _)| *arrival < before)
-            .filter_map(|(place, id)| Some((*place, self.get(id).cloned()?)))
-            .take(count)
-            .collect()
     }
 
     fn entry(&self, id: &Digest) -> Option<&Entry> {

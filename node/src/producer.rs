@@ -108,7 +108,7 @@ pub fn choose(situation: &Situation<'_>) -> Choice {
         block: situation.last_working,
         result: executed.result,
     };
-    if let Some(until) = gathering(situation) {
+    if let Some(until) = gathering(situation).filter(|_| !is_idle_time) {
         return Choice::Wait(until.min(idle_at));
     }
     let working_at = earliest_working(situation);

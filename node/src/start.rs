@@ -4,7 +4,9 @@ use crate::assemble::{Settings, start};
 use crate::config::NodeConfig;
 use crate::error::NodeError;
 use skerry_storage::SharedCache;
+use skerry_types::crypto::scheme::BlsScheme;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 /// RAM that the databases of one process share.
@@ -53,12 +55,17 @@ pub async fn run(args: StartArgs) -> Result<(), NodeError> {
     let data = args.data_dir.unwrap_or_else(|| args.home.join("data"));
     let cache = SharedCache::new(CACHE_BYTES);
     let name = config.name.clone();
-    let node = start(Settings {
+    let starting = start(Settings {
         config,
         data,
         cache,
-    })
-    .await?;
+        scheme: Arc::new(BlsScheme),
+    });
+    let node = tokio::select! {
+        node = starting => node?,
+        // Nothing was signed yet, and what is on the disk is whole at any time.
+        () = stop.cancelled() => return Ok(()),
+    };
     tracing::info!(name, grpc = %node.grpc, http = %node.http, "node is up");
     stop.cancelled().await;
     tracing::info!(name, "stopping");
@@ -97,32 +104,34 @@ pub fn stop_asked(with_stdin: bool) -> Result<CancellationToken, NodeError> {
             .spawn(move || {
                 // An error ends it as well.
                 let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+                tracing::info!("standard input has ended");
                 ended.cancel();
             })
             .map_err(failed)?;
     }
+    let signal = stop_signal()?;
     let signalled = stop.clone();
     tokio::spawn(async move {
-        match stop_signal().await {
-            Ok(()) => signalled.cancel(),
-            Err(error) => tracing::error!(%error, "signals cannot be watched"),
-        }
+        signal.await;
+        tracing::info!("asked to stop by a signal");
+        signalled.cancel();
     });
     Ok(stop)
 }
 
-/// Waits for SIGINT or SIGTERM.
+/// Completes at SIGINT or SIGTERM, which from now on do nothing else.
 ///
 /// # Errors
 /// When the signals cannot be watched.
-pub async fn stop_signal() -> Result<(), NodeError> {
+pub fn stop_signal() -> Result<impl Future<Output = ()> + Send, NodeError> {
     use tokio::signal::unix::{SignalKind, signal};
     let watch = |kind| signal(kind).map_err(|error| NodeError::Environment(error.to_string()));
     let mut interrupt = watch(SignalKind::interrupt())?;
     let mut terminate = watch(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }

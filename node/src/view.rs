@@ -49,8 +49,6 @@ pub struct Snapshot {
     pub quorum: u128,
     /// Total weight of the committee.
     pub total_weight: u128,
-    /// Milliseconds (node's clock) at which the newest final block became final here.
-    pub finalized_at_ms: u64,
     /// Why this node has stopped voting on the chain, if it has.
     pub stopped: Option<String>,
 }
@@ -177,7 +175,9 @@ impl Recent {
             .cloned()
     }
 
-    fn add(&mut self, block: Arc<ExecutedBlock>) {
+    /// Adds a block; old ones are given up once the store has what is in them, which it has up to
+    /// `committed`.
+    fn add(&mut self, block: Arc<ExecutedBlock>, committed: Height) {
         let height = block.header.height;
         for (position, receipt) in block.receipts.iter().enumerate() {
             match receipt.subject {
@@ -193,9 +193,11 @@ impl Recent {
         }
         self.receipts = self.receipts.saturating_add(block.receipts.len());
         self.blocks.push_back(block);
-        while self.blocks.len() > RECENT_BLOCKS
-            || self.receipts > RECENT_RECEIPTS && self.blocks.len() > 1
-        {
+        while self.blocks.len() > RECENT_BLOCKS || self.receipts > RECENT_RECEIPTS {
+            let stored = |old: &Arc<ExecutedBlock>| old.header.height <= committed;
+            if !self.blocks.front().is_some_and(stored) {
+                break;
+            }
             let Some(old) = self.blocks.pop_front() else {
                 break;
             };
@@ -281,7 +283,8 @@ impl ChainView {
             states.add(header.height, state);
             states.prune(attested.unwrap_or(Height::ZERO));
         }
-        self.recent.write().add(Arc::new(block));
+        let committed = self.store.stats().state_at;
+        self.recent.write().add(Arc::new(block), committed);
         self.notify();
     }
 

@@ -14,7 +14,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -86,8 +86,13 @@ impl VoteHistory {
         for (chain, store) in &self.stores {
             let newest = store.finalized();
             let certificate = newest.map(|block| store.certificate_at(block.height));
-            if let Some(certificate) = certificate.transpose()?.flatten() {
-                finals.insert(*chain, certificate.view());
+            match certificate.transpose() {
+                Ok(Some(Some(certificate))) => {
+                    finals.insert(*chain, certificate.view());
+                }
+                Ok(_) => {}
+                // Its records stay: the failure of one chain's database is no matter of the others.
+                Err(error) => tracing::warn!(%chain, %error, "its votes are not compacted"),
             }
         }
         let (floors, kept) = settle(records, &finals);
@@ -210,12 +215,17 @@ impl VoteWriter {
     /// Appends a record of a chain, whose own numbering `position` is; `back` is told when it is
     /// durable.
     pub fn append(&self, position: LogPosition, bytes: Vec<u8>, back: SyncSender<Event>) {
-        // The writer is gone only after a failure, and then nothing may be sent any more.
-        let _ = self.queue.send(Record {
+        let record = Record {
             position,
             bytes,
             back,
-        });
+        };
+        // The writer is gone only after a failure, which not every chain has been told of. A chain
+        // whose queue is full is told at its next vote.
+        if let Err(SendError(record)) = self.queue.send(record) {
+            let failed = Input::DiskFailed("vote log: its writer has ended".to_owned());
+            let _ = record.back.try_send(Event::Input(failed));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use skerry_types::ids::{ChainRef, Digest, Height, Sequence};
 use skerry_types::message::MessageId;
 
 /// Version of everything described in this file.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// A column; RocksDB calls it a column family.
 ///

@@ -7,10 +7,11 @@
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::Hash;
 
 /// Values by key, without an order.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Lookup<K, V> {
     map: HashMap<K, V>,
 }
@@ -20,6 +21,12 @@ impl<K, V> Default for Lookup<K, V> {
         Self {
             map: HashMap::new(),
         }
+    }
+}
+
+impl<K: Ord + Eq + Hash + fmt::Debug, V: fmt::Debug> fmt::Debug for Lookup<K, V> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_map().entries(self.sorted()).finish()
     }
 }
 
@@ -108,5 +115,6 @@ mod tests {
         *lookup.get_or_insert_with(2, || 19) += 1;
         let all: Vec<(u32, u32)> = lookup.sorted().into_iter().map(|(k, v)| (*k, *v)).collect();
         assert_eq!(all, [(2, 20), (3, 33), (5, 50), (7, 70)]);
+        assert_eq!(format!("{lookup:?}"), "{2: 20, 3: 33, 5: 50, 7: 70}");
     }
 }

@@ -238,10 +238,23 @@ impl CheckedTransaction {
         chain_id: &Digest,
     ) -> Result<Self, TransactionError> {
         let wire = wire.into();
+        let wire_hash = hash(Purpose::TRANSACTION_WIRE, &wire);
+        Self::decode_hashed(wire, wire_hash, chain_id)
+    }
+
+    /// [`Self::decode`] of bytes whose wire hash is known.
+    ///
+    /// # Errors
+    /// As [`Self::decode`].
+    pub fn decode_hashed(
+        wire: impl Into<std::sync::Arc<[u8]>>,
+        wire_hash: Digest,
+        chain_id: &Digest,
+    ) -> Result<Self, TransactionError> {
+        let wire = wire.into();
         let transaction: SignedTransaction = codec::decode(&wire, limits::TRANSACTION_BYTES_MAX)?;
         check_form(&transaction, chain_id)?;
         let id = transaction.body.id();
-        let wire_hash = hash(Purpose::TRANSACTION_WIRE, &wire);
         let authenticator = &transaction.witness.authenticator;
         let has_first_keys = authenticator.controls(&transaction.body.sender);
         Ok(Self {

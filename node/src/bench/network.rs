@@ -75,8 +75,9 @@ pub(super) async fn run(args: NetworkArgs) -> Result<BenchReport, BenchError> {
     let mut devnet = start(&args, &folder)?;
     let interrupted = async {
         // Without signals only the end of the load stops it.
-        if crate::start::stop_signal().await.is_err() {
-            std::future::pending::<()>().await;
+        match crate::start::stop_signal() {
+            Ok(signal) => signal.await,
+            Err(_) => std::future::pending().await,
         }
     };
     let result = tokio::select! {

@@ -248,7 +248,6 @@ impl ChainNode {
             }
         }
         self.commit.note_reports(headers, certificate);
-        self.final_at = self.now;
         self.snapshot_due = true;
         self.announce(headers, certificate, out);
     }

@@ -2,7 +2,7 @@
 
 use super::jobs::{Job, TransactionsJob};
 use super::{ChainNode, Output};
-use crate::mempool::{Inserted, Place};
+use crate::mempool::Inserted;
 use crate::view::SubmitError;
 use crate::wire::{TRANSACTIONS_BYTES_MAX, kind};
 use skerry_consensus::output::To;
@@ -10,27 +10,29 @@ use skerry_execution::views;
 use skerry_types::codec::{decode, encode};
 use skerry_types::ids::{Digest, Height, LogPosition, TimeMs};
 use skerry_types::transaction::CheckedTransaction;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Most transactions in signature checks at a time; more are refused as busy.
 const CHECKING_MAX: usize = 20_000;
 /// Most submissions in signature checks at a time.
 const SUBMISSIONS_MAX: usize = 2_048;
-/// How often a part of the waiting transactions is sent to the other members again, since a frame
-/// may have been dropped where there was too much to do.
+/// How often transactions that came through the node's own API and still wait are sent to the other
+/// members again, since a frame may have been dropped where there was too much to do.
 const REBROADCAST_MS: u64 = 1_000;
-/// How many transactions such a part has.
+/// How often one of them is sent again.
+const REBROADCASTS_MAX: u8 = 3;
+/// Most of them, and most bytes, sent again at a time.
 const REBROADCAST_COUNT: usize = 256;
+const REBROADCAST_BYTES: usize = 128 * 1024;
 
-/// How far the rounds through the waiting transactions have come.
+/// The transactions that this node answers for: it has told a client that they were taken.
 #[derive(Default)]
 pub(super) struct Rebroadcast {
     /// When the next part is due.
     at: TimeMs,
-    /// The last one sent in this round.
-    after: Option<Place>,
-    /// What arrived before this is sent in this round.
-    before: u64,
+    /// In the order of their turns, with the number of times they were sent again.
+    own: VecDeque<(Digest, u8)>,
 }
 
 impl ChainNode {
@@ -118,6 +120,7 @@ impl ChainNode {
                 results: answers,
             });
             self.spread(&taken, out);
+            self.answer_for(&taken);
         }
     }
 
@@ -162,30 +165,50 @@ impl ChainNode {
         }
     }
 
-    /// When the next part of the waiting transactions is sent again.
+    /// When transactions are sent again.
     pub(super) fn rebroadcast_deadline(&self) -> Option<TimeMs> {
-        (!self.mempool.is_empty()).then_some(self.rebroadcast.at)
+        (!self.rebroadcast.own.is_empty()).then_some(self.rebroadcast.at)
     }
 
-    /// Sends a part of the waiting transactions again, when it is time.
+    /// Remembers transactions to be sent again for as long as they wait.
+    fn answer_for(&mut self, taken: &[Arc<CheckedTransaction>]) {
+        if self.rebroadcast.own.is_empty() {
+            self.rebroadcast.at = self.now.saturating_add(REBROADCAST_MS);
+        }
+        let own = taken.iter().map(|one| (one.id(), 0));
+        self.rebroadcast.own.extend(own);
+        // Those that wait no more are among the oldest.
+        while self.rebroadcast.own.len() > self.mempool.limits().transactions_max {
+            self.rebroadcast.own.pop_front();
+        }
+    }
+
+    /// Sends a part of the transactions that wait again, when it is time.
     pub(super) fn rebroadcast(&mut self, out: &mut Vec<Output>) {
-        if self.mempool.is_empty() || self.now < self.rebroadcast.at {
+        if self.rebroadcast.own.is_empty() || self.now < self.rebroadcast.at {
             return;
         }
-        let Rebroadcast { after, before, .. } = self.rebroadcast;
-        let page = self.mempool.page(after, before, REBROADCAST_COUNT);
-        let is_last = page.len() < REBROADCAST_COUNT;
-        self.rebroadcast = Rebroadcast {
-            at: self.now.saturating_add(REBROADCAST_MS),
-            after: page.last().map(|(place, _)| *place).filter(|_| !is_last),
-            before: if is_last {
-                self.mempool.arrivals()
-            } else {
-                before
-            },
-        };
-        let transactions: Vec<_> = page.into_iter().map(|(_, one)| one).collect();
-        self.spread(&transactions, out);
+        self.rebroadcast.at = self.now.saturating_add(REBROADCAST_MS);
+        let (mut part, mut bytes) = (Vec::new(), 0_usize);
+        // One round at most: what is sent goes to the end.
+        for _ in 0..self.rebroadcast.own.len() {
+            if part.len() >= REBROADCAST_COUNT || bytes >= REBROADCAST_BYTES {
+                break;
+            }
+            let Some((id, times)) = self.rebroadcast.own.pop_front() else {
+                break;
+            };
+            let Some(waiting) = self.mempool.get(&id) else {
+                continue;
+            };
+            bytes = bytes.saturating_add(waiting.wire().len());
+            part.push(waiting.clone());
+            let times = times.saturating_add(1);
+            if times < REBROADCASTS_MAX {
+                self.rebroadcast.own.push_back((id, times));
+            }
+        }
+        self.spread(&part, out);
     }
 
     /// Whether a transaction waits here.

@@ -12,7 +12,7 @@ use skerry_execution::proofs;
 use skerry_execution::validate::{BlockInput, CheckedBody, validate_block};
 use skerry_storage::StateTree;
 use skerry_types::beacon::{CrossLink, Facts, SystemOperation};
-use skerry_types::block::{BlockRef, Body, ExecutionResult, Header, reveal_message};
+use skerry_types::block::{BlockKind, BlockRef, Body, ExecutionResult, Header, reveal_message};
 use skerry_types::committee::VerifyingCommittee;
 use skerry_types::crypto::ed25519;
 use skerry_types::crypto::hash::{Purpose, hash};
@@ -233,16 +233,20 @@ impl TransactionsJob {
             .map(|wire| hash(Purpose::TRANSACTION_WIRE, wire))
             .collect();
         let known = self.known.get_all(&hashes);
-        let check = |(wire, known): (Arc<[u8]>, Option<Known>)| {
+        let check = |((wire, hash), known): ((Arc<[u8]>, Digest), Option<Known>)| {
             let is_verified = known.is_some();
             let transaction = match known.and_then(Known::verified) {
                 Some(known) => known,
-                None => Arc::new(CheckedTransaction::decode(wire, &shared.chain_id)?),
+                None => {
+                    let chain_id = &shared.chain_id;
+                    Arc::new(CheckedTransaction::decode_hashed(wire, hash, chain_id)?)
+                }
             };
             check_against_state(&transaction, &self.state, &admission)?;
             Ok((transaction, is_verified))
         };
-        self.wires.into_iter().zip(known).map(check).collect()
+        let wires = self.wires.into_iter().zip(hashes);
+        wires.zip(known).map(check).collect()
     }
 }
 
@@ -303,9 +307,13 @@ impl ValidateJob {
             .map(|known| known.and_then(Known::verified))
             .collect();
         let transactions = match &self.body {
-            Some(body) if self.trusted => body
-                .transactions(&known, &shared.chain_id)
-                .map_err(|error| error.to_string())?,
+            Some(body) if self.trusted => {
+                let decoded = body.transactions(&known, &shared.chain_id);
+                decoded.map_err(|error| error.to_string())?.all
+            }
+            None if self.header.kind == BlockKind::Working => {
+                return Err("its body is missing or damaged".to_owned());
+            }
             None if self.trusted => Vec::new(),
             _ => self.check(&known, shared)?,
         };
@@ -331,20 +339,14 @@ impl ValidateJob {
             known,
         })
         .map_err(|error| error.to_string())?;
-        let unchecked: Vec<&Arc<CheckedTransaction>> = valid
-            .transactions
-            .iter()
-            .zip(known)
-            .filter(|(_, known)| known.is_none())
-            .map(|(transaction, _)| transaction)
-            .collect();
+        let unchecked: Vec<&Arc<CheckedTransaction>> = valid.unknown.iter().collect();
         if !bad_signatures(&unchecked).is_empty() {
             return Err("a transaction's signature is wrong".to_owned());
         }
         if let Some(body) = &self.body {
             self.check_proofs(body.body(), shared)?;
         }
-        self.known.insert(unchecked.into_iter().cloned());
+        self.known.insert(valid.unknown);
         Ok(valid.transactions)
     }
 

@@ -275,7 +275,6 @@ pub struct ChainNode {
     commit: finality::CommitQueue,
     sync: sync::Sync,
     stopped: Option<String>,
-    final_at: TimeMs,
     last_working_time: TimeMs,
     snapshot_due: bool,
     now: TimeMs,
@@ -393,7 +392,6 @@ impl ChainNode {
             commit: finality::CommitQueue::new(start.state_at),
             sync: sync::Sync::new(now),
             stopped: None,
-            final_at: now,
             last_working_time: TimeMs::ZERO,
             snapshot_due: true,
             now,
@@ -624,7 +622,6 @@ impl ChainNode {
             connected_weight: self.connected_weight(),
             quorum: self.committee.quorum(),
             total_weight: self.committee.committee().total_weight(),
-            finalized_at_ms: self.final_at.get(),
             stopped: self.stopped.clone(),
         }
     }

@@ -80,7 +80,9 @@ async fn run(cli: Cli) -> Result<Output, CliError> {
         Command::Faucet(args::FaucetCommand::Serve(args)) => {
             let stop = async {
                 // Without signals the process is ended from outside.
-                let _ = crate::start::stop_signal().await;
+                if let Ok(signal) = crate::start::stop_signal() {
+                    signal.await;
+                }
             };
             crate::faucet::serve(args, stop)
                 .await

@@ -95,7 +95,6 @@ fn chain(genesis: &Arc<Genesis>, chain: ChainRef) -> Arc<ChainView> {
         connected_weight: 0,
         quorum: 1,
         total_weight: 1,
-        finalized_at_ms: 0,
         stopped: None,
     };
     let (commands, mut inbox) = mpsc::channel(16);

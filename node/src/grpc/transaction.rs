@@ -2,7 +2,8 @@
 //!
 //! The transaction id is the idempotency key: what is known already is answered with its status and
 //! not handed to a chain again. What is final for long is on the disk only, and is looked for there
-//! when a transaction is refused: its nonce is used then, so it always is.
+//! when a transaction is refused: its nonce is used then, so it is. (A void one has used no nonce; once
+//! it is no longer among the recent, it may be taken again.)
 
 use super::admission;
 use super::ledger::check_batch;

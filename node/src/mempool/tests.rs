@@ -547,22 +547,6 @@ fn expired_transactions_are_dropped_one_height_after_their_last() {
     check_invariants(&pool);
 }
 
-#[test]
-fn pages_cover_the_pool_once() {
-    let sketches: Vec<Sketch> = (0..10).map(|sender| sketch(sender, 0, 5)).collect();
-    let pool = pool_of(limits(10), &sketches);
-    let (mut seen, mut after) = (BTreeSet::new(), None);
-    loop {
-        let page = pool.page(after, 8, 3);
-        assert!(page.len() <= 3);
-        let Some((last, _)) = page.last() else { break };
-        after = Some(*last);
-        assert!(page.iter().all(|(_, one)| seen.insert(one.id())));
-    }
-    // Those that arrived later are left to the next round.
-    assert_eq!((seen.len(), pool.arrivals()), (8, 10));
-}
-
 /// Prints what insertion, selection and removal of a full pool cost.
 #[test]
 fn a_full_pool_is_filled_and_emptied_in_full_blocks() {

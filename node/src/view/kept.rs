@@ -14,12 +14,14 @@ const STATES_MAX: usize = 256;
 /// The states of a chain from the attested one on, by the height of the block that they are after.
 pub(super) struct KeptStates {
     states: VecDeque<(Height, StateTree)>,
+    attested: Height,
 }
 
 impl KeptStates {
     pub(super) fn new(height: Height, state: StateTree) -> Self {
         Self {
             states: VecDeque::from([(height, state.for_keeping())]),
+            attested: Height::ZERO,
         }
     }
 
@@ -34,9 +36,14 @@ impl KeptStates {
         }
     }
 
-    /// Gives up what is older than the state after the block at `attested`.
+    /// Gives up what is older than the state after the block that was attested before `attested`.
+    /// The newest attestation may be known to a shard's block and not yet to this node's beacon.
     pub(super) fn prune(&mut self, attested: Height) {
-        while self.states.get(1).is_some_and(|(at, _)| *at <= attested) {
+        if attested <= self.attested {
+            return;
+        }
+        let before = std::mem::replace(&mut self.attested, attested);
+        while self.states.get(1).is_some_and(|(at, _)| *at <= before) {
             self.states.pop_front();
         }
     }
@@ -75,11 +82,16 @@ mod tests {
         assert_eq!(kept.states.len(), 6);
         // The block at 7 was idle: the state after it is the one after 6.
         kept.prune(Height::new(7));
+        assert_eq!(kept.states.len(), 6);
+        kept.prune(Height::new(7));
+        assert_eq!(kept.states.len(), 6);
+        kept.prune(Height::new(9));
         for number in 0..=5 {
             let is_kept = kept.with_root(&state(number).root()).is_some();
             assert_eq!(is_kept, number >= 3, "{number}");
         }
         kept.prune(Height::new(1_000));
+        kept.prune(Height::new(1_001));
         assert!(kept.with_root(&state(5).root()).is_some());
     }
 

@@ -790,14 +790,18 @@ fn another_network_chain_or_format_is_refused() {
         identity()
     );
     let mut batch = WriteBatch::new();
-    batch.put(Column::Meta, meta::FORMAT, encode(&2_u32));
+    batch.put(
+        Column::Meta,
+        meta::FORMAT,
+        encode(&(crate::columns::FORMAT + 1)),
+    );
     backend.write(batch, Durability::Synced).unwrap();
     let error = ChainStore::open(disk(), identity()).unwrap_err();
     assert!(matches!(
         error,
         StoreError::Format {
-            expected: 1,
-            actual: 2
+            expected: 2,
+            actual: 3
         }
     ));
 }

@@ -2,7 +2,8 @@
 //!
 //! Reads of a state of some ten thousand owners spend most of their time waiting for the memory of
 //! the nodes on the way down, and the first levels are the same for all. The table is of one version
-//! of the tree and is carried on from version to version at the cost of copying it.
+//! of the tree and is carried on from version to version by copying it: a reference for every two
+//! keys, and 16,384 at most, some tenths of a millisecond.
 //!
 //! A leaf above the table's depth stands in its own place only: it can match no other path.
 

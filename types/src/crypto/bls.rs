@@ -9,7 +9,7 @@ use crate::codec::read_array;
 use crate::crypto::hash::{Purpose, hash};
 use crate::ids::Digest;
 use bls_signatures::Serialize as _;
-use blstrs::{G1Projective, G2Projective};
+use blstrs::{G1Projective, G2Affine, G2Projective};
 use borsh::{BorshDeserialize, BorshSerialize};
 use group::Group as _;
 use zeroize::Zeroizing;
@@ -151,16 +151,33 @@ pub fn verify_sum(keys: &[VerifyingKey], message: &Digest, signature: &Signature
     bls_signatures::PublicKey::from(sum).verify(signature, message.as_bytes())
 }
 
-/// The sum of `signatures`; `None` when one is not a point of the subgroup or the list is empty.
-pub fn aggregate(signatures: &[Signature]) -> Option<Signature> {
-    if signatures.is_empty() {
-        return None;
+/// A signature that was decoded: on the curve, and perhaps outside the subgroup. Fit for adding up,
+/// since whoever verifies the sum checks that *it* is in the subgroup.
+#[derive(Clone, Copy, Debug)]
+pub struct Summand(G2Projective);
+
+impl Summand {
+    /// Decodes a signature; `None` for what is not a point of the curve.
+    pub fn decode(signature: &Signature) -> Option<Self> {
+        let point = G2Affine::from_compressed_unchecked(&signature.0);
+        Option::<G2Affine>::from(point).map(|point| Self(point.into()))
     }
-    let mut sum = G2Projective::identity();
-    for signature in signatures {
-        sum += G2Projective::from(bls_signatures::Signature::from_bytes(&signature.0).ok()?);
-    }
+}
+
+/// The sum of signatures; `None` when there are none.
+pub fn sum(summands: impl IntoIterator<Item = Summand>) -> Option<Signature> {
+    let sum = summands
+        .into_iter()
+        .map(|summand| summand.0)
+        .reduce(|sum, summand| sum + summand)?;
     let mut bytes = [0; 96];
     bytes.copy_from_slice(&bls_signatures::Signature::from(sum).as_bytes());
     Some(Signature(bytes))
+}
+
+/// The sum of `signatures`; `None` when one is not a point of the curve or the list is empty. It is
+/// to be verified: nothing is known of it yet.
+pub fn aggregate(signatures: &[Signature]) -> Option<Signature> {
+    let summands: Option<Vec<Summand>> = signatures.iter().map(Summand::decode).collect();
+    sum(summands?)
 }

@@ -1,8 +1,11 @@
 //! How votes are signed and checked, as a seam: BLS in every node, a cheap stand-in in the
 //! simulator, where a run makes millions of votes.
 
-use crate::crypto::bls::{self, PublicKey, SecretKey, Signature, VerifyingKey};
+use crate::crypto::bls::{self, PublicKey, SecretKey, Signature, Summand, VerifyingKey};
 use crate::ids::Digest;
+use crate::lookup::Lookup;
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
 
 /// Signing and verification of votes and certificates.
 pub trait VoteScheme: Send + Sync + std::fmt::Debug {
@@ -49,6 +52,89 @@ impl VoteScheme for BlsScheme {
             decoded: Some(decoded),
         })
     }
+}
+
+/// [`BlsScheme`] for several nodes in one process: what one of them has decoded or verified, the
+/// others need not. The answers are those of [`BlsScheme`].
+#[derive(Default)]
+pub struct SharedScheme {
+    summands: Mutex<Recent<[u8; 96], Option<Summand>>>,
+    verdicts: Mutex<Recent<Digest, bool>>,
+}
+
+impl std::fmt::Debug for SharedScheme {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("SharedScheme")
+    }
+}
+
+impl VoteScheme for SharedScheme {
+    fn sign(&self, key: &SecretKey, message: &Digest) -> Signature {
+        BlsScheme.sign(key, message)
+    }
+
+    fn verify(&self, keys: &[SchemeKey], message: &Digest, signature: &Signature) -> bool {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(message.as_bytes()).update(&signature.0);
+        for key in keys {
+            hasher.update(&key.public.0);
+        }
+        let question = Digest::new(*hasher.finalize().as_bytes());
+        ask(&self.verdicts, question, || {
+            BlsScheme.verify(keys, message, signature)
+        })
+    }
+
+    fn aggregate(&self, signatures: &[Signature]) -> Option<Signature> {
+        let decode =
+            |signature: &Signature| ask(&self.summands, signature.0, || Summand::decode(signature));
+        let summands: Option<Vec<Summand>> = signatures.iter().map(decode).collect();
+        bls::sum(summands?)
+    }
+
+    fn decode_key(&self, key: &PublicKey) -> Option<SchemeKey> {
+        BlsScheme.decode_key(key)
+    }
+}
+
+/// Answers of one half of a [`Recent`].
+const ANSWERS_MAX: usize = 1_024;
+
+/// The newest answers to some questions, between one and two thousand.
+struct Recent<Q, A> {
+    newer: Lookup<Q, A>,
+    older: Lookup<Q, A>,
+}
+
+impl<Q: Eq + Hash, A> Default for Recent<Q, A> {
+    fn default() -> Self {
+        Self {
+            newer: Lookup::default(),
+            older: Lookup::default(),
+        }
+    }
+}
+
+/// The known answer, or the one that `find` gives. Two that ask at once may both find it.
+fn ask<Q: Eq + Hash, A: Copy>(
+    recent: &Mutex<Recent<Q, A>>,
+    question: Q,
+    find: impl FnOnce() -> A,
+) -> A {
+    {
+        let recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = recent.newer.get(&question);
+        if let Some(answer) = known.or_else(|| recent.older.get(&question)) {
+            return *answer;
+        }
+    }
+    let answer = find();
+    let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
+    if recent.newer.len() >= ANSWERS_MAX {
+        recent.older = std::mem::take(&mut recent.newer);
+    }
+    recent.newer.insert(question, answer);
+    answer
 }
 
 /// A stand-in without cryptography, for the simulator: a signature is a hash of key and message,

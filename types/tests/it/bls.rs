@@ -5,6 +5,7 @@ use group::{Group as _, GroupEncoding as _};
 use skerry_types::crypto::bls::{
     PublicKey, Signature, VerifyingKey, aggregate, verify, verify_possession, verify_sum,
 };
+use skerry_types::crypto::scheme::{BlsScheme, SchemeKey, SharedScheme, VoteScheme as _};
 
 const G1_IDENTITY: PublicKey = {
     let mut bytes = [0; 48];
@@ -71,12 +72,15 @@ fn keys_and_signatures_off_the_curve_or_the_subgroup_are_refused() {
         (bytes[0], bytes[95]) = (0x80, x);
         let point = blstrs::G2Affine::from_compressed_unchecked(&bytes);
         if bool::from(point.is_some()) {
-            assert!(aggregate(&[Signature(bytes)]).is_none(), "x = {x}");
-            assert!(!verify(
-                &vote_key(1).public_key(),
-                &digest(1),
-                &Signature(bytes)
-            ));
+            // Adding up does not look at the subgroup; verifying the sum does.
+            let key = vote_key(1);
+            let good = key.sign(&digest(1));
+            for signatures in [vec![Signature(bytes)], vec![good, Signature(bytes)]] {
+                let sum = aggregate(&signatures).expect("points of the curve");
+                assert!(!verify(&key.public_key(), &digest(1), &sum), "x = {x}");
+            }
+            let refused = verify(&key.public_key(), &digest(1), &Signature(bytes));
+            assert!(!refused, "x = {x}");
         }
     }
     assert!(outside > 5);
@@ -95,6 +99,48 @@ fn aggregate_over_one_message_needs_every_key_and_no_other() {
     assert_eq!(aggregate(&[]), None);
     let reversed: Vec<Signature> = signatures.iter().rev().copied().collect();
     assert_eq!(aggregate(&reversed), Some(sum));
+}
+
+#[test]
+fn answers_that_are_shared_are_those_of_the_plain_scheme() {
+    let shared = SharedScheme::default();
+    let signers = [vote_key(1), vote_key(2), vote_key(3)];
+    let keys: Vec<SchemeKey> = signers
+        .iter()
+        .map(|key| shared.decode_key(&key.public_key()).expect("usable"))
+        .collect();
+    let sign = |number: u8| -> Vec<Signature> {
+        let message = digest(number);
+        signers
+            .iter()
+            .map(|key| shared.sign(key, &message))
+            .collect()
+    };
+    let (five, six) = (sign(5), sign(6));
+    let mixed = [five[0], five[1], six[2]];
+    // Twice: the second time from memory.
+    for _ in 0..2 {
+        for signatures in [
+            &five[..],
+            &six,
+            &mixed,
+            &five[..2],
+            &[],
+            &[Signature([0xff; 96])],
+        ] {
+            let sum = shared.aggregate(signatures);
+            assert_eq!(sum, BlsScheme.aggregate(signatures));
+            let Some(sum) = sum else { continue };
+            for message in [digest(5), digest(6)] {
+                for keys in [&keys[..], &keys[..2], &[]] {
+                    let expected = BlsScheme.verify(keys, &message, &sum);
+                    assert_eq!(shared.verify(keys, &message, &sum), expected);
+                }
+            }
+        }
+    }
+    let sum = shared.aggregate(&five).expect("three");
+    assert!(shared.verify(&keys, &digest(5), &sum) && !shared.verify(&keys, &digest(6), &sum));
 }
 
 #[test]
