@@ -39,8 +39,8 @@
 //! Every own vote is in the vote log before it is sent or counted, and so is, before it, every
 //! certificate that opened a view or that a finalize relies on. Bytes of a block are durable before
 //! its finalize is signed. After a restart the own votes count and are sent again, the latest view
-//! entered is resumed with its timers armed, and nothing is proposed in a view that was entered
-//! before.
+//! entered is resumed with its timers armed, and nothing is proposed in a view of an own vote: a
+//! proposal leaves only once the own notarize is in the log.
 //!
 //! # What is absent
 //!

@@ -839,7 +839,9 @@ impl Replica {
     }
 
     /// Takes up the log at the first step: own votes count again and are sent again, certificates
-    /// are believed, the view is the latest one that was entered, and its timers are armed.
+    /// are believed, the view is the latest one that was entered, and its timers are armed. A leader
+    /// proposes only where it has not voted: its own notarize is in the log before a proposal leaves,
+    /// so without it none did.
     fn resume(&mut self, log: Vec<VoteRecord>, out: &mut Vec<Output>) {
         let root_view = self.finalized_view();
         self.signer.raise_floor(root_view.next());
@@ -851,6 +853,7 @@ impl Replica {
                 LogEntry::Vote(vote) => {
                     self.signer.restore(vote.clone());
                     entered = entered.max(view);
+                    self.propose_from = self.propose_from.max(next);
                 }
                 LogEntry::Certificate(certificate) => {
                     self.logged.insert(certificate.statement);
@@ -862,14 +865,6 @@ impl Replica {
                     entered = entered.max(*floor);
                     self.propose_from = self.propose_from.max(*floor);
                 }
-            }
-            let entered_here = match record.entry {
-                LogEntry::Vote(_) => view > root_view,
-                LogEntry::Certificate(_) => view >= root_view,
-                LogEntry::Floor(_) => false,
-            };
-            if entered_here {
-                self.propose_from = self.propose_from.max(entered.next());
             }
         }
         self.signer.raise_floor(self.finalized_view().next());

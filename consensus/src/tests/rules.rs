@@ -1058,16 +1058,27 @@ fn restart_after_nullify_neither_notarizes_nor_stalls() {
 }
 
 #[test]
-fn restart_proposes_in_no_view_entered_before() {
+fn restart_proposes_where_nothing_was_voted_and_nowhere_else() {
+    let asked = |out: &[Output]| {
+        out.iter()
+            .any(|output| matches!(output, Output::Build { .. }))
+    };
     let mut solo = Solo::leading(3);
     solo.tell_certificate(nullify(1));
-    solo.tell_certificate(nullify(2));
-    let (solo, out) = solo.restart();
+    assert!(asked(&solo.tell_certificate(nullify(2))));
+    let (mut solo, out) = solo.restart();
     assert_eq!(solo.view(), 3, "the certificates of the log are believed");
-    assert!(
-        !out.iter()
-            .any(|output| matches!(output, Output::Build { .. }))
-    );
+    assert!(asked(&out), "no proposal left without a vote");
+    let header = solo.first(3);
+    let out = solo.step(Input::Built {
+        view: view(3),
+        header: Box::new(header.clone()),
+        body: vec![1],
+    });
+    assert_eq!(cast(&out), [notarize(3, header.digest())]);
+    let (solo, out) = solo.restart();
+    assert_eq!(solo.view(), 3);
+    assert!(!asked(&out), "a proposal may have left");
 }
 
 #[test]
