@@ -43,10 +43,9 @@ pub struct Config {
     pub secret: Option<SecretKey>,
     /// How votes are signed and checked.
     pub scheme: Arc<dyn VoteScheme>,
-    /// Δ, the assumed bound on the network's delay.
+    /// Δ, the assumed bound on the network's delay. A leader without work may wait this long before
+    /// it proposes.
     pub delta_ms: u64,
-    /// How long a leader without work may wait before it proposes.
-    pub idle_interval_ms: u64,
     /// Height of the block that the instance starts from (0 in epoch 0, else the seal's).
     pub genesis_height: Height,
     /// Time of that block.

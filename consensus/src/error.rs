@@ -215,6 +215,31 @@ pub enum Refusal {
     },
 }
 
+/// Why a proposal is not notarized on its parent now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ParentRefusal {
+    /// Never: it lies below the final block, or beside it.
+    #[error("the parent of view {base} is not above the final view {finalized}")]
+    NotAboveFinal {
+        /// The parent's view.
+        base: View,
+        /// The newest final view.
+        finalized: View,
+    },
+    /// It is neither final nor known to be notarized.
+    #[error("the parent of view {base} is not notarized")]
+    NotNotarized {
+        /// The parent's view.
+        base: View,
+    },
+    /// A view between may still have a final block.
+    #[error("view {view} is not nullified")]
+    Gap {
+        /// The lowest of them.
+        view: View,
+    },
+}
+
 /// Why the glue builds no block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BuildRefusal {

@@ -5,11 +5,12 @@
 use crate::check::CheckWork;
 use crate::checks::Purpose;
 use crate::config::{CLOCK_AHEAD_MS_MAX, VIEWS_AHEAD_MAX};
-use crate::error::HeaderError;
+use crate::error::{HeaderError, ParentRefusal};
 use crate::output::{Offence, Output};
 use crate::replica::Replica;
 use crate::round::{Offer, Stage};
 use crate::rules::{self, Base};
+use crate::safety::{ParentStanding, guard_parent};
 use crate::tree::Bytes;
 use skerry_types::certificate::Certificate;
 use skerry_types::consensus::{FetchRequest, Proposal};
@@ -231,19 +232,24 @@ impl Replica {
             .and_then(|certificate| certificate.statement.digest());
         let on_final = base.view == finalized
             && final_digest.is_none_or(|final_digest| final_digest == base.digest);
-        if base.view < finalized || (base.view == finalized && !on_final) {
-            return Examination::Reject;
-        }
         let notarized = self
             .rounds
             .get(&base.view)
             .and_then(|round| round.notarized());
-        if !on_final && notarized != Some(base.digest) {
-            return Examination::Wait;
+        let standing = ParentStanding {
+            base: base.view,
+            is_final: on_final,
+            is_notarized: notarized == Some(base.digest),
+        };
+        let rule = guard_parent(standing, view, finalized, &|at| self.is_nullified(at));
+        match rule {
+            Err(ParentRefusal::NotAboveFinal { .. }) => return Examination::Reject,
+            Err(ParentRefusal::NotNotarized { .. }) => return Examination::Wait,
+            Err(ParentRefusal::Gap { .. }) => self.ask_for_gap(base.view, view),
+            Ok(()) => {}
         }
-        let gap_closed = self.require_gap(base.view, view);
         let parent_here = self.pursue(base.digest, view, out);
-        if !gap_closed || !parent_here {
+        if rule.is_err() || !parent_here {
             return Examination::Wait;
         }
         let certificate = self
@@ -272,8 +278,8 @@ impl Replica {
         Examination::Verify
     }
 
-    /// Whether every view strictly between is nullified; asks the leader for those that are not.
-    fn require_gap(&mut self, base: View, view: View) -> bool {
+    /// Asks the leader for the nullifications strictly between that are missing.
+    fn ask_for_gap(&mut self, base: View, view: View) {
         let (mut at, mut missing) = (base.next(), 0_usize);
         while at < view && missing < GAP_FETCHES_MAX {
             if !self.is_nullified(at) {
@@ -283,7 +289,6 @@ impl Replica {
             }
             at = at.next();
         }
-        missing == 0
     }
 
     /// Height of the finalization that a proposal carries; `None` while its block is on its way.

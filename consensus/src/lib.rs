@@ -13,8 +13,8 @@
 //! 1. A view is entered on a certified notarization or a nullification of the view before, or on a
 //!    finalization of it or of a later one. Certificates of any view ahead count; views never go
 //!    back.
-//! 2. On entry two timers start: 2 Δ for the proposal, 3 Δ for a certified block, each with the
-//!    idle interval on top, since a leader without work may wait that long.
+//! 2. On entry two timers start: 2 Δ for the proposal, 3 Δ for a certified block. A leader without
+//!    work may wait for the first half of its time.
 //! 3. The leader builds on the highest certified view whose later views are all nullified; it asks
 //!    for what it lacks. If it cannot build it nullifies at once.
 //! 4. The first proposal of the scheduled leader is notarized when its parent is certified or
@@ -26,7 +26,8 @@
 //!    Then it is finalized, unless this member nullified the view or saw its leader propose two
 //!    blocks. Certification goes on after a nullification, until the view is final.
 //! 6. An own notarize is not needed to finalize; one for another block forbids it.
-//! 7. A timer, a proposal wrong for good, or a leader that cannot build nullifies the current view.
+//! 7. A timer, a proposal wrong for good, a leader that cannot build, or one that is known to be
+//!    silent nullifies the current view.
 //!    Every 3 Δ after that the votes of the view are repeated, with the certificate that opened it.
 //! 8. A finalization finalizes its block and all ancestors; those that are missing are fetched, or
 //!    synced in bulk when there are many. Finalize votes that come late keep counting.
@@ -64,7 +65,8 @@
 //! | `rules` | what a header must satisfy |
 //! | `round`, `votes` | one view: certificates, weight by statement |
 //! | `tree` | blocks above the final one, and which are connected |
-//! | `timers`, `fetches`, `checks` | what is waited for, asked for, being checked |
+//! | `timers`, `silence` | what is waited for, and for whom not |
+//! | `fetches`, `checks` | what is asked for, being checked |
 //! | [`check`] | signature checks as pure jobs |
 //! | [`evidence`] | proof that a member contradicted itself |
 //! | [`log`] | the records of the vote log |
@@ -96,6 +98,7 @@ mod round;
 mod rules;
 pub mod safety;
 mod serve;
+mod silence;
 pub mod status;
 mod timers;
 mod tree;

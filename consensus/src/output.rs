@@ -9,6 +9,7 @@ use skerry_types::block::Header;
 use skerry_types::certificate::Certificate;
 use skerry_types::consensus::ConsensusMessage;
 use skerry_types::ids::{Digest, Height, LogPosition, MemberIndex, View};
+use skerry_types::vote::Statement;
 
 /// Who a message goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +136,12 @@ pub enum Output {
         view: View,
         /// The rule.
         error: HeaderError,
+    },
+    /// A certificate holds a vote of the own key that this replica does not know: another one signs
+    /// with it, or the log is not its newest. The replica votes no more.
+    SignedElsewhere {
+        /// What the vote says.
+        statement: Statement,
     },
     /// The bytes of a notarized block are permanently malformed: more than a third of the weight is
     /// faulty or runs other rules. The replica nullifies the view and goes on.

@@ -15,6 +15,7 @@ use crate::log::{LogEntry, VoteRecord};
 use crate::output::{Offence, Output, To};
 use crate::round::{Round, Stage};
 use crate::safety::Signer;
+use crate::silence::Silence;
 use crate::status::{MemberStatus, Status};
 use crate::timers::{Pace, Timers};
 use crate::tree::{Bytes, Need, Tree};
@@ -50,6 +51,9 @@ pub struct Replica {
     pub(crate) fetches: Fetches,
     pub(crate) checks: Checks,
     pub(crate) peers: Vec<Peer>,
+    silence: Silence,
+    /// When the current view was entered.
+    entered_at: TimeMs,
     /// The newest finalization; its block may not be here yet.
     pub(crate) finalization: Option<Certificate>,
     /// When the proposal that is ahead of the clock may be looked at.
@@ -108,6 +112,8 @@ impl Replica {
             crate::config::Root::Finalized { certificate, .. } => Some(certificate.clone()),
         };
         let tree = Tree::new(&config, start.root, start.blocks);
+        let weights = committee.members.iter().map(|member| member.weight);
+        let silence = Silence::new(weights, config.me, config.committee.quorum());
         let last_position = LogPosition::new(u64::try_from(start.log.len()).unwrap_or(u64::MAX));
         Ok(Self {
             signer,
@@ -121,6 +127,8 @@ impl Replica {
             fetches: Fetches::default(),
             checks: Checks::default(),
             peers: vec![Peer::default(); members],
+            silence,
+            entered_at: TimeMs::ZERO,
             finalization,
             wake_at: None,
             leaders,
@@ -308,22 +316,22 @@ impl Replica {
         }
     }
 
-    /// Rule 7: a view that lasts too long, or whose notarized block is malformed, is nullified;
-    /// then its votes and what opened it are repeated.
+    /// Rule 7: a view that lasts too long, whose notarized block is malformed, or whose leader is
+    /// known to be silent, is nullified; then its votes and what opened it are repeated.
     fn give_up_when_due(&mut self, out: &mut Vec<Output>) {
         let malformed = self
             .rounds
             .get(&self.current)
             .is_some_and(|round| round.malformed);
+        let leader = self.leader(self.current).unwrap_or_default();
         if self.timers.is_expired(self.now) {
             self.timeouts = self.timeouts.saturating_add(1);
-            if let Some(leader) = self.leader(self.current)
-                && let Some(peer) = self.peers.get_mut(leader.index())
-            {
+            if let Some(peer) = self.peers.get_mut(leader.index()) {
                 peer.timeouts = peer.timeouts.saturating_add(1);
             }
+            self.silence.on_timeout(leader, self.entered_at);
             self.nullify(out);
-        } else if malformed {
+        } else if malformed || !self.timers.is_given_up() && self.silence.is_known(leader) {
             self.nullify(out);
         }
         let retry = self.pace().retry_ms();
@@ -407,6 +415,7 @@ impl Replica {
         if from == self.config.me || from.index() >= self.peers.len() {
             return;
         }
+        self.silence.on_message(from, self.now);
         match message {
             ConsensusMessage::Vote(vote) if vote.signer != from => {
                 out.push(Output::Misbehaved {
@@ -635,6 +644,7 @@ impl Replica {
         if self.is_known(&certificate.statement) {
             return false;
         }
+        self.look_for_own_vote(&certificate, out);
         match certificate.statement {
             Statement::Notarize { view, digest } => {
                 let round = self.rounds.entry(view).or_default();
@@ -662,6 +672,20 @@ impl Replica {
             }
         }
         true
+    }
+
+    /// Stops voting when a certificate proves that the own key signed what this replica did not: two
+    /// that sign with one key, or one that has lost a part of its log, would contradict each other.
+    fn look_for_own_vote(&mut self, certificate: &Certificate, out: &mut Vec<Output>) {
+        let statement = certificate.statement;
+        let members = self.config.committee.committee().members.len();
+        let signers = certificate.signers.members(members).unwrap_or_default();
+        let is_foreign =
+            signers.contains(&self.config.me) && self.signer.has_signed(&statement) == Some(false);
+        if is_foreign && self.signer.is_voting() {
+            self.signer.stop();
+            out.push(Output::SignedElsewhere { statement });
+        }
     }
 
     /// Whether a certificate of this statement would change nothing.
@@ -812,6 +836,7 @@ impl Replica {
     /// Enters a view.
     fn open(&mut self, view: View, out: &mut Vec<Output>) {
         self.current = view;
+        self.entered_at = self.now;
         self.timers = Timers::of_view(self.pace(), self.now);
         if self
             .rounds
@@ -890,7 +915,6 @@ impl Replica {
     pub(crate) fn pace(&self) -> Pace {
         Pace {
             delta_ms: self.config.delta_ms,
-            idle_interval_ms: self.config.idle_interval_ms,
             timeouts: self.timeouts,
         }
     }

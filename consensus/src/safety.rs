@@ -4,7 +4,7 @@
 //! notarization is held) is the replica's business, whether it can ever contradict another one is
 //! decided here. Votes are recorded when they are signed, and restored from the log at a start.
 
-use crate::error::Refusal;
+use crate::error::{ParentRefusal, Refusal};
 use skerry_types::committee::Instance;
 use skerry_types::crypto::bls::SecretKey;
 use skerry_types::crypto::scheme::VoteScheme;
@@ -73,6 +73,49 @@ pub fn guard(own: &OwnVotes, statement: &Statement, current: View) -> Result<(),
     }
 }
 
+/// A parent, as far as the rule asks for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParentStanding {
+    /// The view that it was notarized in; zero for the start.
+    pub base: View,
+    /// Whether it is the newest final block, or the start where there is none.
+    pub is_final: bool,
+    /// Whether its notarization is held.
+    pub is_notarized: bool,
+}
+
+/// Rule 4 of the protocol: a block of `view` is notarized only if its parent is notarized or final,
+/// not below or beside the final block, and every view between is nullified.
+///
+/// # Errors
+/// What is missing, or forbids it for good.
+pub fn guard_parent(
+    parent: ParentStanding,
+    view: View,
+    finalized: View,
+    is_nullified: &dyn Fn(View) -> bool,
+) -> Result<(), ParentRefusal> {
+    let ParentStanding {
+        base,
+        is_final,
+        is_notarized,
+    } = parent;
+    if base < finalized || base == finalized && !is_final {
+        return Err(ParentRefusal::NotAboveFinal { base, finalized });
+    }
+    if !is_final && !is_notarized {
+        return Err(ParentRefusal::NotNotarized { base });
+    }
+    let mut between = base.next();
+    while between < view {
+        if !is_nullified(between) {
+            return Err(ParentRefusal::Gap { view: between });
+        }
+        between = between.next();
+    }
+    Ok(())
+}
+
 /// The vote key with the memory of what it signed.
 #[derive(Debug)]
 pub struct Signer {
@@ -122,6 +165,14 @@ impl Signer {
     /// Whether anything can be signed.
     pub fn is_voting(&self) -> bool {
         self.secret.is_some()
+    }
+
+    /// Whether `statement` was signed here; `None` below the floor, where nothing is remembered.
+    pub fn has_signed(&self, statement: &Statement) -> Option<bool> {
+        (statement.view() >= self.floor).then(|| {
+            let own = self.votes.get(&statement.view());
+            own.is_some_and(|own| own.iter().any(|vote| vote.statement == *statement))
+        })
     }
 
     /// The own votes of a view.

@@ -137,10 +137,12 @@ impl Replica {
     /// after, at most once per Δ. Late finalize votes are no sign of lagging.
     pub(crate) fn help_if_behind(&mut self, vote: &Vote, out: &mut Vec<Output>) {
         let (view, member) = (vote.statement.view(), vote.signer);
+        // A replica whose seal is final enters no view, and still leads others out of theirs.
+        let current = self.current.max(self.finalized_view().next());
         let lags = match vote.statement {
             Statement::Finalize { .. } => false,
-            Statement::Notarize { .. } => view.next() < self.current,
-            Statement::Nullify { .. } => view < self.current,
+            Statement::Notarize { .. } => view.next() < current,
+            Statement::Nullify { .. } => view < current,
         };
         if !lags || member == self.config.me {
             return;
@@ -156,7 +158,7 @@ impl Replica {
             return;
         }
         peer.helped_at = Some(now);
-        let opener = self.opener(self.current);
+        let opener = self.opener(current);
         let newest = self
             .finalization
             .iter()

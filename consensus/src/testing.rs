@@ -100,7 +100,6 @@ pub(crate) fn config(
         secret: Some(keys()[me.index()].clone()),
         scheme,
         delta_ms: DELTA_MS,
-        idle_interval_ms: IDLE_MS,
         genesis_height: Height::ZERO,
         genesis_time: TimeMs::ZERO,
     }
@@ -247,6 +246,10 @@ enum Event {
     CatchUp {
         node: usize,
         life: u32,
+    },
+    /// A faulty member that noticed what its key signs starts again, to go on with it.
+    Rejoin {
+        node: usize,
     },
 }
 
@@ -438,6 +441,10 @@ impl Cluster {
                     self.step(node, Input::Durable(position));
                     self.release(node);
                 }
+            }
+            Event::Rejoin { node } => {
+                self.crash(node);
+                self.start(node);
             }
             Event::CatchUp { node, life } => {
                 if self.nodes[node].life == life && self.nodes[node].replica.is_some() {
@@ -647,6 +654,10 @@ impl Cluster {
             }
             Output::BuildRefused { view, error } => panic!("view {view}: {error}"),
             Output::MalformedNotarized { digest } => panic!("{digest}"),
+            Output::SignedElsewhere { statement } => {
+                assert!(self.nodes[index].byzantine, "{statement:?}");
+                self.schedule(1, Event::Rejoin { node: index });
+            }
             Output::Notarized { .. } => {}
         }
     }

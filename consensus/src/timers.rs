@@ -1,8 +1,8 @@
 //! When a view has lasted too long.
 //!
-//! A leader has 2 Δ and the idle interval for its proposal; certification has 3 Δ and the idle
-//! interval, which stays armed when the proposal or even the notarization is there. After a nullify
-//! the votes of the view are repeated every 3 Δ. All grow by a quarter for each view that timed out
+//! A leader has 2 Δ for its proposal, of which it may wait half for work; certification has 3 Δ,
+//! which stay armed when the proposal or even the notarization is there. After a nullify the votes
+//! of the view are repeated every 3 Δ. All grow by a quarter for each view that timed out
 //! here, after the third, up to a minute; only a finalization resets that. Views that were given up
 //! for another reason, as when a proposal is wrong, say nothing of the network and cost nothing.
 
@@ -17,8 +17,6 @@ const PATIENCE: u64 = 3;
 pub(crate) struct Pace {
     /// Δ.
     pub(crate) delta_ms: u64,
-    /// How long a leader may wait for work.
-    pub(crate) idle_interval_ms: u64,
     /// Views that timed out since the newest finalization.
     pub(crate) timeouts: u64,
 }
@@ -38,20 +36,12 @@ impl Pace {
 
     /// How long the leader of a view has.
     pub(crate) fn leader_ms(self) -> u64 {
-        let base = self
-            .delta_ms
-            .saturating_mul(2)
-            .saturating_add(self.idle_interval_ms);
-        self.grown(base)
+        self.grown(self.delta_ms.saturating_mul(2))
     }
 
     /// How long a view has until a block of it is certified.
     pub(crate) fn certify_ms(self) -> u64 {
-        let base = self
-            .delta_ms
-            .saturating_mul(3)
-            .saturating_add(self.idle_interval_ms);
-        self.grown(base)
+        self.grown(self.delta_ms.saturating_mul(3))
     }
 
     /// How often the votes of a nullified view are repeated.

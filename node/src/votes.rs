@@ -7,8 +7,8 @@ use crate::chain::Input;
 use crate::error::NodeError;
 use crate::runner::Event;
 use skerry_consensus::log::{VoteRecord, compact};
-use skerry_storage::{ChainStore, VoteLog, VoteLogError};
-use skerry_types::ids::{ChainRef, LogPosition, View};
+use skerry_storage::{ChainStore, StoreError, VoteLog, VoteLogError};
+use skerry_types::ids::{ChainRef, Epoch, LogPosition, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
@@ -84,13 +84,11 @@ impl VoteHistory {
         let records = self.decode(found.iter().map(|record| &record.bytes))?;
         let mut finals = BTreeMap::new();
         for (chain, store) in &self.stores {
-            let newest = store.finalized();
-            let certificate = newest.map(|block| store.certificate_at(block.height));
-            match certificate.transpose() {
-                Ok(Some(Some(certificate))) => {
-                    finals.insert(*chain, certificate.view());
+            match final_view(store) {
+                Ok(Some((epoch, view))) => {
+                    finals.insert((*chain, epoch), view);
                 }
-                Ok(_) => {}
+                Ok(None) => {}
                 // Its records stay: the failure of one chain's database is no matter of the others.
                 Err(error) => tracing::warn!(%chain, %error, "its votes are not compacted"),
             }
@@ -116,21 +114,34 @@ impl VoteHistory {
     }
 }
 
-/// The records that matter once these views are final: what speaks of later ones, behind floors,
-/// which are also given by themselves.
+/// Epoch and view of a chain's newest final block.
+fn final_view(store: &ChainStore) -> Result<Option<(Epoch, View)>, StoreError> {
+    let Some(newest) = store.finalized() else {
+        return Ok(None);
+    };
+    let certificate = store.certificate_at(newest.height)?;
+    let header = store.header(&newest.digest)?;
+    Ok(certificate
+        .zip(header)
+        .map(|(certificate, header)| (header.epoch, certificate.view())))
+}
+
+/// The records that matter once these views are final: what speaks of later ones of the same
+/// epoch, behind floors, which are also given by themselves. What speaks of other epochs stays, since
+/// views of different epochs cannot be compared.
 fn settle(
     records: Vec<VoteRecord>,
-    finals: &BTreeMap<ChainRef, View>,
+    finals: &BTreeMap<(ChainRef, Epoch), View>,
 ) -> (Vec<VoteRecord>, Vec<VoteRecord>) {
     let (mut floors, mut kept) = (Vec::new(), Vec::new());
-    for (chain, view) in finals {
-        let own = records.iter().filter(|record| record.chain == *chain);
-        let own = compact(own.cloned().collect(), *view);
+    for (instance, view) in finals {
+        let is_own = |record: &&VoteRecord| (record.chain, record.epoch) == *instance;
+        let own = compact(records.iter().filter(is_own).cloned().collect(), *view);
         floors.extend(own.first().cloned());
         kept.extend(own);
     }
-    let others = records.into_iter();
-    kept.extend(others.filter(|record| !finals.contains_key(&record.chain)));
+    let is_other = |record: &VoteRecord| !finals.contains_key(&(record.chain, record.epoch));
+    kept.extend(records.into_iter().filter(is_other));
     (floors, kept)
 }
 

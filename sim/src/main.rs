@@ -145,7 +145,7 @@ impl Summary {
         if let Some(violation) = &report.violation {
             self.violations = self.violations.saturating_add(1);
             println!(
-                "seed {}: VIOLATION after {:.3} s: {}\n  {}\n  play it again: cargo run -p skerry-sim -- \
+                "seed {}: VIOLATION after {:.3} s: {}\n  {}\n  play it again: cargo xtask sim \
                  --network {} --seeds 1 --from {} --trace",
                 report.seed,
                 skerry_sim::trace::millis(violation.at) / 1000.0,

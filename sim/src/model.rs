@@ -4,7 +4,8 @@
 //! Every honest member may do, at any time and in any order, whatever the rules permit: notarize a
 //! candidate whose parent is notarized with all views between nullified, nullify its view, go on to
 //! a later view when a certificate allows it, finalize what is notarized. Whether a vote may be
-//! signed beside the own ones is asked of [`skerry_consensus::safety::guard`] itself. What an honest
+//! signed beside the own ones is asked of [`skerry_consensus::safety::guard`] itself, and whether a
+//! parent will do of [`skerry_consensus::safety::guard_parent`]. What an honest
 //! member has *seen* is not modelled: whatever exists may be seen or not, so every loss, delay and
 //! order of messages is covered. The Byzantine member's votes for everything exist all the time:
 //! more votes only allow more, so each of its behaviours is covered. It leads every view and chooses
@@ -17,8 +18,9 @@
 //! 1. no view has two notarizations, two finalizations, or a finalization beside a nullification;
 //! 2. whatever is notarized above a finalized block descends from it.
 
-use skerry_consensus::error::Refusal;
-use skerry_consensus::safety::{OwnVotes, guard};
+use skerry_consensus::error::{ParentRefusal, Refusal};
+use skerry_consensus::safety::{OwnVotes, ParentStanding, guard, guard_parent};
+use skerry_types::committee::quorum_of;
 use skerry_types::crypto::bls::Signature;
 use skerry_types::ids::{Digest, MemberIndex, View};
 use skerry_types::vote::{Statement, Vote};
@@ -37,6 +39,29 @@ pub const COMMITTEES: [[u8; HONEST + 1]; 3] = [[1, 1, 1, 1], [3, 3, 2, 1], [5, 4
 
 /// What decides whether a vote may be signed.
 pub type Guard = fn(&OwnVotes, &Statement, View) -> Result<(), Refusal>;
+
+/// What decides whether a block may be notarized on its parent.
+pub type ParentGuard =
+    fn(ParentStanding, View, View, &dyn Fn(View) -> bool) -> Result<(), ParentRefusal>;
+
+/// The rules that are searched.
+#[derive(Clone, Copy, Debug)]
+pub struct VoteRules {
+    /// Beside the own votes.
+    pub guard: Guard,
+    /// On a parent.
+    pub parent: ParentGuard,
+}
+
+impl Default for VoteRules {
+    /// Those of the product.
+    fn default() -> Self {
+        Self {
+            guard,
+            parent: guard_parent,
+        }
+    }
+}
 
 /// Who is honest and who is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,9 +92,9 @@ impl Setting {
         settings
     }
 
-    fn quorum(&self) -> u16 {
-        let honest: u16 = self.honest.iter().map(|weight| u16::from(*weight)).sum();
-        (honest + u16::from(self.byzantine)) * 2 / 3 + 1
+    fn quorum(&self) -> u128 {
+        let honest: u128 = self.honest.iter().map(|weight| u128::from(*weight)).sum();
+        quorum_of(honest + u128::from(self.byzantine))
     }
 }
 
@@ -263,11 +288,11 @@ impl Certificates {
         let quorum = setting.quorum();
         let has_quorum = |counts: &dyn Fn(&Member) -> bool| {
             let weights = state.members.iter().zip(setting.honest);
-            let honest: u16 = weights
+            let honest: u128 = weights
                 .filter(|(member, _)| counts(member))
-                .map(|(_, weight)| u16::from(weight))
+                .map(|(_, weight)| u128::from(weight))
                 .sum();
-            honest + u16::from(setting.byzantine) >= quorum
+            honest + u128::from(setting.byzantine) >= quorum
         };
         let mut made = Self {
             notarized: [[false; CANDIDATES]; VIEWS],
@@ -294,26 +319,40 @@ impl Certificates {
             || self.finalized[view].contains(&true)
     }
 
-    /// Whether an honest member may notarize on this parent in `view`.
-    fn allow_parent(&self, view: usize, parent: u8) -> bool {
-        let first_between = match parent {
+    /// Whether an honest member may notarize on this parent in `view`. It may not have seen anything
+    /// final.
+    fn allow_parent(&self, rule: ParentGuard, view: usize, parent: u8) -> bool {
+        let number = |view: usize| View::new(view as u64 + 1);
+        let standing = match parent {
             UNPROPOSED => return false,
-            GENESIS => 0,
+            GENESIS => ParentStanding {
+                base: View::ZERO,
+                is_final: true,
+                is_notarized: false,
+            },
             parent => {
                 let (at, which) = place_of(parent);
-                if at >= view || !self.notarized[at][which] {
-                    return false;
+                ParentStanding {
+                    base: number(at),
+                    is_final: false,
+                    is_notarized: self.notarized[at][which],
                 }
-                at + 1
             }
         };
-        self.nullified[first_between..view].iter().all(|it| *it)
+        let is_nullified = |at: View| {
+            let nullified = self.nullified.iter().enumerate();
+            nullified
+                .filter(|(view, _)| number(*view) == at)
+                .any(|(_, nullified)| *nullified)
+        };
+        rule(standing, number(view), View::ZERO, &is_nullified).is_ok()
     }
 }
 
 /// Answers of the guard, asked once for every combination.
 struct Rules {
     allowed: [[[bool; 2]; 1 + 2 * CANDIDATES]; CODES],
+    parent: ParentGuard,
 }
 
 /// The statements of a view: nullify, notarize each candidate, finalize each candidate.
@@ -322,7 +361,7 @@ const NOTARIZE: usize = 1;
 const FINALIZE: usize = NOTARIZE + CANDIDATES;
 
 impl Rules {
-    fn of(guard: Guard) -> Self {
+    fn of(rules: VoteRules) -> Self {
         let view = View::new(2);
         let digest = |which: usize| Digest::new([which as u8 + 1; 32]);
         let notarize = |which| Statement::Notarize {
@@ -356,10 +395,14 @@ impl Rules {
                 finalize: which(votes.finalize).map(|which| vote(finalize(which))),
             };
             for (answers, statement) in answers.iter_mut().zip(&statements) {
-                *answers = [View::new(3), view].map(|now| guard(&own, statement, now).is_ok());
+                *answers =
+                    [View::new(3), view].map(|now| (rules.guard)(&own, statement, now).is_ok());
             }
         }
-        Self { allowed }
+        Self {
+            allowed,
+            parent: rules.parent,
+        }
     }
 
     fn allow(&self, votes: Votes, statement: usize, is_current: bool) -> bool {
@@ -393,7 +436,7 @@ fn steps(state: &State, certificates: &Certificates, rules: &Rules, take: &mut d
                 let proposed = state.parents[view][which];
                 for parent in GENESIS..candidate(view, 0) {
                     let fits = proposed == UNPROPOSED || proposed == parent;
-                    if fits && certificates.allow_parent(view, parent) {
+                    if fits && certificates.allow_parent(rules.parent, view, parent) {
                         step(&|member, state| {
                             member.votes[view].notarize |= 1 << which;
                             state.parents[view][which] = parent;
@@ -458,8 +501,8 @@ fn descends(state: &State, mut block: u8, ancestor: u8) -> bool {
 ///
 /// # Errors
 /// The first state found that breaks a rule.
-pub fn explore(setting: &Setting, guard: Guard) -> Result<Explored, Broken> {
-    let rules = Rules::of(guard);
+pub fn explore(setting: &Setting, rules: VoteRules) -> Result<Explored, Broken> {
+    let rules = Rules::of(rules);
     let start = State {
         parents: [
             [GENESIS; CANDIDATES],
@@ -504,14 +547,14 @@ pub fn explore(setting: &Setting, guard: Guard) -> Result<Explored, Broken> {
     Ok(explored)
 }
 
-/// Searches all committees with the guard of the product, and prints what was seen.
+/// Searches all committees with the rules of the product, and prints what was seen.
 ///
 /// # Errors
 /// The first state found that breaks a rule.
 pub fn explore_all() -> Result<(), Broken> {
     for committee in COMMITTEES {
         for setting in Setting::of(committee) {
-            let explored = explore(&setting, guard)?;
+            let explored = explore(&setting, VoteRules::default())?;
             println!(
                 "model {committee:?}: {setting}: exhausted, {} states, {} steps, depth {}, {} with \
                  a final block, {} with two",

@@ -10,8 +10,7 @@ use crate::replica::Replica;
 use crate::rules;
 use crate::safety::{OwnVotes, guard};
 use crate::testing::{
-    DELTA_MS, IDLE_MS, body_root, certificate, committee, config, genesis_start, header, keys,
-    member, vote,
+    DELTA_MS, body_root, certificate, committee, config, genesis_start, header, keys, member, vote,
 };
 use crate::timers::Pace;
 use skerry_types::block::{BlockKind, Header, NextCommittee};
@@ -711,7 +710,7 @@ fn views_never_go_back() {
 
 #[test]
 fn timers_nullify_the_silent_leader_and_the_uncertified_view() {
-    let leader_ms = 2 * DELTA_MS + IDLE_MS;
+    let leader_ms = 2 * DELTA_MS;
     let mut solo = Solo::leading(4);
     assert_eq!(solo.replica.deadline(), Some(NOW.saturating_add(leader_ms)));
     solo.now = NOW.saturating_add(leader_ms - 1);
@@ -760,7 +759,6 @@ fn standstill_repeats_votes_and_what_opened_the_view() {
 fn timers_grow_by_a_quarter_for_each_timeout_after_the_third() {
     let pace = |timeouts| Pace {
         delta_ms: 500,
-        idle_interval_ms: 0,
         timeouts,
     };
     let cases = [
@@ -1082,6 +1080,99 @@ fn restart_proposes_where_nothing_was_voted_and_nowhere_else() {
 }
 
 #[test]
+fn a_vote_of_the_own_key_that_is_not_the_own_ends_voting() {
+    let mut solo = Solo::leading(4);
+    let own = solo.me;
+    let others = solo.others();
+    let with_me = |solo: &Solo, statement| {
+        certificate(&solo.committee, &[own, others[0], others[1]], statement)
+    };
+    // What was signed here is known again.
+    solo.now = solo.replica.deadline().unwrap();
+    assert_eq!(cast(&solo.step(Input::Tick)), [nullify(1)]);
+    let mine = with_me(&solo, nullify(1));
+    let out = solo.tell(others[0], ConsensusMessage::Certificate(mine));
+    assert!(
+        !out.iter()
+            .any(|output| matches!(output, Output::SignedElsewhere { .. }))
+    );
+    // After a restart too.
+    let (mut solo, _) = solo.restart();
+    let foreign = with_me(&solo, nullify(2));
+    let out = solo.tell(others[0], ConsensusMessage::Certificate(foreign));
+    let statement = nullify(2);
+    assert!(out.contains(&Output::SignedElsewhere { statement }));
+    assert_eq!(solo.view(), 3, "it goes on following");
+    solo.now = solo.replica.deadline().unwrap();
+    assert!(
+        cast(&solo.step(Input::Tick)).is_empty(),
+        "and signs nothing"
+    );
+}
+
+#[test]
+fn a_leader_known_to_be_silent_is_not_waited_for_until_it_speaks() {
+    let mut solo = Solo::leading(4);
+    let silent = solo.leader(1);
+    let heard: Vec<u16> = solo.others();
+    let heard: Vec<u16> = heard.into_iter().filter(|it| *it != silent).collect();
+    solo.now = solo.replica.deadline().unwrap();
+    assert_eq!(cast(&solo.step(Input::Tick)), [nullify(1)]);
+    solo.now = solo.now.next();
+    let turn_of = |solo: &Solo, bag: std::ops::RangeInclusive<u64>| {
+        let mut views = bag.into_iter();
+        views.find(|number| solo.leader(*number) == silent).unwrap()
+    };
+    let nullified = |solo: &mut Solo, number: u64| {
+        let certificate = solo.certificate(nullify(number));
+        cast(&solo.tell(heard[0], ConsensusMessage::Certificate(certificate)))
+    };
+    let turn = turn_of(&solo, 5..=8);
+    for number in 1..turn {
+        assert!(nullified(&mut solo, number).is_empty());
+    }
+    assert_eq!(solo.view(), turn);
+    // Only when a quorum with the own weight was heard is it the leader's fault.
+    assert_eq!(
+        cast(&solo.tell_vote(heard[1], nullify(turn))),
+        [nullify(turn)]
+    );
+    // Its own vote is a sign of life.
+    solo.tell_vote(silent, nullify(turn));
+    let next_turn = turn_of(&solo, 9..=12);
+    for number in turn..next_turn {
+        assert!(nullified(&mut solo, number).is_empty());
+    }
+    solo.tell_vote(heard[1], nullify(next_turn));
+    assert_eq!(solo.view(), next_turn);
+    solo.now = solo.replica.deadline().unwrap();
+    assert_eq!(cast(&solo.step(Input::Tick)), [nullify(next_turn)]);
+}
+
+#[test]
+fn a_leader_heard_in_its_turn_is_waited_for_in_the_next() {
+    let mut solo = Solo::leading(4);
+    let leader = solo.leader(1);
+    solo.now = solo.now.next();
+    solo.tell_vote(leader, nullify(1));
+    solo.now = solo.replica.deadline().unwrap();
+    assert_eq!(cast(&solo.step(Input::Tick)), [nullify(1)]);
+    solo.now = solo.now.next();
+    for other in solo.others() {
+        let certificate = solo.certificate(nullify(1));
+        let out = solo.tell(other, ConsensusMessage::Certificate(certificate));
+        assert!(cast(&out).is_empty());
+    }
+    let turn = (5..=8)
+        .find(|number| solo.leader(*number) == leader)
+        .unwrap();
+    for number in 2..turn {
+        assert!(cast(&solo.tell_certificate(nullify(number))).is_empty());
+    }
+    assert_eq!(solo.view(), turn);
+}
+
+#[test]
 fn votes_are_kept_for_near_views_and_once() {
     let mut solo = Solo::leading(4);
     let from = solo.others()[0];
@@ -1227,6 +1318,24 @@ fn seal_is_proposed_again_and_ends_the_instance() {
     assert_eq!(solo.replica.deadline(), None);
     solo.now = NOW.saturating_add(100_000);
     assert!(solo.step(Input::Tick).is_empty());
+    // Who has not heard of it is told, also in the very view that made it final.
+    let straggler = solo.others()[1];
+    let out = solo.tell_vote(straggler, nullify(2));
+    let finalization = solo.certificate(finalize(2, seal.digest()));
+    let told = |output: &Output| match output {
+        Output::Send {
+            to: To::One(to),
+            message,
+            ..
+        } => match &**message {
+            ConsensusMessage::Reply(reply) => {
+                to.get() == straggler && reply.certificates.contains(&finalization)
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    assert!(out.iter().any(told), "{out:?}");
 }
 
 #[test]

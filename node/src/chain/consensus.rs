@@ -88,7 +88,8 @@ impl ChainNode {
                 }));
                 self.send_message(LogPosition::ZERO, To::One(to), &reply, out);
             }
-            CoreOutput::Notarized { digest, .. } => {
+            CoreOutput::Notarized { view, digest } => {
+                self.notarized.insert(digest, view);
                 if let Some(entry) = self.tree.get(&digest) {
                     let ids = entry
                         .work
@@ -131,6 +132,16 @@ impl ChainNode {
                 out.push(Output::Note(Note::Fault(format!(
                     "own block of view {view}: {error}"
                 ))));
+            }
+            CoreOutput::SignedElsewhere { statement } => {
+                self.stop(
+                    format!(
+                        "the vote key signed {statement:?}, and this node did not: another node \
+                         runs the key, or this vote log is not its newest; let one node run it, \
+                         with the newest log, and never restore a log"
+                    ),
+                    out,
+                );
             }
             CoreOutput::MalformedNotarized { digest } => {
                 self.stop(format!("block {digest} is notarized and malformed"), out);
@@ -250,6 +261,10 @@ impl ChainNode {
         }
         let parent = self.tree.header(&building.parent.digest);
         let (parent_report, _) = self.report_of(&building.parent.digest)?;
+        // Whoever proposes signs what the header reports, also when it repeats it.
+        if !self.is_committed(parent_report.block) {
+            self.own_result(parent_report.block)?;
+        }
         let last_working = self.tree.last_working(&building.parent.digest)?;
         let executed = self.tree.executed(&last_working.digest);
         let final_report = self

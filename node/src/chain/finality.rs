@@ -193,6 +193,17 @@ impl CommitQueue {
         }
     }
 
+    /// Height of the newest block whose state is committed or about to be.
+    pub(super) fn committed(&self) -> Height {
+        self.committed
+    }
+
+    /// What a final block executed to whose report is not final yet.
+    pub(super) fn waiting(&self, block: BlockRef) -> Option<Arc<Executed>> {
+        let executed = self.executed.get(&block.height);
+        executed.filter(|it| it.block == block).cloned()
+    }
+
     /// The facts shown by the newest final beacon header that has them.
     fn take_shown(&mut self) -> Vec<BeaconFinal> {
         let mut shown = Vec::new();
@@ -248,6 +259,7 @@ impl ChainNode {
             }
         }
         self.commit.note_reports(headers, certificate);
+        self.notarized.retain(|_, view| *view > certificate.view());
         self.snapshot_due = true;
         self.announce(headers, certificate, out);
     }

@@ -265,6 +265,8 @@ pub struct ChainNode {
     peers: BTreeMap<Peer, PeerState>,
     building: Option<Building>,
     verifying: BTreeMap<Digest, View>,
+    /// Blocks above the final view that are notarized, until their report is compared.
+    notarized: BTreeMap<Digest, View>,
     durable: LogPosition,
     held: VecDeque<(LogPosition, To, Box<ConsensusMessage>)>,
     to_replica: VecDeque<skerry_consensus::input::Input>,
@@ -341,7 +343,6 @@ impl ChainNode {
                     secret: Some(secret.clone()),
                     scheme: shared.scheme.clone(),
                     delta_ms: shared.network.parameters.delta_ms,
-                    idle_interval_ms: shared.network.parameters.idle_interval_ms,
                     genesis_height: Height::ZERO,
                     genesis_time: genesis.time,
                 };
@@ -382,6 +383,7 @@ impl ChainNode {
             peers: BTreeMap::new(),
             building: None,
             verifying: BTreeMap::new(),
+            notarized: BTreeMap::new(),
             durable,
             held: VecDeque::new(),
             to_replica: VecDeque::new(),
@@ -484,6 +486,7 @@ impl ChainNode {
             self.run_replica(out);
             self.dispatch_validation(out);
             self.dispatch_execution(out);
+            self.judge_notarized(out);
             self.answer_verifications(out);
             self.advance_final(out);
             self.try_build(out);

@@ -326,8 +326,8 @@ impl ChainNode {
         Finding::Good
     }
 
-    /// A header reports the parent's report again or the last working ancestor's result, which
-    /// must be this node's own; a working block must report the latter.
+    /// A header reports the parent's report again or the last working ancestor's result; a working
+    /// block must report the latter. Either must be this node's own result.
     fn judge_report(&self, header: &Header) -> Finding {
         let Some((parent_report, parent_facts)) = self.report_of(&header.parent) else {
             return Finding::Wait;
@@ -336,18 +336,58 @@ impl ChainNode {
             return Finding::Wait;
         };
         let repeated = header.report == parent_report && header.facts_root == parent_facts;
-        if repeated && (header.kind == BlockKind::Idle || last == parent_report.block) {
-            return Finding::Good;
-        }
-        if header.report.block != last {
+        let may_repeat = header.kind == BlockKind::Idle || last == parent_report.block;
+        if !(repeated && may_repeat) && header.report.block != last {
             return Finding::Bad(format!(
                 "reports block {}, the last working ancestor is {}",
                 header.report.block.height, last.height
             ));
         }
-        match self.tree.executed(&last.digest) {
+        if repeated && self.is_committed(header.report.block) {
+            return Finding::Good;
+        }
+        match self.own_result(header.report.block) {
             None => Finding::Wait,
             Some(executed) => self.compare(header, &executed),
+        }
+    }
+
+    /// Whether a final header has reported this block's result, and the own one was the same.
+    pub(super) fn is_committed(&self, block: BlockRef) -> bool {
+        block == self.genesis_report.block || block.height <= self.commit.committed()
+    }
+
+    /// What this node's execution of a block gave, until it is committed.
+    pub(super) fn own_result(&self, block: BlockRef) -> Option<Arc<Executed>> {
+        self.tree
+            .executed(&block.digest)
+            .or_else(|| self.commit.waiting(block))
+    }
+
+    /// Votes no more when a quorum notarized a result that is not this node's own.
+    pub(super) fn judge_notarized(&mut self, out: &mut Vec<Output>) {
+        let mut differing = None;
+        let mut judged = Vec::new();
+        for digest in self.notarized.keys() {
+            let Some(entry) = self.tree.get(digest) else {
+                continue;
+            };
+            let Some(own) = self.own_result(entry.header.report.block) else {
+                continue;
+            };
+            judged.push(*digest);
+            if let Finding::Bad(reason) = self.compare(&entry.header, &own) {
+                differing = Some(format!(
+                    "block {} is notarized: {reason}",
+                    entry.header.height
+                ));
+            }
+        }
+        for digest in judged {
+            self.notarized.remove(&digest);
+        }
+        if let Some(reason) = differing {
+            self.stop(reason, out);
         }
     }
 

@@ -79,9 +79,10 @@ async fn run(cli: Cli) -> Result<Output, CliError> {
         Command::Devnet(command) => node::run_devnet(command, json).await,
         Command::Faucet(args::FaucetCommand::Serve(args)) => {
             let stop = async {
-                // Without signals the process is ended from outside.
-                if let Ok(signal) = crate::start::stop_signal() {
-                    signal.await;
+                match crate::start::stop_signal() {
+                    Ok(signal) => signal.await,
+                    // Without signals the process is ended from outside.
+                    Err(_) => std::future::pending().await,
                 }
             };
             crate::faucet::serve(args, stop)

@@ -37,14 +37,32 @@ fn final_chains_get_a_floor_and_others_keep_all() {
     let records: Vec<VoteRecord> = (1..=9)
         .flat_map(|view| [record(shard(0), view), record(shard(1), view)])
         .collect();
-    let finals = BTreeMap::from([(shard(0), View::new(20))]);
+    let finals = BTreeMap::from([((shard(0), Epoch::ZERO), View::new(20))]);
     let (floors, kept) = settle(records, &finals);
     assert_eq!(floors, [record(shard(0), 21)]);
     assert_eq!(floor_of(&kept, shard(0)), Some(View::new(21)));
     assert_eq!(kept.len(), 1 + 9);
     // A floor never falls.
-    let (floors, _) = settle(kept, &BTreeMap::from([(shard(0), View::new(5))]));
+    let finals = BTreeMap::from([((shard(0), Epoch::ZERO), View::new(5))]);
+    let (floors, _) = settle(kept, &finals);
     assert_eq!(floors, [record(shard(0), 21)]);
+}
+
+#[test]
+fn views_of_another_epoch_are_not_settled_by_those_of_this_one() {
+    let mut records: Vec<VoteRecord> = (1..=9).map(|view| record(shard(0), view)).collect();
+    let next = Epoch::ZERO.next();
+    for record in &mut records[4..] {
+        record.epoch = next;
+    }
+    // Epoch 1 has come to view 7; its own floor, and everything of epoch 0, stay.
+    let finals = BTreeMap::from([((shard(0), next), View::new(7))]);
+    let (floors, kept) = settle(records.clone(), &finals);
+    assert_eq!((floors.len(), floors[0].epoch), (1, next));
+    let of = |epoch| kept.iter().filter(move |record| record.epoch == epoch);
+    assert_eq!(of(Epoch::ZERO).count(), 4);
+    assert_eq!(of(next).count(), 1);
+    assert!(floors[0].entry.view() > View::new(7));
 }
 
 #[test]

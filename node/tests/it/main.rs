@@ -12,6 +12,7 @@
 //! | `kills`, `cuts` | is anything lost that was reported as final |
 //! | `trace` | is every vote durable before it is sent |
 //! | `seats`, `catch_up` | who can be missing, and come back |
+//! | `copies` | what happens when two nodes run one vote key |
 //! | `bad_input` | does each mistake get its own answer, and harm nobody |
 //! | `proof_flips` | does a verifier notice every change of a proof |
 //!
@@ -19,6 +20,7 @@
 
 mod bad_input;
 mod catch_up;
+mod copies;
 mod cuts;
 mod kills;
 mod load;

@@ -7,10 +7,15 @@ const EQUAL: Setting = Setting {
     byzantine: 1,
 };
 
-fn found(guard: Guard) -> &'static str {
-    explore(&EQUAL, guard)
-        .expect_err("the guard is broken")
-        .rule
+fn with_guard(guard: Guard) -> VoteRules {
+    VoteRules {
+        guard,
+        ..VoteRules::default()
+    }
+}
+
+fn found(rules: VoteRules) -> &'static str {
+    explore(&EQUAL, rules).expect_err("a rule is broken").rule
 }
 
 #[test]
@@ -50,7 +55,7 @@ fn two_notarizations_of_a_member_are_found() {
         }
         guard(&own, statement, view)
     };
-    assert_eq!(found(broken), "two notarizations in a view");
+    assert_eq!(found(with_guard(broken)), "two notarizations in a view");
 }
 
 #[test]
@@ -60,7 +65,10 @@ fn finalizing_after_nullifying_is_found() {
         own.nullify = None;
         guard(&own, statement, view)
     };
-    assert_eq!(found(broken), "a finalization beside a nullification");
+    assert_eq!(
+        found(with_guard(broken)),
+        "a finalization beside a nullification"
+    );
 }
 
 #[test]
@@ -76,9 +84,42 @@ fn the_order_of_notarize_and_nullify_changes_no_outcome() {
         honest: [1, 3, 3],
         byzantine: 2,
     };
-    let strict = explore(&small, guard).expect("safe");
-    let loose = explore(&small, looser).expect("safe");
+    let strict = explore(&small, VoteRules::default()).expect("safe");
+    let loose = explore(&small, with_guard(looser)).expect("safe");
     assert!(strict.finalized_twice > 0, "{strict:?}");
     assert!(loose.steps > strict.steps, "{loose:?}");
     assert_eq!(loose.states, strict.states);
+}
+
+#[test]
+fn skipping_views_that_are_not_nullified_is_found() {
+    let parent: ParentGuard =
+        |standing, view, finalized, _| guard_parent(standing, view, finalized, &|_| true);
+    let rules = VoteRules {
+        parent,
+        ..VoteRules::default()
+    };
+    assert_eq!(
+        found(rules),
+        "a notarized block that leaves out a finalized one"
+    );
+}
+
+#[test]
+fn building_on_what_is_not_notarized_is_found() {
+    let parent: ParentGuard = |standing, view, finalized, is_nullified| {
+        let standing = ParentStanding {
+            is_notarized: true,
+            ..standing
+        };
+        guard_parent(standing, view, finalized, is_nullified)
+    };
+    let rules = VoteRules {
+        parent,
+        ..VoteRules::default()
+    };
+    assert_eq!(
+        found(rules),
+        "a notarized block that leaves out a finalized one"
+    );
 }
