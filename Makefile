@@ -5,7 +5,8 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-SIM_SEEDS ?= 500
+SIM_SEEDS_ONE ?= 2000
+SIM_SEEDS_TWO ?= 500
 SIM_FROM ?= 0
 PORT_BASE ?= 50051
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -40,10 +41,10 @@ test: setup ## All checks and tests, in the order of their cost.
 	@echo "make test: everything passed"
 
 .PHONY: sim
-sim: ## The vote rules searched whole; SIM_SEEDS seeds from SIM_FROM of each simulated network.
+sim: ## The vote rules searched whole; seeds of each simulated network from SIM_FROM.
 	cargo xtask sim --model
-	cargo xtask sim --network one --seeds $(SIM_SEEDS) --from $(SIM_FROM)
-	cargo xtask sim --network two --seeds $(SIM_SEEDS) --from $(SIM_FROM)
+	cargo xtask sim --network one --seeds $(SIM_SEEDS_ONE) --from $(SIM_FROM)
+	cargo xtask sim --network two --seeds $(SIM_SEEDS_TWO) --from $(SIM_FROM)
 
 .PHONY: process-test
 process-test: build ## The network of make devnet: ready, small, quiet, killed, judged.

@@ -6,13 +6,22 @@
 //! | a final block's parent is the final block below it | each final block |
 //! | a vote is sent after the log that holds it was synced | each frame of an honest node |
 //! | one notarize a view; never a nullify beside a finalize | each frame of an honest node |
+//! | who notarizes has executed what is reported, with that result | each notarize of an honest node |
+//! | a certificate has its weight, and its honest signers signed | each certificate of an honest node |
+//! | a skipped view was nullified by a quorum | each final block |
 //! | one result for each final block | each commit |
+//! | only what a final header reports is committed | each commit |
 //! | batches follow each other without gap, each message runs once | each final body and receipt |
 //! | nobody honest stops, is accused, or proposes what is invalid | each note |
 //! | what was committed survives a crash | each restart |
 //! | supply is exact on every beacon state's cut | the end |
 
+mod protocol;
+
 use crate::counts::Counts;
+use crate::plan::Plan;
+use crate::times::Times;
+use protocol::Protocol;
 use skerry::chain::jobs::Executed;
 use skerry::wire::kind;
 use skerry_consensus::log::{LogEntry, VoteRecord};
@@ -21,6 +30,7 @@ use skerry_execution::views;
 use skerry_storage::StateTree;
 use skerry_types::beacon::SystemOperation;
 use skerry_types::block::{BlockKind, BlockRef, Body, ExecutionResult, Header};
+use skerry_types::certificate::Certificate;
 use skerry_types::codec::decode;
 use skerry_types::consensus::ConsensusMessage;
 use skerry_types::genesis::Genesis;
@@ -42,14 +52,17 @@ struct Votes {
 }
 
 /// What was seen of the whole network so far.
-#[derive(Default)]
 pub struct Checks {
+    /// Virtual microseconds since the start.
+    pub now: u64,
+    /// When blocks were proposed, final and proven.
+    pub times: Times,
+    protocol: Protocol,
     finals: BTreeMap<(ChainRef, Height), Digest>,
     results: BTreeMap<(ChainRef, Height), (Digest, ExecutionResult)>,
     states: BTreeMap<ChainRef, BTreeMap<Height, StateTree>>,
     votes: BTreeMap<(usize, ChainRef, View), Votes>,
     unsynced: BTreeMap<(usize, ChainRef, LogPosition), Statement>,
-    synced: BTreeSet<(usize, ChainRef, Statement)>,
     committed: BTreeMap<(usize, ChainRef), (Height, Height)>,
     honest_blocks: BTreeSet<Digest>,
     accepted: BTreeMap<(ChainRef, ChainRef), u64>,
@@ -59,6 +72,43 @@ pub struct Checks {
 }
 
 impl Checks {
+    /// Of a plan whose run begins.
+    pub fn new(plan: &Plan) -> Self {
+        Self {
+            now: 0,
+            times: Times::default(),
+            protocol: Protocol::new(plan),
+            finals: BTreeMap::new(),
+            results: BTreeMap::new(),
+            states: BTreeMap::new(),
+            votes: BTreeMap::new(),
+            unsynced: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            honest_blocks: BTreeSet::new(),
+            accepted: BTreeMap::new(),
+            accepted_at: BTreeMap::new(),
+            executed: BTreeMap::new(),
+            views_nullified: BTreeSet::new(),
+        }
+    }
+
+    /// Somebody Byzantine sends a frame.
+    pub fn on_foreign_frame(&mut self, frame_kind: u8, payload: &[u8]) -> Broken {
+        if frame_kind == kind::PROPOSAL
+            && let Ok(ConsensusMessage::Proposal(proposal)) =
+                decode(payload, limits::CONSENSUS_MESSAGE_BYTES_MAX)
+        {
+            self.protocol.on_header(&proposal.header)?;
+        }
+        Ok(())
+    }
+
+    /// An honest node executed a block.
+    pub fn on_executed(&mut self, node: usize, executed: &Executed) {
+        let digest = executed.block.digest;
+        self.protocol.on_executed(node, digest, executed.result);
+    }
+
     /// Newest final height of a chain that anybody has seen.
     pub fn top(&self, chain: ChainRef) -> Height {
         let range = (chain, Height::ZERO)..=(chain, Height::new(u64::MAX));
@@ -68,8 +118,20 @@ impl Checks {
             .map_or(Height::ZERO, |((_, height), _)| *height)
     }
 
-    /// A node holds a block for final.
-    pub fn on_final(&mut self, chain: ChainRef, block: BlockRef) -> Broken {
+    /// An honest node holds a block for final, by this certificate where it is its own.
+    pub fn on_finalized(
+        &mut self,
+        chain: ChainRef,
+        block: BlockRef,
+        certificate: Option<&Certificate>,
+    ) -> Broken {
+        if let Some(certificate) = certificate {
+            self.protocol.check_certificate(chain, certificate)?;
+        }
+        self.on_final(chain, block)
+    }
+
+    fn on_final(&mut self, chain: ChainRef, block: BlockRef) -> Broken {
         match self.finals.insert((chain, block.height), block.digest) {
             Some(other) if other != block.digest => Err(format!(
                 "two final blocks of {chain} at height {}: {other} and {}",
@@ -104,6 +166,7 @@ impl Checks {
         if self.accepted_at.contains_key(&(chain, header.height)) {
             return Ok(false);
         }
+        self.protocol.check_gap(header)?;
         match header.kind {
             BlockKind::Working => {
                 counts.note("working blocks");
@@ -178,6 +241,9 @@ impl Checks {
         counts: &mut Counts,
     ) -> Broken {
         let block = executed.block;
+        self.protocol
+            .check_reported(&self.finals, chain, block.digest, &executed.result)?;
+        self.times.on_proven(self.now, chain, block.height);
         let found = (block.digest, executed.result);
         match self.results.insert((chain, block.height), found) {
             Some(other) if other != found => {
@@ -267,7 +333,7 @@ impl Checks {
         let keys: Vec<_> = self.unsynced.range(range).map(|(key, _)| *key).collect();
         for key in keys {
             if let Some(statement) = self.unsynced.remove(&key) {
-                self.synced.insert((node, chain, statement));
+                self.protocol.on_signed(node, chain, statement);
             }
         }
     }
@@ -277,7 +343,7 @@ impl Checks {
         self.unsynced.retain(|(other, ..), _| *other != node);
         for record in records {
             if let LogEntry::Vote(vote) = &record.entry {
-                self.synced.insert((node, record.chain, vote.statement));
+                self.protocol.on_signed(node, record.chain, vote.statement);
             }
         }
     }
@@ -297,7 +363,7 @@ impl Checks {
                 "node {node} sends on {chain} what rests on position {after}, {synced} is synced"
             ));
         }
-        if frame.0 != kind::VOTE && frame.0 != kind::PROPOSAL {
+        if ![kind::VOTE, kind::PROPOSAL, kind::CERTIFICATE].contains(&frame.0) {
             return Ok(());
         }
         let message: ConsensusMessage = decode(frame.1, limits::CONSENSUS_MESSAGE_BYTES_MAX)
@@ -309,9 +375,17 @@ impl Checks {
                 }
                 vote.statement
             }
+            ConsensusMessage::Certificate(certificate) => {
+                return self.protocol.check_certificate(chain, certificate);
+            }
             ConsensusMessage::Proposal(proposal) => {
                 let digest = proposal.header.digest();
                 self.honest_blocks.insert(digest);
+                self.protocol.on_header(&proposal.header)?;
+                self.times.on_proposed(self.now, digest, &proposal.header);
+                for certificate in proposal.parent.iter().chain(&proposal.finalization) {
+                    self.protocol.check_certificate(chain, certificate)?;
+                }
                 Statement::Notarize {
                     view: proposal.view,
                     digest,
@@ -319,7 +393,7 @@ impl Checks {
             }
             _ => return Ok(()),
         };
-        if !self.synced.contains(&(node, chain, statement)) {
+        if !self.protocol.has_signed(node, chain, statement) {
             return Err(format!(
                 "node {node} on {chain}: {statement:?} is sent and not durable"
             ));
@@ -338,6 +412,9 @@ impl Checks {
         }
         if votes.nullify {
             self.views_nullified.insert((chain, view));
+        }
+        if let Statement::Notarize { digest, .. } = statement {
+            self.protocol.on_notarize(node, digest)?;
         }
         let same = |one: Option<Digest>, other: Option<Digest>| {
             one.zip(other).is_none_or(|(one, other)| one == other)

@@ -22,6 +22,7 @@
 //! | [`adversary`] | what does a Byzantine node do |
 //! | [`checks`] | what must hold |
 //! | [`counts`] | did each kind of fault and event occur at all |
+//! | [`times`] | how long did proposing, finality and proof take |
 //! | [`trace`] | was this the same run as that one |
 //! | [`random`] | where does chance come from |
 
@@ -35,6 +36,7 @@ pub mod model;
 pub mod network;
 pub mod plan;
 pub mod random;
+pub mod times;
 pub mod trace;
 pub mod work;
 pub mod world;

@@ -190,6 +190,8 @@ pub struct Plan {
     pub slow_disk: u64,
     /// Largest usual time of a disk operation.
     pub disk_max: u64,
+    /// Largest usual time of a job.
+    pub work_max: u64,
     /// Faults with their times.
     pub faults: Vec<(u64, Fault)>,
     /// When everything is healed.
@@ -201,6 +203,9 @@ pub struct Plan {
     /// A bug that is planted.
     pub planted: Option<Planted>,
 }
+
+/// Largest usual time of a job.
+const WORK_MAX: u64 = 1_500;
 
 /// Keys of validators are the same in every seed: making one costs half a millisecond.
 fn validator_keys() -> &'static [SecretKey] {
@@ -371,6 +376,7 @@ impl Plan {
             slow_work: on(&mut random, 300, 30),
             slow_disk: on(&mut random, 300, 30),
             disk_max: random.between(100, 8 * MILLI),
+            work_max: WORK_MAX,
             faults,
             heal_at,
             load_until: heal_at.saturating_add(2 * SECOND),
@@ -390,6 +396,20 @@ impl Plan {
         }
         (self.slow_work, self.slow_disk) = (0, 0);
         self
+    }
+
+    /// A network for measuring times in units of δ: four members of equal weight, every frame takes
+    /// `delay`, disks and computation take nothing, clients send all the time.
+    pub fn exact(delay: u64) -> Self {
+        let mut plan = Self::of(0, Network::One).without_faults();
+        for validator in &mut plan.genesis.validators {
+            validator.stake = Weight::new(1);
+        }
+        plan.genesis.seats = vec![(0..4).map(ValidatorId::new).collect()];
+        (plan.delay_min, plan.delay_max, plan.ordered) = (delay, delay, true);
+        (plan.disk_max, plan.work_max) = (0, 0);
+        plan.load_every = 4 * MILLI;
+        plan
     }
 
     /// What is special about the seed, in a line for people.

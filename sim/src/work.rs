@@ -25,7 +25,8 @@ pub fn done_at(
     random: &mut Random,
     counts: &mut Counts,
 ) -> u64 {
-    let mut takes = random.between(20, 1_500);
+    let most = plan.work_max;
+    let mut takes = random.between(most.min(20), most);
     if now < plan.heal_at && random.chance(plan.slow_work) {
         counts.note("slow jobs");
         takes = random.between(20 * MILLI, 500 * MILLI);

@@ -16,6 +16,7 @@ use crate::machine::Machine;
 use crate::network::Network;
 use crate::plan::{Fault, MILLI, Plan, Planted, SECOND};
 use crate::random::Random;
+use crate::times::Times;
 use crate::trace::Trace;
 use crate::work;
 use skerry::assemble::shared_with;
@@ -33,7 +34,7 @@ const BOUND: u64 = 60 * SECOND;
 /// Events of one run; more mean that something runs in circles.
 const EVENTS_MAX: u64 = 2_000_000;
 /// Final blocks that each chain must have in the end.
-pub const BLOCKS_MIN: u64 = 60;
+pub const BLOCKS_MIN: u64 = 100;
 /// How often nodes look for peers that they lack.
 const DIAL_EVERY: u64 = 200 * MILLI;
 /// How often the end is looked for.
@@ -67,6 +68,8 @@ pub struct Report {
     pub blocks: BTreeMap<ChainRef, u64>,
     /// What occurred.
     pub counts: Counts,
+    /// When blocks were proposed, final and proven.
+    pub times: Times,
     /// The plan, in a line.
     pub plan: String,
     /// The first broken rule.
@@ -170,6 +173,7 @@ pub fn run(plan: Plan, prints: bool) -> Report {
             virtual_time: 0,
             blocks: BTreeMap::new(),
             counts: Counts::default(),
+            times: Times::default(),
             plan: String::new(),
             violation: Some(Violation { at: 0, what }),
         },
@@ -209,7 +213,7 @@ impl World {
             shared,
             machines,
             network: Network::new(root.fork("network")),
-            checks: Checks::default(),
+            checks: Checks::new(&plan),
             load: Load::new(&plan, root.fork("load")),
             counts: Counts::default(),
             trace: Trace::printing(prints),
@@ -256,6 +260,7 @@ impl World {
                 break;
             };
             self.now = at;
+            self.checks.now = at;
             self.happen(event);
             if self.trace.events() > EVENTS_MAX {
                 self.violate(format!(
@@ -284,6 +289,7 @@ impl World {
                 .map(|chain| (*chain, self.checks.top(*chain).get()))
                 .collect(),
             counts: self.counts,
+            times: self.checks.times,
             plan: self.plan.summary(),
             violation: self.violation,
         }

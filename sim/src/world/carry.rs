@@ -135,7 +135,8 @@ impl World {
             self.counts.note("slow disk operations");
             return self.disk.between(20 * MILLI, 500 * MILLI);
         }
-        self.disk.between(50, self.plan.disk_max)
+        let most = self.plan.disk_max;
+        self.disk.between(most.min(50), most)
     }
 
     pub(super) fn on_log_written(&mut self, node: usize, generation: u32) {
@@ -231,8 +232,13 @@ impl World {
         if !self.machines[node].is_honest() {
             return;
         }
-        for (block, _) in &request.finalized {
-            let broken = self.checks.on_final(chain, *block);
+        for (block, certificate) in &request.finalized {
+            let certificate = certificate.as_ref();
+            if self.machines[node].validator.is_some() {
+                let times = &mut self.checks.times;
+                times.on_final(self.now, chain, block.height, &block.digest);
+            }
+            let broken = self.checks.on_finalized(chain, *block, certificate);
             self.judge(broken.map_err(|what| format!("node {node}: {what}")));
         }
         for executed in &request.states {
@@ -290,7 +296,12 @@ impl World {
             Some(adversary) => adversary.send(frame, &mut self.counts),
             None => vec![frame],
         };
+        let is_honest = self.machines[node].is_honest();
         for frame in frames {
+            if !is_honest {
+                let broken = self.checks.on_foreign_frame(frame.kind, &frame.payload);
+                self.judge(broken);
+            }
             let Some(to) = self.network.other_end(frame.peer, node) else {
                 continue;
             };
@@ -354,6 +365,9 @@ impl World {
         let mut done = job.run(&self.shared);
         if is_wrong && let Done::Executed(executed) = done {
             done = Done::Executed(wrong(executed));
+        }
+        if let Done::Executed(executed) = &done {
+            self.checks.on_executed(node, executed);
         }
         let running = self.machines[node].running.as_mut();
         let Some(state) = running.and_then(|running| running.chains.get_mut(&chain)) else {
@@ -419,6 +433,11 @@ impl World {
         self.trace
             .remark(self.now, node, &|| format!("{chain} note {note:?}"));
         if !self.machines[node].is_honest() {
+            // It sees that its key signs elsewhere and votes no more, until it is started again.
+            if matches!(note, Note::Stopped(_)) {
+                let down = 10 * MILLI;
+                self.schedule(self.now, Event::Repair { node, down });
+            }
             return;
         }
         match note {

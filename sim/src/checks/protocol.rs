@@ -1,0 +1,200 @@
+//! Rules about what members sign and what becomes of it, judged from outside: with the weights of
+//! the genesis, what is durable in whose vote log, and what each honest node's own execution gave.
+//! Byzantine members count as having signed everything.
+
+use super::Broken;
+use crate::plan::Plan;
+use skerry_types::block::{ExecutionResult, Header};
+use skerry_types::certificate::Certificate;
+use skerry_types::ids::{ChainRef, Digest, Height, View};
+use skerry_types::vote::Statement;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A member as the genesis has it.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    node: usize,
+    weight: u128,
+    is_honest: bool,
+}
+
+/// What is known of blocks, results and signatures.
+#[derive(Debug)]
+pub(super) struct Protocol {
+    members: BTreeMap<ChainRef, Vec<Member>>,
+    headers: BTreeMap<Digest, Header>,
+    /// Headers that report a block, by that block.
+    reports: BTreeMap<Digest, BTreeSet<Digest>>,
+    /// What the execution of each node gave for each block.
+    results: BTreeMap<(usize, Digest), ExecutionResult>,
+    /// Who notarized a block whose proposal has not left its leader yet.
+    unseen: BTreeMap<Digest, BTreeSet<usize>>,
+    /// What is durable in the vote log of whom.
+    signed: BTreeSet<(usize, ChainRef, Statement)>,
+}
+
+impl Protocol {
+    /// Of a plan whose run begins.
+    pub(super) fn new(plan: &Plan) -> Self {
+        let members_of = |chain: ChainRef| {
+            let committee = plan.genesis.committee(chain);
+            let members = committee.into_iter().flat_map(|it| it.members);
+            members
+                .filter_map(|member| {
+                    let node = usize::try_from(member.validator.get()).ok()?;
+                    Some(Member {
+                        node,
+                        weight: u128::from(member.weight.get()),
+                        is_honest: !plan.malice.contains_key(&node),
+                    })
+                })
+                .collect()
+        };
+        let chains = plan.genesis.chains().into_iter();
+        Self {
+            members: chains.map(|chain| (chain, members_of(chain))).collect(),
+            headers: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            results: BTreeMap::new(),
+            unseen: BTreeMap::new(),
+            signed: BTreeSet::new(),
+        }
+    }
+
+    /// A header that somebody proposed.
+    pub(super) fn on_header(&mut self, header: &Header) -> Broken {
+        let digest = header.digest();
+        if self.headers.insert(digest, header.clone()).is_some() {
+            return Ok(());
+        }
+        let reported = header.report.block.digest;
+        self.reports.entry(reported).or_default().insert(digest);
+        let mut notarized = self.unseen.remove(&digest).into_iter().flatten();
+        notarized.try_for_each(|node| self.check_result(node, header))
+    }
+
+    /// A node executed a block.
+    pub(super) fn on_executed(&mut self, node: usize, block: Digest, result: ExecutionResult) {
+        self.results.insert((node, block), result);
+    }
+
+    /// A statement is durable in a vote log.
+    pub(super) fn on_signed(&mut self, node: usize, chain: ChainRef, statement: Statement) {
+        self.signed.insert((node, chain, statement));
+    }
+
+    /// Whether a statement is durable in a node's vote log.
+    pub(super) fn has_signed(&self, node: usize, chain: ChainRef, statement: Statement) -> bool {
+        self.signed.contains(&(node, chain, statement))
+    }
+
+    /// An honest node notarizes only what reports the result of its own execution. A leader that
+    /// crashed may show its vote for a block that nobody saw.
+    pub(super) fn on_notarize(&mut self, node: usize, digest: Digest) -> Broken {
+        if let Some(header) = self.headers.get(&digest) {
+            return self.check_result(node, header);
+        }
+        self.unseen.entry(digest).or_default().insert(node);
+        Ok(())
+    }
+
+    fn check_result(&self, node: usize, header: &Header) -> Broken {
+        let digest = header.digest();
+        let report = header.report;
+        if report.block.height == Height::ZERO {
+            return Ok(());
+        }
+        match self.results.get(&(node, report.block.digest)) {
+            Some(own) if *own == report.result => Ok(()),
+            Some(own) => Err(format!(
+                "node {node} notarizes {digest}, whose result of {} is not its own {own:?}",
+                report.block.height
+            )),
+            None => Err(format!(
+                "node {node} notarizes {digest} before it executed the reported block {}",
+                report.block.height
+            )),
+        }
+    }
+
+    /// A certificate holds more than two thirds of the weight, and no honest member that did not
+    /// sign.
+    pub(super) fn check_certificate(&self, chain: ChainRef, certificate: &Certificate) -> Broken {
+        let members = self.members.get(&chain).map(Vec::as_slice);
+        let members = members.unwrap_or_default();
+        let statement = certificate.statement;
+        let signers = certificate.signers.members(members.len());
+        let signers = signers.ok_or_else(|| format!("{chain}: bitmap of {statement:?}"))?;
+        let mut weight = 0_u128;
+        for signer in signers {
+            let Some(member) = members.get(signer.index()) else {
+                return Err(format!("{chain}: {statement:?} by {signer}, who is nobody"));
+            };
+            weight = weight.saturating_add(member.weight);
+            if member.is_honest && !self.has_signed(member.node, chain, statement) {
+                return Err(format!(
+                    "{chain}: a certificate of {statement:?} names node {}, which did not sign it",
+                    member.node
+                ));
+            }
+        }
+        if is_quorum(weight, members) {
+            Ok(())
+        } else {
+            Err(format!(
+                "{chain}: a certificate of {statement:?} has weight {weight} only"
+            ))
+        }
+    }
+
+    /// Every view between a final block and its parent has a quorum that nullified it.
+    pub(super) fn check_gap(&self, header: &Header) -> Broken {
+        let parent = self.headers.get(&header.parent);
+        let mut view = parent.map_or(View::ZERO, |parent| parent.view).next();
+        let members = self.members.get(&header.chain).map(Vec::as_slice);
+        let members = members.unwrap_or_default();
+        while view < header.view {
+            let statement = Statement::Nullify { view };
+            let nullified = members.iter().filter(|member| {
+                !member.is_honest || self.has_signed(member.node, header.chain, statement)
+            });
+            let weight = nullified.map(|member| member.weight).sum();
+            if !is_quorum(weight, members) {
+                return Err(format!(
+                    "{} {}: view {view} was skipped, weight {weight} nullified it",
+                    header.chain, header.height
+                ));
+            }
+            view = view.next();
+        }
+        Ok(())
+    }
+
+    /// A state is committed only when a final header reports its result.
+    pub(super) fn check_reported(
+        &self,
+        finals: &BTreeMap<(ChainRef, Height), Digest>,
+        chain: ChainRef,
+        block: Digest,
+        result: &ExecutionResult,
+    ) -> Broken {
+        let reporters = self.reports.get(&block).into_iter().flatten();
+        let mut headers = reporters.filter_map(|digest| Some((digest, self.headers.get(digest)?)));
+        let is_reported = headers.any(|(digest, header)| {
+            header.report.result == *result && finals.get(&(chain, header.height)) == Some(digest)
+        });
+        if is_reported {
+            Ok(())
+        } else {
+            Err(format!(
+                "{chain}: the state of {block} is committed, and no final header reports it"
+            ))
+        }
+    }
+}
+
+/// More than two thirds.
+fn is_quorum(weight: u128, members: &[Member]) -> bool {
+    let total: u128 = members.iter().map(|member| member.weight).sum();
+    weight.saturating_mul(3) > total.saturating_mul(2)
+}
