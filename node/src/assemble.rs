@@ -11,6 +11,7 @@
 use crate::beacon::{BeaconFeed, BeaconFinal};
 use crate::chain::jobs::Shared;
 use crate::chain::{ChainNode, Input, Peer, Setup};
+use crate::committees::Committees;
 use crate::config::{Follow, NodeConfig};
 use crate::error::NodeError;
 use crate::home;
@@ -29,11 +30,10 @@ use skerry_network::{
 };
 use skerry_storage::{ChainStore, Identity, RocksBackend, SharedCache};
 use skerry_types::codec::encode;
-use skerry_types::committee::VerifyingCommittee;
-use skerry_types::crypto::bls::SecretKey;
+use skerry_types::crypto::bls::{PublicKey, SecretKey};
 use skerry_types::crypto::scheme::{BlsScheme, VoteScheme};
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, ValidatorId};
+use skerry_types::ids::{ChainRef, Epoch, ValidatorId};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -140,7 +140,6 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
     // The beacon comes first in the order of chains.
     let mut beacon_points = Vec::new();
     for (chain, store) in &stores {
-        let member = me.and_then(|id| shared.committees.get(chain)?.committee().index_of(id));
         if chain.is_beacon() {
             beacon_points = crate::chain::beacon_points(store, &beacon_start)?;
         }
@@ -152,7 +151,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
                 genesis: genesis.clone(),
                 shared: shared.clone(),
                 store: store.clone(),
-                voter: member.zip(secret.clone()),
+                secret: secret.clone(),
                 log: records
                     .iter()
                     .filter(|record| record.chain == *chain)
@@ -206,7 +205,6 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
     });
     let router = Router {
         genesis,
-        committees: shared.committees.clone(),
         mailboxes: mailboxes.clone(),
         numbers: peer_numbers,
         known: Arc::default(),
@@ -293,16 +291,9 @@ pub fn shared_with(
     genesis: &Genesis,
     scheme: Arc<dyn VoteScheme>,
 ) -> Result<Arc<Shared>, NodeError> {
-    let mut committees: BTreeMap<ChainRef, Arc<VerifyingCommittee>> = BTreeMap::new();
-    for chain in genesis.chains() {
-        let committee = genesis
-            .verifying_committee(chain, &*scheme)
-            .ok_or(NodeError::UnknownChain(chain))?;
-        committees.insert(chain, Arc::new(committee));
-    }
     Ok(Arc::new(Shared {
+        committees: Arc::new(Committees::genesis(genesis, &*scheme)?),
         scheme,
-        committees,
         chain_id: genesis.chain_id(),
         network: Arc::new(NetworkInfo::of(genesis)),
     }))
@@ -445,7 +436,6 @@ fn forwarder(
 #[derive(Clone)]
 struct Router {
     genesis: Arc<Genesis>,
-    committees: BTreeMap<ChainRef, Arc<VerifyingCommittee>>,
     mailboxes: Mailboxes,
     numbers: PeerNumbers,
     known: Arc<RwLock<Known>>,
@@ -478,22 +468,13 @@ impl Router {
             chains: chains.to_vec(),
         });
         for chain in self.mailboxes.chains() {
-            let member = validator.and_then(|key| {
-                let committee = self.committees.get(&chain)?.committee();
-                let position = committee
-                    .members
-                    .iter()
-                    .position(|m| m.public_key.0 == key)?;
-                u16::try_from(position)
-                    .ok()
-                    .map(skerry_types::ids::MemberIndex::new)
-            });
+            let key = validator.map(PublicKey);
             let chains = chains.to_vec();
             self.mailboxes.offer(
                 chain,
                 Input::PeerUp {
                     peer: Peer(number),
-                    member,
+                    key,
                     chains,
                 },
             );
@@ -518,6 +499,7 @@ impl Router {
             let payload: Arc<[u8]> = Arc::from(&*frame.payload);
             let input = Input::Frame {
                 peer: Peer(number),
+                epoch: Epoch::new(frame.epoch),
                 kind: frame.kind,
                 payload,
             };

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`chain`] | what one chain of a node does with what it is told: consensus, execution, pools |
 //! | [`producer`] | what a leader proposes |
+//! | [`committees`] | whose certificates count |
 //! | [`mempool`], [`relay`], [`beacon`] | what waits: transactions, batches, beacon blocks and links |
 //! | [`runner`], [`votes`] | how a chain gets time, disk, network, processors |
 //! | [`assemble`] | how the parts of a node join |
@@ -11,7 +12,7 @@
 //! | [`config`], [`home`] | files of a node and of a network |
 //! | [`start`], [`devnet`], [`faucet`], [`mod@bench`], [`verify`], [`cli`] | the commands |
 //!
-//! `chain`, `producer`, `mempool`, `relay` and `beacon` have no clock, disk, socket, thread or
+//! `chain`, `producer`, `committees`, `mempool`, `relay` and `beacon` have no clock, disk, socket, thread or
 //! randomness: the simulator runs them as they are.
 
 pub mod assemble;
@@ -19,6 +20,7 @@ pub mod beacon;
 pub mod bench;
 pub mod chain;
 pub mod cli;
+pub mod committees;
 pub mod config;
 pub mod devnet;
 pub mod error;

@@ -15,7 +15,7 @@ use skerry_network::{Bytes, Frame, NetworkHandle, PeerKey};
 use skerry_storage::{ChainStore, Commit, Durability, FinalizedEntry, StateEntry};
 use skerry_types::beacon::CrossLink;
 use skerry_types::block::Header;
-use skerry_types::ids::{ChainRef, Digest, TimeMs};
+use skerry_types::ids::{ChainRef, Digest, Epoch, TimeMs};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
@@ -479,14 +479,19 @@ impl Driver {
         }
         for output in outputs.drain(..) {
             match output {
-                Output::Persist { position, record } => {
+                Output::Persist {
+                    epoch,
+                    position,
+                    record,
+                } => {
                     if let Some(votes) = &self.parts.votes {
-                        votes.append(position, record, self.back.clone());
+                        votes.append(epoch, position, record, self.back.clone());
                     }
                 }
                 Output::Send {
                     peer,
                     chain,
+                    epoch,
                     kind,
                     payload,
                     after,
@@ -501,7 +506,7 @@ impl Driver {
                             key,
                             Frame {
                                 chain,
-                                epoch: 0,
+                                epoch: epoch.get(),
                                 kind,
                                 payload,
                             },
@@ -535,6 +540,7 @@ impl Driver {
                             chain,
                             Input::Frame {
                                 peer,
+                                epoch: Epoch::ZERO,
                                 kind,
                                 payload,
                             },

@@ -146,6 +146,7 @@ fn settle(
 }
 
 struct Record {
+    epoch: Epoch,
     position: LogPosition,
     bytes: Vec<u8>,
     back: SyncSender<Event>,
@@ -223,10 +224,17 @@ impl VoteWriter {
             .line(|| format!("send {chain} {after} {kind} {}\n", hex::encode(payload)));
     }
 
-    /// Appends a record of a chain, whose own numbering `position` is; `back` is told when it is
-    /// durable.
-    pub fn append(&self, position: LogPosition, bytes: Vec<u8>, back: SyncSender<Event>) {
+    /// Appends a record of a chain, whose own numbering in the epoch `position` is; `back` is told
+    /// when it is durable.
+    pub fn append(
+        &self,
+        epoch: Epoch,
+        position: LogPosition,
+        bytes: Vec<u8>,
+        back: SyncSender<Event>,
+    ) {
         let record = Record {
+            epoch,
             position,
             bytes,
             back,
@@ -260,7 +268,8 @@ fn write(
         for record in batch {
             let position = record.position.get();
             trace.line(|| format!("durable {position} {}\n", hex::encode(&record.bytes)));
-            let durable = Input::Durable(record.position);
+            let (epoch, position) = (record.epoch, record.position);
+            let durable = Input::Durable { epoch, position };
             let _ = record.back.send(Event::Input(durable));
             backs.push(record.back);
         }

@@ -19,6 +19,7 @@
 mod protocol;
 
 use crate::counts::Counts;
+use crate::disk::LogPlace;
 use crate::plan::Plan;
 use crate::times::Times;
 use protocol::Protocol;
@@ -62,7 +63,7 @@ pub struct Checks {
     results: BTreeMap<(ChainRef, Height), (Digest, ExecutionResult)>,
     states: BTreeMap<ChainRef, BTreeMap<Height, StateTree>>,
     votes: BTreeMap<(usize, ChainRef, View), Votes>,
-    unsynced: BTreeMap<(usize, ChainRef, LogPosition), Statement>,
+    unsynced: BTreeMap<(usize, LogPlace), Statement>,
     committed: BTreeMap<(usize, ChainRef), (Height, Height)>,
     honest_blocks: BTreeSet<Digest>,
     accepted: BTreeMap<(ChainRef, ChainRef), u64>,
@@ -317,19 +318,24 @@ impl Checks {
     }
 
     /// A record goes to the vote log.
-    pub fn on_persist(&mut self, node: usize, chain: ChainRef, at: LogPosition, bytes: &[u8]) {
+    pub fn on_persist(&mut self, node: usize, at: LogPlace, bytes: &[u8]) {
         if let Ok(VoteRecord {
             entry: LogEntry::Vote(vote),
             ..
         }) = VoteRecord::decode(bytes)
         {
-            self.unsynced.insert((node, chain, at), vote.statement);
+            self.unsynced.insert((node, at), vote.statement);
         }
     }
 
     /// The vote log was synced up to a record.
-    pub fn on_synced(&mut self, node: usize, chain: ChainRef, at: LogPosition) {
-        let range = (node, chain, LogPosition::ZERO)..=(node, chain, at);
+    pub fn on_synced(&mut self, node: usize, at: LogPlace) {
+        let first = LogPlace {
+            position: LogPosition::ZERO,
+            ..at
+        };
+        let range = (node, first)..=(node, at);
+        let chain = at.chain;
         let keys: Vec<_> = self.unsynced.range(range).map(|(key, _)| *key).collect();
         for key in keys {
             if let Some(statement) = self.unsynced.remove(&key) {

@@ -11,7 +11,7 @@ use skerry_storage::{
     VoteLogError,
 };
 use skerry_types::block::Header;
-use skerry_types::ids::{ChainRef, Digest, Height, LogPosition};
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, LogPosition};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -67,11 +67,21 @@ impl LogDevice for LogFile {
     }
 }
 
+/// Where a record of a vote log stands among those of its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LogPlace {
+    /// The chain.
+    pub chain: ChainRef,
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Position within chain and epoch.
+    pub position: LogPosition,
+}
+
 /// A record for a chain.
 #[derive(Debug)]
 struct Record {
-    chain: ChainRef,
-    position: LogPosition,
+    place: LogPlace,
     bytes: Vec<u8>,
 }
 
@@ -101,12 +111,8 @@ impl VoteWriter {
     }
 
     /// Takes a record; true when a write is to be started.
-    pub fn push(&mut self, chain: ChainRef, position: LogPosition, bytes: Vec<u8>) -> bool {
-        self.waiting.push(Record {
-            chain,
-            position,
-            bytes,
-        });
+    pub fn push(&mut self, place: LogPlace, bytes: Vec<u8>) -> bool {
+        self.waiting.push(Record { place, bytes });
         !self.writing && !self.failed
     }
 
@@ -123,24 +129,15 @@ impl VoteWriter {
         Ok(())
     }
 
-    /// Ends the write: what is durable now, by chain, or why it failed with the chains to be told;
+    /// Ends the write: what is durable now, or why it failed with the chains to be told;
     /// and whether the next write is to be started.
-    pub fn finish(
-        &mut self,
-    ) -> (
-        Result<Vec<(ChainRef, LogPosition)>, String>,
-        Vec<ChainRef>,
-        bool,
-    ) {
+    pub fn finish(&mut self) -> (Result<Vec<LogPlace>, String>, Vec<ChainRef>, bool) {
         self.writing = false;
         let batch = std::mem::take(&mut self.batch);
-        let chains = batch.iter().map(|record| record.chain).collect();
+        let chains = batch.iter().map(|record| record.place.chain).collect();
         match self.log.sync() {
             Ok(_) => {
-                let durable = batch
-                    .iter()
-                    .map(|record| (record.chain, record.position))
-                    .collect();
+                let durable = batch.iter().map(|record| record.place).collect();
                 (Ok(durable), chains, !self.waiting.is_empty())
             }
             Err(error) => {

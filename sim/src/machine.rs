@@ -13,7 +13,7 @@ use skerry::chain::{ChainNode, Setup, beacon_points};
 use skerry::mempool::MempoolLimits;
 use skerry_consensus::log::VoteRecord;
 use skerry_storage::{ChainStore, Identity, MemoryBackend, VoteLog};
-use skerry_types::crypto::bls::SecretKey;
+use skerry_types::crypto::bls::{PublicKey, SecretKey};
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Height, LogPosition, MemberIndex, TimeMs, ValidatorId};
 use std::collections::BTreeMap;
@@ -147,6 +147,11 @@ impl Machine {
         genesis.committee(chain)?.index_of(self.validator?)
     }
 
+    /// The vote key that it shows its peers.
+    pub fn key(&self) -> Option<PublicKey> {
+        self.secret.as_ref().map(SecretKey::public_key)
+    }
+
     /// Starts it from what survived.
     ///
     /// # Errors
@@ -177,7 +182,6 @@ impl Machine {
                 points = beacon_points(&store, &start).map_err(|error| error.to_string())?;
             }
             let feed = (!chain.is_beacon()).then(|| BeaconFeed::new(points.clone(), start.clone()));
-            let member = self.member(&genesis, chain);
             let log: Vec<VoteRecord> = records
                 .iter()
                 .filter(|record| record.chain == chain)
@@ -190,7 +194,7 @@ impl Machine {
                     genesis: genesis.clone(),
                     shared: shared.clone(),
                     store: store.clone(),
-                    voter: member.zip(self.secret.clone()),
+                    secret: self.secret.clone(),
                     log,
                     mempool: MempoolLimits::default(),
                     beacon: feed,

@@ -13,7 +13,7 @@ pub const fn lane(job: &Job) -> usize {
     match job {
         Job::Validate(_) | Job::Execute(_) => 0,
         Job::Transactions(_) => 1,
-        Job::Consensus { .. } | Job::Inbound(_) | Job::Link(_) => 2,
+        Job::Consensus { .. } | Job::Inbound { .. } | Job::Link { .. } => 2,
     }
 }
 
@@ -38,13 +38,7 @@ pub fn done_at(
 /// What a result says, for the trace.
 pub fn describe(done: &Done) -> (&'static str, Vec<u8>) {
     match done {
-        Done::Consensus(result) => (
-            "checked",
-            result
-                .iter()
-                .flat_map(|result| format!("{:?}", result.id).into_bytes())
-                .collect(),
-        ),
+        Done::Consensus { result, .. } => ("checked", format!("{:?}", result.id).into_bytes()),
         Done::Transactions { tag, results } => {
             let good = results.iter().filter(|result| result.is_ok()).count();
             (

@@ -25,7 +25,7 @@ use skerry::chain::{Input, Output, Peer};
 use skerry::wire::{RangeReply, kind};
 use skerry_types::codec::{decode, encode};
 use skerry_types::crypto::scheme::MockScheme;
-use skerry_types::ids::{ChainRef, Digest, Height};
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -90,6 +90,7 @@ enum Event {
         number: u32,
         to: usize,
         chain: ChainRef,
+        epoch: Epoch,
         kind: u8,
         payload: Arc<[u8]>,
     },
@@ -323,6 +324,7 @@ impl World {
                 number,
                 to,
                 chain,
+                epoch,
                 kind,
                 payload,
             } => {
@@ -334,6 +336,7 @@ impl World {
                         chain,
                         Input::Frame {
                             peer,
+                            epoch,
                             kind,
                             payload,
                         },
@@ -533,7 +536,7 @@ fn trace_input(trace: &mut Trace, now: u64, node: usize, chain: ChainRef, input:
         Input::PeerDown(peer) => event("peer down", &peer.0.to_le_bytes()),
         Input::Frame { kind, payload, .. } => event(frame_name(*kind), payload),
         Input::Gossip(payload) => event("gossip", payload),
-        Input::Durable(position) => event("durable", &position.get().to_le_bytes()),
+        Input::Durable { position, .. } => event("durable", &position.get().to_le_bytes()),
         Input::Done(done) => {
             let (what, payload) = work::describe(done);
             event(what, &payload);

@@ -8,7 +8,7 @@ use skerry_consensus::output::{Output as CoreOutput, To};
 use skerry_types::block::{BlockKind, Header, ParentVotes, reveal_message};
 use skerry_types::codec::{Version, decode, encode};
 use skerry_types::consensus::{ConsensusMessage, FetchReply};
-use skerry_types::ids::{Digest, LogPosition, TimeMs};
+use skerry_types::ids::{Digest, Epoch, LogPosition, TimeMs};
 use skerry_types::limits::CONSENSUS_MESSAGE_BYTES_MAX;
 use skerry_types::vote::Statement;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ impl ChainNode {
     /// Feeds the core what waits for it and carries out what it says.
     pub(super) fn run_replica(&mut self, out: &mut Vec<Output>) {
         let mut outputs = Vec::new();
-        while let Some(input) = self.to_replica.pop_front() {
-            let Some(replica) = &mut self.replica else {
-                self.to_replica.clear();
+        while let Some(input) = self.instance.inputs.pop_front() {
+            let Some(replica) = &mut self.instance.replica else {
+                self.instance.inputs.clear();
                 return;
             };
             replica.step(self.now, input, &mut outputs);
@@ -36,19 +36,18 @@ impl ChainNode {
         match output {
             CoreOutput::Persist { position, record } => {
                 out.push(Output::Persist {
+                    epoch: self.instance.epoch(),
                     position,
                     record: encode(&*record),
                 });
             }
             CoreOutput::Send { after, to, message } => {
-                if after <= self.durable {
+                if let Some(message) = self.instance.hold(after, to, message) {
                     self.send_message(after, to, &message, out);
-                } else {
-                    self.held.push_back((after, to, message));
                 }
             }
             CoreOutput::Check(job) => out.push(Output::Work(super::jobs::Job::Consensus {
-                chain: self.chain,
+                committee: self.instance.committee.clone(),
                 job: *job,
             })),
             CoreOutput::Build {
@@ -57,7 +56,7 @@ impl ChainNode {
                 idle_only,
             } => {
                 let since = self.now;
-                self.building = Some(Building {
+                self.instance.building = Some(Building {
                     view,
                     parent,
                     idle_only,
@@ -73,7 +72,7 @@ impl ChainNode {
                 self.take_block(digest, *header, body.into(), out);
             }
             CoreOutput::Verify { view, digest, .. } => {
-                self.verifying.insert(digest, view);
+                self.instance.verifying.insert(digest, view);
             }
             CoreOutput::Certify { digest } => self.certify(digest, out),
             CoreOutput::ServeBlock {
@@ -89,7 +88,7 @@ impl ChainNode {
                 self.send_message(LogPosition::ZERO, To::One(to), &reply, out);
             }
             CoreOutput::Notarized { view, digest } => {
-                self.notarized.insert(digest, view);
+                self.instance.notarized.insert(digest, view);
                 if let Some(entry) = self.tree.get(&digest) {
                     let ids = entry
                         .work
@@ -109,15 +108,16 @@ impl ChainNode {
             }
             CoreOutput::Behind { height, .. } => self.sync.on_behind(height),
             CoreOutput::Entered { view, .. } => {
-                self.replica_view = view;
+                self.instance.view = view;
                 if self
+                    .instance
                     .building
                     .as_ref()
                     .is_some_and(|building| building.view < view)
                 {
-                    self.building = None;
+                    self.instance.building = None;
                 }
-                self.verifying.retain(|_, asked| *asked >= view);
+                self.instance.verifying.retain(|_, asked| *asked >= view);
                 self.snapshot_due = true;
             }
             CoreOutput::Fault(evidence) => {
@@ -167,20 +167,22 @@ impl ChainNode {
     }
 
     pub(super) fn release_held(&mut self, out: &mut Vec<Output>) {
-        while self
-            .held
-            .front()
-            .is_some_and(|(after, ..)| *after <= self.durable)
-        {
-            let Some((after, to, message)) = self.held.pop_front() else {
-                break;
-            };
+        while let Some((after, to, message)) = self.instance.release() {
             self.send_message(after, to, &message, out);
         }
     }
 
-    pub(super) fn on_consensus_frame(&mut self, peer: Peer, frame_kind: u8, payload: &[u8]) {
-        let Some(member) = self.peers.get(&peer).and_then(|state| state.member) else {
+    /// A message of the core's protocol; one of another epoch belongs to another instance.
+    pub(super) fn on_consensus_frame(
+        &mut self,
+        peer: Peer,
+        epoch: Epoch,
+        frame_kind: u8,
+        payload: &[u8],
+    ) {
+        let key = self.peers.get(&peer).and_then(|state| state.key);
+        let member = key.and_then(|key| self.instance.member(&key));
+        let Some(member) = member.filter(|_| epoch == self.instance.epoch()) else {
             return;
         };
         let Ok(message) = decode::<ConsensusMessage>(payload, CONSENSUS_MESSAGE_BYTES_MAX) else {
@@ -196,7 +198,7 @@ impl ChainNode {
         );
         if fits {
             let message = Box::new(message);
-            self.to_replica.push_back(Core::Message {
+            self.instance.inputs.push_back(Core::Message {
                 from: member,
                 message,
             });
@@ -211,13 +213,15 @@ impl ChainNode {
             } else {
                 Certification::Missing
             };
-            self.to_replica
+            self.instance
+                .inputs
                 .push_back(Core::Certified { digest, outcome });
             return;
         };
         if entry.stored {
             let outcome = Certification::Durable;
-            self.to_replica
+            self.instance
+                .inputs
                 .push_back(Core::Certified { digest, outcome });
         } else {
             let (header, body) = (entry.header.clone(), entry.body.clone());
@@ -234,7 +238,8 @@ impl ChainNode {
             entry.stored = true;
         }
         let outcome = Certification::Durable;
-        self.to_replica
+        self.instance
+            .inputs
             .push_back(Core::Certified { digest, outcome });
     }
 
@@ -251,11 +256,14 @@ impl ChainNode {
 
     /// When an unanswered build may be answered by the passing of time alone.
     pub(super) fn build_deadline(&self) -> Option<TimeMs> {
-        self.building.as_ref().map(|building| building.again_at)
+        self.instance
+            .building
+            .as_ref()
+            .map(|building| building.again_at)
     }
 
     fn choose_now(&self) -> Option<Choice> {
-        let building = self.building.as_ref()?;
+        let building = self.instance.building.as_ref()?;
         if self.stopped.is_some() {
             return None;
         }
@@ -301,7 +309,7 @@ impl ChainNode {
         let draft = match self.choose_now() {
             Some(Choice::Propose(draft)) => draft,
             Some(Choice::Wait(until)) => {
-                if let Some(building) = &mut self.building {
+                if let Some(building) = &mut self.instance.building {
                     building.again_at = until;
                 }
                 return;
@@ -309,13 +317,13 @@ impl ChainNode {
             None => {
                 // What is missing arrives as an input, or the view times out.
                 let later = self.now.saturating_add(RECHECK_MS);
-                if let Some(building) = &mut self.building {
+                if let Some(building) = &mut self.instance.building {
                     building.again_at = later;
                 }
                 return;
             }
         };
-        let Some(building) = self.building.take() else {
+        let Some(building) = self.instance.building.take() else {
             return;
         };
         let Some((header, body, work)) = self.finish_block(&building, *draft) else {
@@ -331,7 +339,8 @@ impl ChainNode {
         self.dispatch_execution(out);
         let body = bytes.to_vec();
         let (view, header) = (building.view, Box::new(header));
-        self.to_replica
+        self.instance
+            .inputs
             .push_back(Core::Built { view, header, body });
     }
 
@@ -340,7 +349,7 @@ impl ChainNode {
         building: &Building,
         draft: Draft,
     ) -> Option<(Header, Vec<u8>, Arc<super::jobs::Work>)> {
-        let (me, secret) = self.voter.as_ref()?;
+        let (me, secret) = self.instance.voter.as_ref()?;
         let Draft {
             kind,
             report,
@@ -363,7 +372,7 @@ impl ChainNode {
         } else {
             Digest::ZERO
         };
-        let epoch = self.committee.instance().epoch;
+        let epoch = self.instance.epoch();
         let reveal = self.chain.is_beacon().then(|| {
             let message = reveal_message(&self.shared.chain_id, epoch, building.view);
             self.shared.scheme.sign(secret, &message)

@@ -259,7 +259,9 @@ impl ChainNode {
             }
         }
         self.commit.note_reports(headers, certificate);
-        self.notarized.retain(|_, view| *view > certificate.view());
+        self.instance
+            .notarized
+            .retain(|_, view| *view > certificate.view());
         self.snapshot_due = true;
         self.announce(headers, certificate, out);
     }
@@ -296,7 +298,7 @@ impl ChainNode {
             let state = self.tree.root().executed.state.clone();
             out.push(Output::Block { block, state });
             for (digest, transactions) in abandoned {
-                self.verifying.remove(&digest);
+                self.instance.verifying.remove(&digest);
                 self.throttle.on_abandoned(transactions);
                 out.push(Output::Abandoned(digest));
             }

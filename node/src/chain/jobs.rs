@@ -4,6 +4,7 @@
 //! the chain's thread and the simulator inside the step, with the same code.
 
 use super::cache::{Known, SignatureCache};
+use crate::committees::Committees;
 use crate::view::SubmitError;
 use skerry_consensus::check::{CheckJob, CheckResult};
 use skerry_execution::block::{BlockContext, BlockWork, execute};
@@ -17,12 +18,12 @@ use skerry_types::committee::VerifyingCommittee;
 use skerry_types::crypto::ed25519;
 use skerry_types::crypto::hash::{Purpose, hash};
 use skerry_types::crypto::scheme::VoteScheme;
-use skerry_types::ids::{Address, ChainRef, Digest, Height};
+use skerry_types::ids::{Address, ChainRef, Digest, Epoch, Height};
 use skerry_types::message::{Batch, ChannelSummary, InboundBatch};
 use skerry_types::receipt::Receipt;
 use skerry_types::state::ChangeSet;
 use skerry_types::transaction::{CheckedTransaction, TransactionError};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The decoded work of a block: its body, with the transactions checked for form and signature.
@@ -76,8 +77,8 @@ pub struct Executed {
 pub struct Shared {
     /// How votes are checked.
     pub scheme: Arc<dyn VoteScheme>,
-    /// The committees of all chains.
-    pub committees: BTreeMap<ChainRef, Arc<VerifyingCommittee>>,
+    /// The committees that the network starts with.
+    pub committees: Arc<Committees>,
     /// The network's id.
     pub chain_id: Digest,
     /// Parameters that execution needs.
@@ -88,8 +89,8 @@ pub struct Shared {
 pub enum Job {
     /// Signatures of votes and certificates.
     Consensus {
-        /// Whose committee signed.
-        chain: ChainRef,
+        /// Who signed.
+        committee: Arc<VerifyingCommittee>,
         /// What to check.
         job: CheckJob,
     },
@@ -100,15 +101,30 @@ pub enum Job {
     /// Execution of a valid block.
     Execute(Box<ExecuteJob>),
     /// The proof of a batch from another chain.
-    Inbound(Box<InboundBatch>),
+    Inbound {
+        /// The committee of the source's open epoch.
+        committee: Arc<VerifyingCommittee>,
+        /// The batch.
+        inbound: Box<InboundBatch>,
+    },
     /// The finality of another chain's header.
-    Link(Box<CrossLink>),
+    Link {
+        /// The committee of that chain's open epoch.
+        committee: Arc<VerifyingCommittee>,
+        /// The header.
+        link: Box<CrossLink>,
+    },
 }
 
 /// The result of a job.
 pub enum Done {
     /// Of a consensus check.
-    Consensus(Option<CheckResult>),
+    Consensus {
+        /// The epoch of the instance that asked.
+        epoch: Epoch,
+        /// The answer.
+        result: CheckResult,
+    },
     /// Of transactions, in order; `tag` is the job's.
     Transactions {
         /// Which submission.
@@ -135,9 +151,10 @@ impl Job {
     /// Does the work.
     pub fn run(self, shared: &Shared) -> Done {
         match self {
-            Self::Consensus { chain, job } => {
-                let committee = shared.committees.get(&chain);
-                Done::Consensus(committee.map(|committee| job.run(&*shared.scheme, committee)))
+            Self::Consensus { committee, job } => {
+                let result = job.run(&*shared.scheme, &committee);
+                let epoch = committee.instance().epoch;
+                Done::Consensus { epoch, result }
             }
             Self::Transactions(job) => {
                 let tag = job.tag;
@@ -153,19 +170,13 @@ impl Job {
                 }
             }
             Self::Execute(job) => Done::Executed(Arc::new(job.run(shared))),
-            Self::Inbound(inbound) => {
-                let committee = shared.committees.get(&inbound.batch.source);
-                let good = committee.is_some_and(|committee| {
-                    proofs::verify_inbound(&inbound, committee, &*shared.scheme).is_ok()
-                });
-                Done::Inbound(good.then_some(inbound))
+            Self::Inbound { committee, inbound } => {
+                let verified = proofs::verify_inbound(&inbound, &committee, &*shared.scheme);
+                Done::Inbound(verified.is_ok().then_some(inbound))
             }
-            Self::Link(link) => {
-                let committee = shared.committees.get(&link.header.chain);
-                let good = committee.is_some_and(|committee| {
-                    proofs::verify_crosslink(&link, committee, &*shared.scheme).is_ok()
-                });
-                Done::Link(good.then_some(link))
+            Self::Link { committee, link } => {
+                let verified = proofs::verify_crosslink(&link, &committee, &*shared.scheme);
+                Done::Link(verified.is_ok().then_some(link))
             }
         }
     }
@@ -291,6 +302,8 @@ pub struct ValidateJob {
     pub parent: StateTree,
     /// Root of the facts that its beacon reference shows; zero on the beacon.
     pub facts_root: Digest,
+    /// The committees whose proofs count in it.
+    pub committees: Arc<Committees>,
     /// Headers that this node has verified as final, which need no second check.
     pub verified_links: BTreeSet<Digest>,
     /// Whether a quorum's finality already vouches for signatures and proofs, so that only
@@ -327,7 +340,9 @@ impl ValidateJob {
         shared: &Shared,
     ) -> Result<Vec<Arc<CheckedTransaction>>, String> {
         if self.header.chain.is_beacon() {
-            check_reveal(&self.header, shared)?;
+            let committee = self.committees.open(ChainRef::Beacon);
+            let committee = committee.ok_or("the beacon has no committee")?;
+            check_reveal(&self.header, committee, &*shared.scheme)?;
         }
         let valid = validate_block(&BlockInput {
             network: &shared.network,
@@ -351,12 +366,13 @@ impl ValidateJob {
     }
 
     fn check_proofs(&self, body: &Body, shared: &Shared) -> Result<(), String> {
-        let committee = |chain: ChainRef| {
-            let found = shared.committees.get(&chain);
-            found.ok_or_else(|| format!("{chain} is no chain of this network"))
+        let committee = |chain: ChainRef, header: &Header| {
+            let epoch = header.epoch;
+            let found = self.committees.of(chain, epoch);
+            found.ok_or_else(|| format!("epoch {epoch} of {chain} is not open"))
         };
         for inbound in &body.inbound {
-            let committee = committee(inbound.batch.source)?;
+            let committee = committee(inbound.batch.source, &inbound.proof.header)?;
             proofs::verify_inbound(inbound, committee, &*shared.scheme)
                 .map_err(|error| error.to_string())?;
         }
@@ -366,7 +382,7 @@ impl ValidateJob {
                 proofs::verify_channels(link).map_err(|error| error.to_string())?;
                 continue;
             }
-            let committee = committee(link.header.chain)?;
+            let committee = committee(link.header.chain, &link.header)?;
             proofs::verify_crosslink(link, committee, &*shared.scheme)
                 .map_err(|error| error.to_string())?;
         }
@@ -375,17 +391,17 @@ impl ValidateJob {
 }
 
 /// Checks the randomness reveal of a beacon header.
-pub fn check_reveal(header: &Header, shared: &Shared) -> Result<(), String> {
-    let committee = shared
-        .committees
-        .get(&ChainRef::Beacon)
-        .ok_or("the beacon has no committee")?;
+fn check_reveal(
+    header: &Header,
+    committee: &VerifyingCommittee,
+    scheme: &dyn VoteScheme,
+) -> Result<(), String> {
     let key = committee
         .key(header.proposer)
         .ok_or("the proposer is no member")?;
     let reveal = header.reveal.as_ref().ok_or("the reveal is missing")?;
     let message = reveal_message(&header.chain_id, header.epoch, header.view);
-    if shared.scheme.verify(&[*key], &message, reveal) {
+    if scheme.verify(&[*key], &message, reveal) {
         Ok(())
     } else {
         Err("the reveal is not the proposer's".to_owned())

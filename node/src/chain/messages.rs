@@ -12,7 +12,7 @@ use skerry_types::beacon::CrossLink;
 use skerry_types::block::{BlockKind, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::{decode, encode};
-use skerry_types::ids::{ChainRef, LogPosition, Sequence};
+use skerry_types::ids::{ChainRef, Epoch, LogPosition, Sequence};
 use skerry_types::message::{Batch, BatchProof, InboundBatch, channels_root};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ impl ChainNode {
     pub(super) fn on_frame(
         &mut self,
         peer: Peer,
-        frame_kind: u8,
+        (epoch, frame_kind): (Epoch, u8),
         payload: &[u8],
         out: &mut Vec<Output>,
     ) {
@@ -29,7 +29,7 @@ impl ChainNode {
             | kind::CERTIFICATE
             | kind::PROPOSAL
             | kind::FETCH_REQUEST
-            | kind::FETCH_REPLY => self.on_consensus_frame(peer, frame_kind, payload),
+            | kind::FETCH_REPLY => self.on_consensus_frame(peer, epoch, frame_kind, payload),
             kind::TRANSACTIONS => self.on_transactions(payload, out),
             kind::BATCH_PUSH => self.on_batch(payload, out),
             kind::BATCH_REQUEST => self.on_batch_request(peer, payload, out),
@@ -70,10 +70,10 @@ impl ChainNode {
     }
 
     fn announces(&self, header: &Header) -> bool {
-        let Some((me, _)) = &self.voter else {
+        let Some((me, _)) = &self.instance.voter else {
             return false;
         };
-        let members = u64::try_from(self.committee.committee().members.len())
+        let members = u64::try_from(self.instance.committee.committee().members.len())
             .unwrap_or(1)
             .max(1);
         let second = header.height.get() % members;
@@ -108,8 +108,10 @@ impl ChainNode {
             }
             out.push(Output::Link(Arc::new(link)));
         }
-        let Some((me, _)) = &self.voter else { return };
-        let members = self.committee.committee().members.len();
+        let Some((me, _)) = &self.instance.voter else {
+            return;
+        };
+        let members = self.instance.committee.committee().members.len();
         for batch in &executed.outgoing {
             if is_pusher(&batch.root(), *me, members) {
                 self.push_batch(batch, out);
@@ -142,6 +144,7 @@ impl ChainNode {
                 out.push(Output::Send {
                     peer: *peer,
                     chain: batch.destination,
+                    epoch: Epoch::ZERO,
                     kind: kind::BATCH_PUSH,
                     payload: payload.clone(),
                     after: LogPosition::ZERO,
@@ -156,7 +159,7 @@ impl ChainNode {
     }
 
     fn on_batch(&mut self, payload: &[u8], out: &mut Vec<Output>) {
-        if self.voter.is_none() {
+        if self.instance.voter.is_none() {
             return;
         }
         let Ok(inbound) = decode::<InboundBatch>(payload, BATCH_FRAME_BYTES_MAX) else {
@@ -165,11 +168,14 @@ impl ChainNode {
         let (source, first) = (inbound.batch.source, inbound.batch.first);
         let state = &self.tree.root().executed.state;
         let cursor = views::inbound(state, self.chain, source).accepted_cursor();
-        let fits = inbound.batch.destination == self.chain
-            && source != self.chain
-            && self.shared.committees.contains_key(&source);
-        if fits && first >= cursor && self.inbound.wants(source, first) {
-            out.push(Output::Work(Job::Inbound(Box::new(inbound))));
+        let fits = inbound.batch.destination == self.chain && source != self.chain;
+        let committee = self.committees.of(source, inbound.proof.header.epoch);
+        let Some(committee) = committee.filter(|_| fits).cloned() else {
+            return;
+        };
+        if first >= cursor && self.inbound.wants(source, first) {
+            let inbound = Box::new(inbound);
+            out.push(Output::Work(Job::Inbound { committee, inbound }));
         }
     }
 
@@ -203,6 +209,7 @@ impl ChainNode {
             out.push(Output::Send {
                 peer,
                 chain: request.destination,
+                epoch: Epoch::ZERO,
                 kind: kind::BATCH_PUSH,
                 payload: encode(&inbound).into(),
                 after: LogPosition::ZERO,
@@ -212,7 +219,7 @@ impl ChainNode {
 
     /// Asks for batches that the beacon says were sent and that did not come.
     pub(super) fn pull_batches(&mut self, out: &mut Vec<Output>) {
-        if self.voter.is_none() {
+        if self.instance.voter.is_none() {
             return;
         }
         let state = &self.tree.root().executed.state;
@@ -242,6 +249,7 @@ impl ChainNode {
             out.push(Output::Send {
                 peer: *peer,
                 chain: pull.source,
+                epoch: Epoch::ZERO,
                 kind: kind::BATCH_REQUEST,
                 payload: encode(&request).into(),
                 after: LogPosition::ZERO,
@@ -278,7 +286,8 @@ impl ChainNode {
     }
 
     fn consider_link(&mut self, link: CrossLink, out: &mut Vec<Output>) {
-        if !self.chain.is_beacon() || self.voter.is_none() || link.header.chain.is_beacon() {
+        if !self.chain.is_beacon() || self.instance.voter.is_none() || link.header.chain.is_beacon()
+        {
             return;
         }
         let state = &self.tree.root().executed.state;
@@ -286,8 +295,13 @@ impl ChainNode {
         let is_newer =
             recorded.is_some_and(|record| record.reported.height < link.header.report.block.height);
         let fits = channels_root(&link.channels) == link.header.report.result.channels_root;
-        if is_newer && fits && self.links.wants(&link) {
-            out.push(Output::Work(Job::Link(Box::new(link))));
+        let committee = self.committees.of(link.header.chain, link.header.epoch);
+        let Some(committee) = committee.filter(|_| is_newer && fits).cloned() else {
+            return;
+        };
+        if self.links.wants(&link) {
+            let link = Box::new(link);
+            out.push(Output::Work(Job::Link { committee, link }));
         }
     }
 

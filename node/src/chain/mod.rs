@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `blocks.rs` | which blocks are not settled yet, and their states |
 //! | `jobs.rs` | pure computation that may run elsewhere |
+//! | `instance.rs` | what belongs to one epoch's consensus |
 //! | `consensus.rs` | what the core's outputs mean |
 //! | `verify.rs` | when a block is checked, executed, acceptable |
 //! | `finality.rs` | what a final block sets off |
@@ -22,6 +23,7 @@ pub(crate) mod cache;
 mod consensus;
 mod finality;
 mod ingress;
+mod instance;
 pub mod jobs;
 mod messages;
 mod sync;
@@ -29,12 +31,15 @@ mod throttle;
 mod verify;
 
 use crate::beacon::{BeaconFeed, BeaconFinal, BeaconPoint, FEED_LENGTH, LinkPool};
+use crate::committees::Committees;
 use crate::mempool::{Mempool, MempoolLimits};
 use crate::relay::InboundPool;
 use crate::view::{ExecutedBlock, SubmitError};
 use blocks::{BlockTree, Root};
+use instance::{Beginning, Instance};
 use jobs::{Done, Executed, Job, Shared};
-use skerry_consensus::config::{Config, Parent, Root as ReplicaRoot, Start};
+use skerry_consensus::config::{Parent, Root as ReplicaRoot};
+use skerry_consensus::input::Input as Core;
 use skerry_consensus::log::VoteRecord;
 use skerry_consensus::output::To;
 use skerry_consensus::replica::Replica;
@@ -42,12 +47,11 @@ use skerry_storage::{ChainStore, StateTree};
 use skerry_types::beacon::CrossLink;
 use skerry_types::block::{BlockRef, ExecutionResult, Header, Report};
 use skerry_types::certificate::Certificate;
-use skerry_types::committee::{VerifyingCommittee, genesis_digest};
-use skerry_types::consensus::ConsensusMessage;
-use skerry_types::crypto::bls::SecretKey;
+use skerry_types::committee::genesis_digest;
+use skerry_types::crypto::bls::{PublicKey, SecretKey};
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Digest, Height, LogPosition, MemberIndex, TimeMs, View};
-use std::collections::{BTreeMap, VecDeque};
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, LogPosition, TimeMs, View};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Bytes that are sent to any number of peers without copies.
@@ -67,8 +71,8 @@ pub struct Setup {
     pub shared: Arc<Shared>,
     /// Blocks and receipts.
     pub store: Arc<ChainStore>,
-    /// The member that this node is, with its key; a follower has none.
-    pub voter: Option<(MemberIndex, SecretKey)>,
+    /// The node's vote key; a follower has none.
+    pub secret: Option<SecretKey>,
     /// This chain's records of the vote log, in order.
     pub log: Vec<VoteRecord>,
     /// Bounds of the mempool.
@@ -85,8 +89,8 @@ pub enum Input {
     PeerUp {
         /// The peer.
         peer: Peer,
-        /// Which member of this chain's committee it is.
-        member: Option<MemberIndex>,
+        /// The vote key that it proved to hold; none for a follower.
+        key: Option<PublicKey>,
         /// The chains it follows.
         chains: Vec<ChainRef>,
     },
@@ -96,6 +100,8 @@ pub enum Input {
     Frame {
         /// From whom.
         peer: Peer,
+        /// The epoch whose consensus it belongs to; zero where it belongs to none.
+        epoch: Epoch,
         /// Its kind.
         kind: u8,
         /// Its content.
@@ -103,8 +109,13 @@ pub enum Input {
     },
     /// Gossip of this chain's topic.
     Gossip(Payload),
-    /// Vote log records up to this position are durable.
-    Durable(LogPosition),
+    /// An epoch's records of the vote log up to this position are durable.
+    Durable {
+        /// The epoch.
+        epoch: Epoch,
+        /// Position within this chain and epoch.
+        position: LogPosition,
+    },
     /// A job is done.
     Done(Done),
     /// A block's bytes are durable.
@@ -128,6 +139,8 @@ pub enum Input {
 pub enum Output {
     /// Append to the vote log; answer [`Input::Durable`] once it is synced.
     Persist {
+        /// The epoch that it belongs to.
+        epoch: Epoch,
         /// Position within this chain and epoch.
         position: LogPosition,
         /// The record's bytes.
@@ -139,6 +152,8 @@ pub enum Output {
         peer: Peer,
         /// The chain that the frame is for; another than this one for relayed batches.
         chain: ChainRef,
+        /// The epoch whose consensus it belongs to; zero where it belongs to none.
+        epoch: Epoch,
         /// Its kind.
         kind: u8,
         /// Its content.
@@ -230,7 +245,7 @@ pub struct CommitRequest {
 }
 
 pub(crate) struct PeerState {
-    pub(crate) member: Option<MemberIndex>,
+    pub(crate) key: Option<PublicKey>,
     pub(crate) chains: Vec<ChainRef>,
     pub(crate) finalized: Height,
 }
@@ -248,10 +263,9 @@ pub struct ChainNode {
     chain: ChainRef,
     shared: Arc<Shared>,
     store: Arc<ChainStore>,
-    committee: Arc<VerifyingCommittee>,
-    voter: Option<(MemberIndex, SecretKey)>,
-    replica: Option<Replica>,
-    replica_view: View,
+    instance: Instance,
+    /// The committees of all chains, for what comes from there.
+    committees: Arc<Committees>,
     tree: BlockTree,
     genesis_report: Report,
     genesis_facts_root: Digest,
@@ -263,13 +277,6 @@ pub struct ChainNode {
     last_reported: Height,
     reporter: Option<(finality::ReportProof, StateTree)>,
     peers: BTreeMap<Peer, PeerState>,
-    building: Option<Building>,
-    verifying: BTreeMap<Digest, View>,
-    /// Blocks above the final view that are notarized, until their report is compared.
-    notarized: BTreeMap<Digest, View>,
-    durable: LogPosition,
-    held: VecDeque<(LogPosition, To, Box<ConsensusMessage>)>,
-    to_replica: VecDeque<skerry_consensus::input::Input>,
     submissions: BTreeMap<u64, Option<u64>>,
     next_tag: u64,
     checking: usize,
@@ -300,16 +307,14 @@ impl ChainNode {
             genesis,
             shared,
             store,
-            voter,
+            secret,
             log,
             mempool,
             beacon,
         } = setup;
-        let committee = shared
-            .committees
-            .get(&chain)
-            .cloned()
-            .ok_or(NodeError::UnknownChain(chain))?;
+        let committees = shared.committees.clone();
+        let committee = committees.open(chain).cloned();
+        let committee = committee.ok_or(NodeError::UnknownChain(chain))?;
         let (start, genesis_executed) = finality::load_root(&store, &genesis, chain)?;
         let genesis_report = Report {
             block: genesis_executed.block,
@@ -332,44 +337,31 @@ impl ChainNode {
         if let Some((header, certificate)) = &start.newest {
             tree.finalize(header.block_ref(), Some(certificate.clone()));
         }
-        // What was replayed from the log is durable.
-        let durable = LogPosition::new(u64::try_from(log.len()).unwrap_or(u64::MAX));
-        let replica = match &voter {
-            None => None,
-            Some((me, secret)) => {
-                let config = Config {
-                    committee: committee.clone(),
-                    me: *me,
-                    secret: Some(secret.clone()),
-                    scheme: shared.scheme.clone(),
-                    delta_ms: shared.network.parameters.delta_ms,
-                    genesis_height: Height::ZERO,
-                    genesis_time: genesis.time,
-                };
-                let root = match &start.newest {
-                    None => ReplicaRoot::Genesis,
-                    Some((header, certificate)) => ReplicaRoot::Finalized {
-                        header: Box::new(header.clone()),
-                        certificate: certificate.clone(),
-                    },
-                };
-                let final_height = tree.final_block().height;
-                let blocks = start
-                    .blocks
-                    .iter()
-                    .map(|(header, _)| header.clone())
-                    .filter(|header| header.height > final_height)
-                    .collect();
-                Some(Replica::new(config, Start { root, log, blocks })?)
-            }
+        let root = match &start.newest {
+            None => ReplicaRoot::Genesis,
+            Some((header, certificate)) => ReplicaRoot::Finalized {
+                header: Box::new(header.clone()),
+                certificate: certificate.clone(),
+            },
         };
+        let final_height = tree.final_block().height;
+        let blocks = start.blocks.iter().map(|(header, _)| header);
+        let blocks = blocks.filter(|header| header.height > final_height);
+        let instance = Instance::new(Beginning {
+            committee,
+            secret,
+            scheme: shared.scheme.clone(),
+            delta_ms: shared.network.parameters.delta_ms,
+            genesis: (Height::ZERO, genesis.time),
+            root,
+            blocks: blocks.cloned().collect(),
+            log,
+        })?;
         let mut node = Self {
             chain,
             store,
-            committee,
-            voter,
-            replica,
-            replica_view: View::ZERO,
+            instance,
+            committees,
             tree,
             genesis_report,
             genesis_facts_root,
@@ -381,12 +373,6 @@ impl ChainNode {
             last_reported: start.state_at,
             reporter: None,
             peers: BTreeMap::new(),
-            building: None,
-            verifying: BTreeMap::new(),
-            notarized: BTreeMap::new(),
-            durable,
-            held: VecDeque::new(),
-            to_replica: VecDeque::new(),
             submissions: BTreeMap::new(),
             next_tag: 0,
             checking: 0,
@@ -420,14 +406,8 @@ impl ChainNode {
     pub fn step(&mut self, now: TimeMs, input: Input, out: &mut Vec<Output>) {
         self.now = self.now.max(now);
         match input {
-            Input::Tick => self
-                .to_replica
-                .push_back(skerry_consensus::input::Input::Tick),
-            Input::PeerUp {
-                peer,
-                member,
-                chains,
-            } => self.on_peer_up(peer, member, chains, out),
+            Input::Tick => self.instance.inputs.push_back(Core::Tick),
+            Input::PeerUp { peer, key, chains } => self.on_peer_up(peer, key, chains, out),
             Input::PeerDown(peer) => {
                 self.peers.remove(&peer);
                 self.sync.on_peer_down(peer);
@@ -435,15 +415,16 @@ impl ChainNode {
             }
             Input::Frame {
                 peer,
+                epoch,
                 kind,
                 payload,
-            } => self.on_frame(peer, kind, &payload, out),
+            } => self.on_frame(peer, (epoch, kind), &payload, out),
             Input::Gossip(payload) => self.on_gossip(&payload, out),
-            Input::Durable(position) => {
-                self.durable = self.durable.max(position);
-                self.to_replica
-                    .push_back(skerry_consensus::input::Input::Durable(position));
-                self.release_held(out);
+            Input::Durable { epoch, position } => {
+                if epoch == self.instance.epoch() {
+                    self.instance.on_durable(position);
+                    self.release_held(out);
+                }
             }
             Input::Done(done) => self.on_done(done, out),
             Input::Stored(digest) => self.on_stored(digest),
@@ -466,7 +447,7 @@ impl ChainNode {
             return self.begin_at;
         }
         [
-            self.replica.as_ref().and_then(Replica::deadline),
+            self.instance.replica.as_ref().and_then(Replica::deadline),
             self.build_deadline(),
             self.inbound.deadline(),
             Some(self.sync.deadline()),
@@ -490,7 +471,7 @@ impl ChainNode {
             self.answer_verifications(out);
             self.advance_final(out);
             self.try_build(out);
-            if self.to_replica.is_empty() {
+            if self.instance.inputs.is_empty() {
                 break;
             }
         }
@@ -505,12 +486,11 @@ impl ChainNode {
     /// Consensus begins when a quorum is connected, or after [`BEGIN_MS`].
     fn begins(&mut self) -> bool {
         if let Some(at) = self.begin_at {
-            if self.now < at && self.connected_weight() < self.committee.quorum() {
+            if self.now < at && self.connected_weight() < self.instance.committee.quorum() {
                 return false;
             }
             self.begin_at = None;
-            self.to_replica
-                .push_front(skerry_consensus::input::Input::Tick);
+            self.instance.inputs.push_front(Core::Tick);
         }
         true
     }
@@ -520,11 +500,11 @@ impl ChainNode {
         self.peers
             .values()
             .filter(|peer| peer.chains.contains(&self.chain))
-            .filter_map(|peer| peer.member)
-            .chain(self.voter.as_ref().map(|(me, _)| *me))
+            .filter_map(|peer| self.instance.member(&peer.key?))
+            .chain(self.instance.voter.as_ref().map(|(me, _)| *me))
             .collect::<std::collections::BTreeSet<_>>()
             .into_iter()
-            .filter_map(|member| self.committee.committee().member(member))
+            .filter_map(|member| self.instance.committee.committee().member(member))
             .map(|member| u128::from(member.weight.get()))
             .sum()
     }
@@ -535,8 +515,7 @@ impl ChainNode {
             out.push(Output::Note(Note::Stopped(reason.clone())));
             self.stopped = Some(reason);
             self.snapshot_due = true;
-            self.to_replica
-                .push_back(skerry_consensus::input::Input::StopVoting);
+            self.instance.inputs.push_back(Core::StopVoting);
         }
     }
 
@@ -552,7 +531,7 @@ impl ChainNode {
     fn on_peer_up(
         &mut self,
         peer: Peer,
-        member: Option<MemberIndex>,
+        key: Option<PublicKey>,
         chains: Vec<ChainRef>,
         out: &mut Vec<Output>,
     ) {
@@ -560,7 +539,7 @@ impl ChainNode {
         self.peers.insert(
             peer,
             PeerState {
-                member,
+                key,
                 chains,
                 finalized: Height::ZERO,
             },
@@ -580,16 +559,22 @@ impl ChainNode {
         after: LogPosition,
         out: &mut Vec<Output>,
     ) {
+        let one = match to {
+            To::All => None,
+            To::One(member) => self.instance.key(member),
+        };
         for (peer, state) in &self.peers {
+            let Some(key) = &state.key else { continue };
             let matches = match to {
-                To::All => state.member.is_some(),
-                To::One(member) => state.member == Some(member),
+                To::All => self.instance.member(key).is_some(),
+                To::One(_) => one.as_ref() == Some(key),
             };
             if matches && state.chains.contains(&self.chain) {
                 let payload = payload.clone();
                 out.push(Output::Send {
                     peer: *peer,
                     chain: self.chain,
+                    epoch: self.instance.epoch(),
                     kind,
                     payload,
                     after,
@@ -602,6 +587,7 @@ impl ChainNode {
         out.push(Output::Send {
             peer,
             chain: self.chain,
+            epoch: Epoch::ZERO,
             kind,
             payload: payload.into(),
             after: LogPosition::ZERO,
@@ -620,18 +606,18 @@ impl ChainNode {
             executed: root.block,
             changed: root.executed.block,
             state: root.executed.state.clone(),
-            view: self.replica_view,
+            view: self.instance.view,
             mempool: self.mempool.len(),
             connected_weight: self.connected_weight(),
-            quorum: self.committee.quorum(),
-            total_weight: self.committee.committee().total_weight(),
+            quorum: self.instance.committee.quorum(),
+            total_weight: self.instance.committee.committee().total_weight(),
             stopped: self.stopped.clone(),
         }
     }
 
     /// The replica's own account of itself, for metrics.
     pub fn consensus_status(&self) -> Option<skerry_consensus::status::Status> {
-        self.replica.as_ref().map(Replica::status)
+        self.instance.replica.as_ref().map(Replica::status)
     }
 
     /// Number of blocks that are not settled.

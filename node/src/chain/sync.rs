@@ -106,7 +106,7 @@ impl ChainNode {
             self.sync.turn = self.sync.turn.saturating_add(1);
         }
         let lag = self.sync.target.above(self.tree.final_block().height);
-        let allowed = if self.replica.is_some() && !self.sync.behind {
+        let allowed = if self.instance.replica.is_some() && !self.sync.behind {
             LAG_MAX
         } else {
             0
@@ -131,7 +131,12 @@ impl ChainNode {
             .collect();
         // A status may be older than what gossip says; then members are asked.
         let candidates = if ahead.is_empty() {
-            let members = |state: &super::PeerState| follows(state) && state.member.is_some();
+            let members = |state: &super::PeerState| {
+                follows(state)
+                    && state
+                        .key
+                        .is_some_and(|key| self.instance.member(&key).is_some())
+            };
             let found = self.peers.iter().filter(|(_, state)| members(state));
             found.map(|(peer, _)| *peer).collect()
         } else {
@@ -237,7 +242,7 @@ impl ChainNode {
             let linked = header.parent == parent.digest
                 && header.height == parent.height.next()
                 && header.chain == self.chain
-                && header.epoch == self.committee.instance().epoch;
+                && header.epoch == self.instance.epoch();
             if !linked {
                 return false;
             }
@@ -250,7 +255,7 @@ impl ChainNode {
         if headers.is_empty()
             || !states
             || certificate
-                .verify(&self.committee, &*self.shared.scheme)
+                .verify(&self.instance.committee, &*self.shared.scheme)
                 .is_err()
         {
             return false;
@@ -287,7 +292,7 @@ impl ChainNode {
         let mut taken: Vec<_> = taken.into_iter().map(|(_, header)| header).collect();
         self.on_finalized(&taken, &certificate, out);
         if let Some(header) = taken.pop() {
-            self.to_replica.push_back(Core::Synced {
+            self.instance.inputs.push_back(Core::Synced {
                 header: Box::new(header),
                 certificate,
             });

@@ -127,6 +127,7 @@ impl ChainNode {
                 known: self.cache.clone(),
                 parent: parent.state.clone(),
                 facts_root,
+                committees: self.committees.clone(),
                 verified_links,
                 trusted,
             }))));
@@ -183,9 +184,9 @@ impl ChainNode {
 
     pub(super) fn on_done(&mut self, done: Done, out: &mut Vec<Output>) {
         match done {
-            Done::Consensus(result) => {
-                if let Some(result) = result {
-                    self.to_replica.push_back(Core::Checked(result));
+            Done::Consensus { epoch, result } => {
+                if epoch == self.instance.epoch() {
+                    self.instance.inputs.push_back(Core::Checked(result));
                 }
             }
             Done::Transactions { tag, results } => self.on_checked(tag, results, out),
@@ -246,7 +247,7 @@ impl ChainNode {
     /// Answers the core's questions that can be answered now.
     pub(super) fn answer_verifications(&mut self, out: &mut Vec<Output>) {
         let mut answered = Vec::new();
-        for (digest, view) in &self.verifying {
+        for (digest, view) in &self.instance.verifying {
             let verdict = match self.judge(digest) {
                 Finding::Wait => continue,
                 Finding::Good => Verdict::Valid,
@@ -261,8 +262,8 @@ impl ChainNode {
             answered.push((*digest, *view, verdict));
         }
         for (digest, view, verdict) in answered {
-            self.verifying.remove(&digest);
-            self.to_replica.push_back(Core::Verified {
+            self.instance.verifying.remove(&digest);
+            self.instance.inputs.push_back(Core::Verified {
                 view,
                 digest,
                 verdict,
@@ -368,7 +369,7 @@ impl ChainNode {
     pub(super) fn judge_notarized(&mut self, out: &mut Vec<Output>) {
         let mut differing = None;
         let mut judged = Vec::new();
-        for digest in self.notarized.keys() {
+        for digest in self.instance.notarized.keys() {
             let Some(entry) = self.tree.get(digest) else {
                 continue;
             };
@@ -384,7 +385,7 @@ impl ChainNode {
             }
         }
         for digest in judged {
-            self.notarized.remove(&digest);
+            self.instance.notarized.remove(&digest);
         }
         if let Some(reason) = differing {
             self.stop(reason, out);

@@ -104,7 +104,7 @@ pub(super) fn replay(
 ) -> Result<Replayed, NodeError> {
     let committee = shared
         .committees
-        .get(&chain)
+        .open(chain)
         .ok_or(NodeError::UnknownChain(chain))?
         .clone();
     let made = genesis::genesis_changes(of, chain);
@@ -420,6 +420,7 @@ impl Replay<'_> {
             known: SignatureCache::default(),
             parent: self.state.clone(),
             facts_root,
+            committees: self.shared.committees.clone(),
             verified_links: BTreeSet::new(),
             trusted,
         }));

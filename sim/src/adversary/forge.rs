@@ -39,7 +39,7 @@ impl Forger {
     }
 
     fn vote(&self, chain: ChainRef, statement: Statement) -> Option<Vote> {
-        let committee = self.shared.committees.get(&chain)?;
+        let committee = self.shared.committees.open(chain)?;
         let signer = *self.members.get(&chain)?;
         let message = statement.signing_digest(committee.instance());
         let signature = self.shared.scheme.sign(&self.secret, &message);

@@ -16,7 +16,7 @@ use skerry_types::beacon::CrossLink;
 use skerry_types::codec::{decode, encode};
 use skerry_types::consensus::{ConsensusMessage, PeerStatus};
 use skerry_types::crypto::bls::SecretKey;
-use skerry_types::ids::{ChainRef, Digest, Height, MemberIndex, View};
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, MemberIndex, View};
 use skerry_types::limits::CONSENSUS_MESSAGE_BYTES_MAX;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub struct OutFrame {
     pub peer: u32,
     /// The chain.
     pub chain: ChainRef,
+    /// The epoch whose consensus it belongs to.
+    pub epoch: Epoch,
     /// Its kind.
     pub kind: u8,
     /// Its content.

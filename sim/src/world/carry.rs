@@ -2,14 +2,14 @@
 
 use super::{Event, World};
 use crate::adversary::OutFrame;
-use crate::disk::{StoreDone, StoreJob};
+use crate::disk::{LogPlace, StoreDone, StoreJob};
 use crate::plan::{MILLI, Planted};
 use crate::work;
 use skerry::chain::jobs::{Done, Executed, Job};
 use skerry::chain::{CommitRequest, Input, Note, Output, Peer};
 use skerry::view::ExecutedBlock;
 use skerry::wire::kind;
-use skerry_types::ids::{ChainRef, Digest, LogPosition};
+use skerry_types::ids::{ChainRef, Digest, Epoch, LogPosition};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -19,10 +19,22 @@ const LOCAL: u64 = 20;
 impl World {
     pub(super) fn carry_out(&mut self, node: usize, chain: ChainRef, output: Output) {
         match output {
-            Output::Persist { position, record } => self.persist(node, chain, position, record),
+            Output::Persist {
+                epoch,
+                position,
+                record,
+            } => {
+                let place = LogPlace {
+                    chain,
+                    epoch,
+                    position,
+                };
+                self.persist(node, place, record);
+            }
             Output::Send {
                 peer,
                 chain: target,
+                epoch,
                 kind,
                 payload,
                 after,
@@ -33,6 +45,7 @@ impl World {
                     OutFrame {
                         peer: peer.0,
                         chain: target,
+                        epoch,
                         kind,
                         payload,
                     },
@@ -66,6 +79,7 @@ impl World {
             } => {
                 let input = Input::Frame {
                     peer: Peer(u32::MAX),
+                    epoch: Epoch::ZERO,
                     kind: kind::BATCH_PUSH,
                     payload,
                 };
@@ -94,10 +108,10 @@ impl World {
 
     // ---- vote log and store ------------------------------------------------------------------
 
-    fn persist(&mut self, node: usize, chain: ChainRef, position: LogPosition, record: Vec<u8>) {
-        self.checks.on_persist(node, chain, position, &record);
+    fn persist(&mut self, node: usize, place: LogPlace, record: Vec<u8>) {
+        self.checks.on_persist(node, place, &record);
         if self.plan.planted == Some(Planted::VoteBeforeSync) {
-            self.tell(node, chain, 1, Input::Durable(position));
+            self.tell_durable(node, place);
         }
         let Some(running) = &mut self.machines[node].running else {
             return;
@@ -108,9 +122,14 @@ impl World {
             ));
             return;
         };
-        if votes.push(chain, position, record) {
+        if votes.push(place, record) {
             self.start_log_write(node);
         }
+    }
+
+    fn tell_durable(&mut self, node: usize, place: LogPlace) {
+        let (epoch, position) = (place.epoch, place.position);
+        self.tell(node, place.chain, 1, Input::Durable { epoch, position });
     }
 
     fn start_log_write(&mut self, node: usize) {
@@ -154,14 +173,14 @@ impl World {
         let (result, chains, again) = votes.finish();
         match result {
             Ok(durable) => {
-                for (chain, position) in durable {
-                    self.checks.on_synced(node, chain, position);
+                for place in durable {
+                    self.checks.on_synced(node, place);
                     let running = self.machines[node].running.as_mut();
-                    let state = running.and_then(|running| running.chains.get_mut(&chain));
+                    let state = running.and_then(|running| running.chains.get_mut(&place.chain));
                     if let Some(state) = state {
-                        state.synced = state.synced.max(position);
+                        state.synced = state.synced.max(place.position);
                     }
-                    self.tell(node, chain, 1, Input::Durable(position));
+                    self.tell_durable(node, place);
                 }
             }
             Err(reason) => {
@@ -279,7 +298,7 @@ impl World {
         let Some(state) = running.and_then(|running| running.chains.get(&chain)) else {
             return;
         };
-        let committee = self.shared.committees.get(&chain);
+        let committee = self.shared.committees.open(chain);
         let member = machine
             .validator
             .zip(committee)
@@ -312,6 +331,7 @@ impl World {
                 let OutFrame {
                     peer: number,
                     chain,
+                    epoch,
                     kind,
                     payload,
                 } = frame.clone();
@@ -321,6 +341,7 @@ impl World {
                         number,
                         to,
                         chain,
+                        epoch,
                         kind,
                         payload,
                     },

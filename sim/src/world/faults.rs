@@ -183,18 +183,9 @@ impl World {
     fn meet(&mut self, node: usize, other: usize, number: u32) {
         let chains = self.machines[other].follows.clone();
         for chain in self.machines[node].follows.clone() {
-            let member = self.machines[other].member(&self.plan.genesis, chain);
+            let key = self.machines[other].key();
             let (peer, chains) = (Peer(number), chains.clone());
-            self.tell(
-                node,
-                chain,
-                1,
-                Input::PeerUp {
-                    peer,
-                    member,
-                    chains,
-                },
-            );
+            self.tell(node, chain, 1, Input::PeerUp { peer, key, chains });
         }
     }
 }

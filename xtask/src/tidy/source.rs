@@ -236,9 +236,16 @@ fn is_deterministic(place: &Place<'_>) -> bool {
         "consensus" => !place.is_module("consensus/src", "driver"),
         "execution" => !place.is_build_script,
         "types" => !place.is_build_script && !place.is_module("types/src", "lookup"),
-        "node" => ["chain", "producer", "mempool", "relay", "beacon"]
-            .iter()
-            .any(|module| place.is_module("node/src", module)),
+        "node" => [
+            "chain",
+            "committees",
+            "producer",
+            "mempool",
+            "relay",
+            "beacon",
+        ]
+        .iter()
+        .any(|module| place.is_module("node/src", module)),
         _ => false,
     }
 }

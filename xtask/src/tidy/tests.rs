@@ -210,6 +210,7 @@ fn protocol_code_is_deterministic() {
         "node/src/mempool/nonces.rs",
         "node/src/producer.rs",
         "node/src/relay.rs",
+        "node/src/committees.rs",
         "node/src/beacon.rs",
     ];
     for code in bans {
