@@ -16,9 +16,11 @@
 //! | `observe` | what became final, when |
 //! | `audit` | whether final means succeeded |
 //! | `measure` | latencies, processor time, the machine's bound |
+//! | `delay` | a network's delay, on one machine |
 //! | `network` | `skerry bench network`: a network of its own, for one command |
 
 mod audit;
+mod delay;
 mod drive;
 mod measure;
 mod network;
@@ -167,6 +169,8 @@ pub struct LoadReport {
     pub finalized_per_s: f64,
     /// Length of the window: the load without its beginning.
     pub window_s: f64,
+    /// Proposal to final, for working blocks: from the header's time to the observer's news of it.
+    pub finality: Latency,
     /// Submission to final, for transfers within a shard.
     pub in_shard: Latency,
     /// Submission to final credit at the destination, for transfers to another shard.
@@ -269,6 +273,14 @@ impl fmt::Display for BenchReport {
             )?;
         }
         for run in &self.runs {
+            if let (Some(p50), Some(p99)) = (run.finality.p50_ms, run.finality.p99_ms) {
+                writeln!(
+                    formatter,
+                    "rate {}: {} working blocks final {p50:.0} / {p99:.0} ms after their proposal \
+                     (p50/p99)",
+                    run.rate, run.finality.count
+                )?;
+            }
             if !run.balances_exact {
                 writeln!(
                     formatter,
@@ -439,6 +451,7 @@ async fn load_once(
         finalized: totals.finalized,
         finalized_per_s: measure::float(succeeded) / window_s.max(f64::MIN_POSITIVE),
         window_s,
+        finality: seen.finality(),
         in_shard: seen.latency(&window, observe::Which::InShard),
         cross_shard: seen.latency(&window, observe::Which::CrossCredit),
         cross_shard_home: seen.latency(&window, observe::Which::CrossHome),

@@ -122,6 +122,7 @@ impl Checks {
     /// An honest node holds a block for final, by this certificate where it is its own.
     pub fn on_finalized(
         &mut self,
+        node: usize,
         chain: ChainRef,
         block: BlockRef,
         certificate: Option<&Certificate>,
@@ -129,6 +130,7 @@ impl Checks {
         if let Some(certificate) = certificate {
             self.protocol.check_certificate(chain, certificate)?;
         }
+        self.protocol.on_top(node, chain, block.height);
         self.on_final(chain, block)
     }
 
@@ -237,13 +239,18 @@ impl Checks {
     /// A node asks its store to commit a state.
     pub fn on_state(
         &mut self,
+        node: usize,
         chain: ChainRef,
         executed: &Executed,
         counts: &mut Counts,
     ) -> Broken {
         let block = executed.block;
-        self.protocol
-            .check_reported(&self.finals, chain, block.digest, &executed.result)?;
+        self.protocol.check_reported(
+            &self.finals,
+            (node, chain),
+            block.digest,
+            &executed.result,
+        )?;
         self.times.on_proven(self.now, chain, block.height);
         let found = (block.digest, executed.result);
         match self.results.insert((chain, block.height), found) {
@@ -297,12 +304,13 @@ impl Checks {
 
     /// A node came back with this much.
     pub fn on_restart(
-        &self,
+        &mut self,
         node: usize,
         chain: ChainRef,
         finalized: Height,
         state: Height,
     ) -> Broken {
+        self.protocol.on_top(node, chain, finalized);
         let (final_before, state_before) = self
             .committed
             .get(&(node, chain))

@@ -31,6 +31,9 @@ struct Args {
     /// Seeds that are played at a time.
     #[arg(long, default_value_t = 2)]
     threads: usize,
+    /// End at the first broken rule.
+    #[arg(long)]
+    stop: bool,
     /// A line for each seed.
     #[arg(long)]
     verbose: bool,
@@ -67,12 +70,14 @@ fn main() -> ExitCode {
     let mut summary = Summary::default();
     play(&args, network, &mut |report| {
         summary.take(&report, &args, network);
+        !args.stop || summary.violations == 0
     });
     summary.finish(&args, network)
 }
 
-/// Plays all seeds on some threads, each seed on one, and gives the reports in order.
-fn play(args: &Args, network: Network, take: &mut dyn FnMut(Report)) {
+/// Plays all seeds on some threads, each seed on one, and gives the reports in order, for as long as
+/// `take` wants more.
+fn play(args: &Args, network: Network, take: &mut dyn FnMut(Report) -> bool) {
     let next = AtomicU64::new(0);
     let threads = args.threads.clamp(1, 64);
     let (sender, reports) = sync_channel::<Report>(threads);
@@ -103,7 +108,10 @@ fn play(args: &Args, network: Network, take: &mut dyn FnMut(Report)) {
             waiting.insert(report.seed, report);
             while let Some(report) = waiting.remove(&turn) {
                 turn = turn.wrapping_add(1);
-                take(report);
+                if !take(report) {
+                    next.store(args.seeds, Ordering::Relaxed);
+                    return;
+                }
             }
         }
     });
@@ -115,10 +123,12 @@ struct Summary {
     blocks: u64,
     events: u64,
     violations: u64,
+    seeds: u64,
 }
 
 impl Summary {
     fn take(&mut self, report: &Report, args: &Args, network: Network) {
+        self.seeds = self.seeds.saturating_add(1);
         self.counts.merge(&report.counts);
         self.blocks = self.blocks.saturating_add(report.blocks.values().sum());
         self.events = self.events.saturating_add(report.events);
@@ -165,7 +175,7 @@ impl Summary {
         if must_occur && !missing.is_empty() {
             println!("never occurred: {}", missing.join(", "));
         }
-        println!("seeds {}, violations {}", args.seeds, self.violations);
+        println!("seeds {}, violations {}", self.seeds, self.violations);
         if self.violations > 0 || (must_occur && !missing.is_empty()) {
             ExitCode::FAILURE
         } else {

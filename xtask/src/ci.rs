@@ -11,12 +11,13 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::tidy;
+use crate::{mutants, tidy};
 
 /// Runs all steps in order and stops at the first that fails.
 pub(crate) fn run(root: &Path) -> Result<()> {
     step("fmt", || cargo(root, &["fmt", "--all", "--check"], &[]))?;
     step("tidy", || tidy::run(root))?;
+    step("mutants apply", || mutants::check(root))?;
     step("clippy", || {
         cargo(
             root,

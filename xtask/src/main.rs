@@ -1,9 +1,10 @@
 //! `cargo xtask`: the checks that keep the house in order, run by developers and by CI alike.
 //!
 //! It never builds the node itself: each task calls `cargo` and reports its exit status. Tidy
-//! checks are in `tidy/`, the list of CI steps in `ci.rs`.
+//! checks are in `tidy/`, the list of CI steps in `ci.rs`, planted bugs in `mutants.rs`.
 
 mod ci;
+mod mutants;
 mod tidy;
 
 use std::{
@@ -20,7 +21,8 @@ Usage: cargo xtask <task>
 Tasks:
   ci              format, lints, tidy, tests and docs, in this order; stops at the first failure
   tidy            the import table, determinism bans and the other house rules
-  sim [ARGS…]     the cluster simulator; ARGS go to it, such as --seeds 500 --from 0";
+  sim [ARGS…]     the cluster simulator; ARGS go to it, such as --seeds 500 --from 0
+  mutants [NAME…] plants each bug of sim/mutants, or those named, for the simulator to catch";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
@@ -39,6 +41,7 @@ fn run(arguments: &[String]) -> Result<()> {
         [task] if task == "ci" => ci::run(&root),
         [task] if task == "tidy" => tidy::run(&root),
         [task, rest @ ..] if task == "sim" => ci::simulate(&root, rest),
+        [task, rest @ ..] if task == "mutants" => mutants::run(&root, rest),
         [task] if matches!(task.as_str(), "help" | "--help" | "-h") => {
             println!("{USAGE}");
             Ok(())

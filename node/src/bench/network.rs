@@ -4,11 +4,11 @@
 //! Validator 0 of each shard's members only observes; all others take transactions. So every final
 //! block that is counted comes from a validator that none of the load was given to.
 
-use super::{BenchError, BenchReport, LoadArgs, Target, load_all, measure};
-use crate::home::{self, Ports};
+use super::{BenchError, BenchReport, LoadArgs, Target, delay, load_all, measure};
+use crate::home::{self, NetworkPlan, Ports};
 use skerry_proto::v1::BlockRef;
 use skerry_sdk::client::Client;
-use skerry_types::genesis::Genesis;
+use skerry_types::genesis::{Genesis, Parameters};
 use skerry_types::ids::ChainRef;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -40,6 +40,12 @@ pub struct NetworkArgs {
     /// The network's folder [default: a new one, removed afterwards]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Milliseconds that everything between two validators takes, each way
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    pub delay_ms: u64,
+    /// Validators that are killed before the load begins
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub dead: u16,
     /// How it is loaded
     #[command(flatten)]
     pub load: LoadArgs,
@@ -53,9 +59,20 @@ impl NetworkArgs {
             validators_per_shard: 4,
             port_base: 23_000,
             data_dir: None,
+            delay_ms: 0,
+            dead: 0,
             load,
         }
     }
+
+    fn validators(&self) -> u16 {
+        self.shards.saturating_mul(self.validators_per_shard)
+    }
+}
+
+/// Port of the relay in front of a validator.
+const fn relay_port(base: u16, index: u16) -> u16 {
+    base.saturating_add(400).saturating_add(index)
 }
 
 /// Starts, loads, prints and stops.
@@ -63,6 +80,10 @@ pub(super) async fn run(args: NetworkArgs) -> Result<BenchReport, BenchError> {
     if args.validators_per_shard < 2 {
         let text = "--validators-per-shard must be at least 2: one observes".to_owned();
         return Err(BenchError::Usage(text));
+    }
+    if args.dead >= args.validators_per_shard.saturating_sub(1) {
+        let text = "--dead must leave one validator that observes and one that takes transfers";
+        return Err(BenchError::Usage(text.to_owned()));
     }
     let signatures_per_s = measure::signature_rate();
     let (folder, temporary) = match &args.data_dir {
@@ -72,6 +93,7 @@ pub(super) async fn run(args: NetworkArgs) -> Result<BenchReport, BenchError> {
             (std::env::temp_dir().join(name), true)
         }
     };
+    let relays = delayed(&args, &folder).await?;
     let mut devnet = start(&args, &folder)?;
     let interrupted = async {
         // Without signals only the end of the load stops it.
@@ -85,6 +107,7 @@ pub(super) async fn run(args: NetworkArgs) -> Result<BenchReport, BenchError> {
         () = interrupted => Err(BenchError::Network("interrupted".to_owned())),
     };
     stop(devnet).await;
+    drop(relays);
     if temporary && result.is_ok() {
         // What cannot be removed is left to the system's own cleaning.
         let _ = std::fs::remove_dir_all(&folder);
@@ -99,8 +122,9 @@ pub(super) async fn run(args: NetworkArgs) -> Result<BenchReport, BenchError> {
         signatures_per_s * measure::share(processors, 1) / f64::from(args.validators_per_shard);
     Ok(BenchReport {
         network: format!(
-            "{} shards of {} validators, one process each, on this machine; {} % to another shard",
-            args.shards, args.validators_per_shard, args.load.cross_share
+            "{} shards of {} validators, {} of them dead, one process each, on this machine, {} ms \
+             apart; {} % to another shard",
+            args.shards, args.validators_per_shard, args.dead, args.delay_ms, args.load.cross_share
         ),
         processors,
         signatures_per_s,
@@ -113,8 +137,52 @@ fn failed(error: impl std::fmt::Display) -> BenchError {
     BenchError::Network(error.to_string())
 }
 
+/// Lays the network out such that every validator is reached through a relay, and starts those.
+async fn delayed(
+    args: &NetworkArgs,
+    folder: &Path,
+) -> Result<Vec<tokio::task::JoinSet<()>>, BenchError> {
+    if args.delay_ms == 0 {
+        return Ok(Vec::new());
+    }
+    if folder.join("genesis.json").exists() {
+        let text = "--delay-ms needs a new --data-dir".to_owned();
+        return Err(BenchError::Usage(text));
+    }
+    home::write_network(&NetworkPlan {
+        name: "bench".to_owned(),
+        shards: args.shards,
+        validators: args.validators(),
+        seats: None,
+        host_template: None,
+        port_base: args.port_base,
+        load_accounts: args.load.senders,
+        parameters: Parameters::default(),
+        out: folder.to_owned(),
+    })?;
+    let mut relays = Vec::new();
+    for index in 0..args.validators() {
+        let file = folder.join(format!("v{index}/config.toml"));
+        let mut text = std::fs::read_to_string(&file).map_err(failed)?;
+        for other in 0..args.validators() {
+            let (port, relay) = (
+                Ports::validator(args.port_base, other).peers,
+                relay_port(args.port_base, other),
+            );
+            text = text.replace(&format!("/tcp/{port}/p2p/"), &format!("/tcp/{relay}/p2p/"));
+        }
+        std::fs::write(&file, text).map_err(failed)?;
+        let (from, to) = (
+            relay_port(args.port_base, index),
+            Ports::validator(args.port_base, index).peers,
+        );
+        relays.push(delay::relay(from, to, Duration::from_millis(args.delay_ms)).await?);
+    }
+    Ok(relays)
+}
+
 fn start(args: &NetworkArgs, folder: &Path) -> Result<Child, BenchError> {
-    let validators = args.shards.saturating_mul(args.validators_per_shard);
+    let validators = args.validators();
     Command::new(std::env::current_exe().map_err(failed)?)
         .args(["devnet", "up", "--processes", "--no-gateway", "--json"])
         .arg("--end-with-stdin")
@@ -154,10 +222,39 @@ async fn load(
         // Their pids are written by now.
         Ok::<_, BenchError>(self::target(args, folder, target.genesis))
     };
-    let target = timeout(READY_TIMEOUT, waiting)
+    let mut target = timeout(READY_TIMEOUT, waiting)
         .await
         .map_err(|_| failed("the network is not ready in time"))??;
+    kill(args, &mut target);
     load_all(&target, &args.load).await
+}
+
+/// Kills the last members of every shard, which neither observe nor take transfers then.
+fn kill(args: &NetworkArgs, target: &mut Target) {
+    let per_shard = args.validators_per_shard.max(1);
+    let alive = per_shard.saturating_sub(args.dead);
+    let is_dead = |index: u16| index.checked_rem(per_shard).unwrap_or(0) >= alive;
+    let ports = |index| Ports::validator(args.port_base, index);
+    let mut index = 0_u16;
+    target.pids.retain(|pid| {
+        let dies = is_dead(index);
+        index = index.saturating_add(1);
+        let pid = i32::try_from(*pid).ok();
+        if let Some(pid) = pid
+            .filter(|_| dies)
+            .and_then(rustix::process::Pid::from_raw)
+        {
+            // One that has ended already is as dead.
+            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+        !dies
+    });
+    for index in (0..args.validators()).filter(|index| is_dead(*index)) {
+        let grpc = format!("http://127.0.0.1:{}", ports(index).grpc);
+        let metrics = format!("http://127.0.0.1:{}/metrics", ports(index).http);
+        target.rpcs.retain(|url| *url != grpc);
+        target.metrics.retain(|url| *url != metrics);
+    }
 }
 
 fn check_running(devnet: &mut Child) -> Result<(), BenchError> {

@@ -20,9 +20,9 @@ use skerry_types::limits;
 use skerry_types::message::Message;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use v1::subscription_service_client::SubscriptionServiceClient;
@@ -50,6 +50,8 @@ pub(super) struct Seen {
     cross_finalized: AtomicU64,
     credited: AtomicU64,
     blocks: AtomicU64,
+    /// Microseconds from each working block's proposal to its being final here.
+    finality: Mutex<Vec<u64>>,
 }
 
 /// Counts so far.
@@ -82,7 +84,26 @@ impl Seen {
             cross_finalized: AtomicU64::new(0),
             credited: AtomicU64::new(0),
             blocks: AtomicU64::new(0),
+            finality: Mutex::new(Vec::new()),
         }
+    }
+
+    /// A block whose header has this time became final.
+    fn note_block(&self, time_ms: u64) {
+        self.blocks.fetch_add(1, Ordering::Relaxed);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        let took = micros.saturating_sub(time_ms.saturating_mul(1_000));
+        let mut finality = self.finality.lock().unwrap_or_else(PoisonError::into_inner);
+        finality.push(took);
+    }
+
+    /// How long working blocks took from their proposal.
+    pub(super) fn finality(&self) -> Latency {
+        let finality = self.finality.lock().unwrap_or_else(PoisonError::into_inner);
+        Latency::of(finality.clone())
     }
 
     /// Microseconds since the start, never 0.
@@ -279,7 +300,7 @@ impl Watch {
 
     fn take(&mut self, block: &v1::Block) -> Result<(), String> {
         let now = self.seen.now();
-        self.seen.blocks.fetch_add(1, Ordering::Relaxed);
+        self.seen.note_block(block.time_ms);
         for id in &block.transactions {
             let id: Digest = id.parse().map_err(|_| format!("{id} is no hash"))?;
             self.seen.note_final(&id, now);

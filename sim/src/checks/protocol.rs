@@ -31,6 +31,8 @@ pub(super) struct Protocol {
     unseen: BTreeMap<Digest, BTreeSet<usize>>,
     /// What is durable in the vote log of whom.
     signed: BTreeSet<(usize, ChainRef, Statement)>,
+    /// The newest block that each node holds final.
+    tops: BTreeMap<(usize, ChainRef), Height>,
 }
 
 impl Protocol {
@@ -58,6 +60,7 @@ impl Protocol {
             results: BTreeMap::new(),
             unseen: BTreeMap::new(),
             signed: BTreeSet::new(),
+            tops: BTreeMap::new(),
         }
     }
 
@@ -170,24 +173,33 @@ impl Protocol {
         Ok(())
     }
 
-    /// A state is committed only when a final header reports its result.
+    /// A node holds the blocks up to this height final; after a restart it may be lower again.
+    pub(super) fn on_top(&mut self, node: usize, chain: ChainRef, height: Height) {
+        self.tops.insert((node, chain), height);
+    }
+
+    /// A node commits a state only when a header that it holds final reports its result.
     pub(super) fn check_reported(
         &self,
         finals: &BTreeMap<(ChainRef, Height), Digest>,
-        chain: ChainRef,
+        (node, chain): (usize, ChainRef),
         block: Digest,
         result: &ExecutionResult,
     ) -> Broken {
         let reporters = self.reports.get(&block).into_iter().flatten();
         let mut headers = reporters.filter_map(|digest| Some((digest, self.headers.get(digest)?)));
+        let top = self.tops.get(&(node, chain)).copied().unwrap_or_default();
         let is_reported = headers.any(|(digest, header)| {
-            header.report.result == *result && finals.get(&(chain, header.height)) == Some(digest)
+            header.report.result == *result
+                && header.height <= top
+                && finals.get(&(chain, header.height)) == Some(digest)
         });
         if is_reported {
             Ok(())
         } else {
             Err(format!(
-                "{chain}: the state of {block} is committed, and no final header reports it"
+                "node {node} commits the state of {chain} {block}, and no header that it holds final \
+                 reports it"
             ))
         }
     }

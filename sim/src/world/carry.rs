@@ -257,11 +257,13 @@ impl World {
                 let times = &mut self.checks.times;
                 times.on_final(self.now, chain, block.height, &block.digest);
             }
-            let broken = self.checks.on_finalized(chain, *block, certificate);
+            let broken = self.checks.on_finalized(node, chain, *block, certificate);
             self.judge(broken.map_err(|what| format!("node {node}: {what}")));
         }
         for executed in &request.states {
-            let broken = self.checks.on_state(chain, executed, &mut self.counts);
+            let broken = self
+                .checks
+                .on_state(node, chain, executed, &mut self.counts);
             self.judge(broken.map_err(|what| format!("node {node}: {what}")));
         }
     }
