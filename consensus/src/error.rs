@@ -149,17 +149,6 @@ pub enum HeaderError {
         /// The proposal's.
         view: View,
     },
-    /// The parent's view lies below a finalized one.
-    #[error("parent of view {parent}, view {finalized} is final")]
-    BelowFinal {
-        /// The parent's.
-        parent: View,
-        /// The newest final view.
-        finalized: View,
-    },
-    /// A certificate that the proposal carries proves nothing.
-    #[error("a certificate of the proposal proves nothing")]
-    Certificate,
     /// A block on top of a seal.
     #[error("a block on top of the seal {seal}")]
     AfterSeal {
@@ -218,6 +207,14 @@ pub enum Refusal {
 /// Why a proposal is not notarized on its parent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParentRefusal {
+    /// Never: its view is not below the block's.
+    #[error("the parent of view {base} is not below view {view}")]
+    NotBelow {
+        /// The parent's view.
+        base: View,
+        /// The block's.
+        view: View,
+    },
     /// Never: it lies below the final block, or beside it.
     #[error("the parent of view {base} is not above the final view {finalized}")]
     NotAboveFinal {

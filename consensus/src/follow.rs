@@ -243,7 +243,9 @@ impl Replica {
         };
         let rule = guard_parent(standing, view, finalized, &|at| self.is_nullified(at));
         match rule {
-            Err(ParentRefusal::NotAboveFinal { .. }) => return Examination::Reject,
+            Err(ParentRefusal::NotBelow { .. } | ParentRefusal::NotAboveFinal { .. }) => {
+                return Examination::Reject;
+            }
             Err(ParentRefusal::NotNotarized { .. }) => return Examination::Wait,
             Err(ParentRefusal::Gap { .. }) => self.ask_for_gap(base.view, view),
             Ok(()) => {}

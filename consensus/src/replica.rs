@@ -415,7 +415,13 @@ impl Replica {
         if from == self.config.me || from.index() >= self.peers.len() {
             return;
         }
-        self.silence.on_message(from, self.now);
+        // Requests and certificates come from those that only follow, too.
+        if matches!(
+            message,
+            ConsensusMessage::Vote(_) | ConsensusMessage::Proposal(_)
+        ) {
+            self.silence.on_vote(from, self.now);
+        }
         match message {
             ConsensusMessage::Vote(vote) if vote.signer != from => {
                 out.push(Output::Misbehaved {

@@ -1,8 +1,8 @@
 //! What may be signed. The only place that holds the vote key.
 //!
-//! The guards look at the own votes alone; whether a statement is *wise* (the block is valid, the
-//! notarization is held) is the replica's business, whether it can ever contradict another one is
-//! decided here. Votes are recorded when they are signed, and restored from the log at a start.
+//! [`guard`] looks at the own votes alone: whether a statement can ever contradict another one.
+//! [`guard_parent`] is the rule that keeps blocks in one chain. What else makes a statement *wise*
+//! (the block is valid) is the replica's business. Votes are recorded when they are signed, and restored from the log at a start.
 
 use crate::error::{ParentRefusal, Refusal};
 use skerry_types::committee::Instance;
@@ -100,6 +100,9 @@ pub fn guard_parent(
         is_final,
         is_notarized,
     } = parent;
+    if base >= view {
+        return Err(ParentRefusal::NotBelow { base, view });
+    }
     if base < finalized || base == finalized && !is_final {
         return Err(ParentRefusal::NotAboveFinal { base, finalized });
     }

@@ -1,8 +1,8 @@
 //! Which leaders are known to be silent: their views are given up when they are entered.
 //!
-//! A leader is silent when its last turn timed out here, nothing was heard from it since that turn
-//! began, and a quorum of the weight was heard since: then it is its connection that is broken, not
-//! the own one. Whatever it says ends that. This is a local judgement: a quorum that judges alike
+//! A leader is silent when its last turn timed out here, no vote or proposal of it was heard since
+//! that turn began, and a quorum of the weight was heard since: then it is its connection that is
+//! broken, not the own one. Its next vote or proposal ends that. This is a local judgement: a quorum that judges alike
 //! saves the timeout, and a lone one only withholds its own notarize.
 
 use skerry_types::ids::{MemberIndex, TimeMs, Weight};
@@ -42,8 +42,8 @@ impl Silence {
         }
     }
 
-    /// A message of this member came over its own stream.
-    pub(crate) fn on_message(&mut self, from: MemberIndex, now: TimeMs) {
+    /// A vote or a proposal of this member came over its own stream.
+    pub(crate) fn on_vote(&mut self, from: MemberIndex, now: TimeMs) {
         if let Some(member) = self.members.get_mut(from.index()) {
             member.at = Some(now);
             member.missed = None;

@@ -1,6 +1,7 @@
 //! When a view has lasted too long.
 //!
-//! A leader has 2 Δ for its proposal, of which it may wait half for work; certification has 3 Δ,
+//! A leader has 2 Δ for its proposal, of which it may wait for work (the idle interval, at most Δ);
+//! no idle view is lost while idle interval + 2 δ ≤ 2 Δ. Certification has 3 Δ,
 //! which stay armed when the proposal or even the notarization is there. After a nullify the votes
 //! of the view are repeated every 3 Δ. All grow by a quarter for each view that timed out
 //! here, after the third, up to a minute; only a finalization resets that. Views that were given up

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The committee of each chain's open epoch.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Committees {
     open: BTreeMap<ChainRef, Arc<VerifyingCommittee>>,
 }

@@ -6,8 +6,8 @@
 //! | a final block's parent is the final block below it | each final block |
 //! | a vote is sent after the log that holds it was synced | each frame of an honest node |
 //! | one notarize a view; never a nullify beside a finalize | each frame of an honest node |
-//! | who notarizes has executed what is reported, with that result | each notarize of an honest node |
-//! | a certificate has its weight, and its honest signers signed | each certificate of an honest node |
+//! | who notarizes has executed what is reported, with that result | each notarize that an honest node signs |
+//! | a certificate has its weight, and its honest signers signed | each that an honest node forms, proposes on or commits |
 //! | a skipped view was nullified by a quorum | each final block |
 //! | one result for each final block | each commit |
 //! | only what a final header reports is committed | each commit |
@@ -104,10 +104,10 @@ impl Checks {
         Ok(())
     }
 
-    /// An honest node executed a block.
+    /// A node got the result of executing a block.
     pub fn on_executed(&mut self, node: usize, executed: &Executed) {
-        let digest = executed.block.digest;
-        self.protocol.on_executed(node, digest, executed.result);
+        self.protocol
+            .on_executed(node, executed.block, executed.result);
     }
 
     /// Newest final height of a chain that anybody has seen.
@@ -311,6 +311,7 @@ impl Checks {
         state: Height,
     ) -> Broken {
         self.protocol.on_top(node, chain, finalized);
+        self.protocol.on_restart(node, chain, state);
         let (final_before, state_before) = self
             .committed
             .get(&(node, chain))
@@ -326,14 +327,27 @@ impl Checks {
     }
 
     /// A record goes to the vote log.
-    pub fn on_persist(&mut self, node: usize, at: LogPlace, bytes: &[u8]) {
+    ///
+    /// # Errors
+    /// When it is a vote that an honest node must not sign now.
+    pub fn on_persist(
+        &mut self,
+        node: usize,
+        is_honest: bool,
+        at: LogPlace,
+        bytes: &[u8],
+    ) -> Broken {
         if let Ok(VoteRecord {
             entry: LogEntry::Vote(vote),
             ..
         }) = VoteRecord::decode(bytes)
         {
             self.unsynced.insert((node, at), vote.statement);
+            if let (true, Statement::Notarize { digest, .. }) = (is_honest, vote.statement) {
+                self.protocol.on_notarize(node, digest)?;
+            }
         }
+        Ok(())
     }
 
     /// The vote log was synced up to a record.
@@ -426,9 +440,6 @@ impl Checks {
         }
         if votes.nullify {
             self.views_nullified.insert((chain, view));
-        }
-        if let Statement::Notarize { digest, .. } = statement {
-            self.protocol.on_notarize(node, digest)?;
         }
         let same = |one: Option<Digest>, other: Option<Digest>| {
             one.zip(other).is_none_or(|(one, other)| one == other)

@@ -20,7 +20,7 @@ use crate::times::Times;
 use crate::trace::Trace;
 use crate::work;
 use skerry::assemble::shared_with;
-use skerry::chain::jobs::Shared;
+use skerry::chain::jobs::{Done, Shared};
 use skerry::chain::{Input, Output, Peer};
 use skerry::wire::{RangeReply, kind};
 use skerry_types::codec::{decode, encode};
@@ -393,6 +393,9 @@ impl World {
             return;
         };
         trace_input(&mut self.trace, self.now, node, chain, &input);
+        if let Input::Done(Done::Executed(executed)) = &input {
+            self.checks.on_executed(node, executed);
+        }
         let mut outputs: Vec<Output> = Vec::new();
         state.node.step(clock, input, &mut outputs);
         for output in outputs {

@@ -148,7 +148,7 @@ fn goes_on_without_a_two_of_nine_and_stops_without_a_three_of_nine() {
 }
 
 #[test]
-fn dead_leader_costs_one_timeout_and_then_two_delays() {
+fn dead_leader_times_out_once() {
     let mut cluster = Cluster::new(&[1, 1, 1, 1], 2);
     cluster.crash(3);
     assert!(cluster.run_until(&[0, 1, 2], 40, 60_000));

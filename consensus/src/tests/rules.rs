@@ -1,14 +1,14 @@
 //! The rules one by one, on a single replica among four of weight 1.
 
 use crate::config::{Root, Start, TIMEOUT_MS_MAX};
-use crate::error::{BuildRefusal, HeaderError, Refusal};
+use crate::error::{BuildRefusal, HeaderError, ParentRefusal, Refusal};
 use crate::evidence::contradict;
 use crate::input::{Certification, Input, Verdict};
 use crate::log::{LogEntry, VoteRecord, compact};
 use crate::output::{Offence, Output, To};
 use crate::replica::Replica;
 use crate::rules;
-use crate::safety::{OwnVotes, guard};
+use crate::safety::{OwnVotes, ParentStanding, guard, guard_parent};
 use crate::testing::{
     DELTA_MS, body_root, certificate, committee, config, genesis_start, header, keys, member, vote,
 };
@@ -960,6 +960,43 @@ fn late_finalize_votes_count() {
 }
 
 #[test]
+fn parent_must_be_final_or_notarized_with_nothing_open_between() {
+    let standing = |base: u64, is_final, is_notarized| ParentStanding {
+        base: view(base),
+        is_final,
+        is_notarized,
+    };
+    let refused = |parent, finalized: u64| {
+        // Views 3 and 4 are nullified.
+        let is_nullified = |at: View| (3..=4).contains(&at.get());
+        guard_parent(parent, view(5), view(finalized), &is_nullified).err()
+    };
+    assert_eq!(refused(standing(2, false, true), 1), None);
+    assert_eq!(refused(standing(2, true, false), 2), None);
+    let open = ParentRefusal::Gap { view: view(2) };
+    assert_eq!(refused(standing(1, true, false), 1), Some(open));
+    let unknown = ParentRefusal::NotNotarized { base: view(3) };
+    assert_eq!(refused(standing(3, false, false), 2), Some(unknown));
+    for (base, finalized) in [(2, 2), (2, 3)] {
+        let beside = ParentRefusal::NotAboveFinal {
+            base: view(base),
+            finalized: view(finalized),
+        };
+        assert_eq!(
+            refused(standing(base, false, true), finalized),
+            Some(beside)
+        );
+    }
+    for base in [5, 6] {
+        let above = ParentRefusal::NotBelow {
+            base: view(base),
+            view: view(5),
+        };
+        assert_eq!(refused(standing(base, false, true), 2), Some(above));
+    }
+}
+
+#[test]
 fn guard_allows_what_agrees_and_forbids_the_rest() {
     let committee = committee(&[1; 4], &MockScheme);
     let (a, b) = (Digest::new([1; 32]), Digest::new([2; 32]));
@@ -1132,7 +1169,8 @@ fn a_leader_known_to_be_silent_is_not_waited_for_until_it_speaks() {
         assert!(nullified(&mut solo, number).is_empty());
     }
     assert_eq!(solo.view(), turn);
-    // Only when a quorum with the own weight was heard is it the leader's fault.
+    // Only when a quorum with the own weight has voted is it the leader's fault.
+    assert!(cast(&solo.tell_vote(heard[0], nullify(turn))).is_empty());
     assert_eq!(
         cast(&solo.tell_vote(heard[1], nullify(turn))),
         [nullify(turn)]
@@ -1143,7 +1181,9 @@ fn a_leader_known_to_be_silent_is_not_waited_for_until_it_speaks() {
     for number in turn..next_turn {
         assert!(nullified(&mut solo, number).is_empty());
     }
-    solo.tell_vote(heard[1], nullify(next_turn));
+    for other in heard.clone() {
+        solo.tell_vote(other, nullify(next_turn));
+    }
     assert_eq!(solo.view(), next_turn);
     solo.now = solo.replica.deadline().unwrap();
     assert_eq!(cast(&solo.step(Input::Tick)), [nullify(next_turn)]);

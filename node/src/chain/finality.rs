@@ -5,6 +5,7 @@
 //! readers see it; once a final header reports its result, and the result is this node's own, its
 //! state is committed and its messages and cross-link go out.
 
+use super::blocks::Validity;
 use super::jobs::Executed;
 use super::{ChainNode, CommitRequest, Output, Root, genesis_result, root_of};
 use crate::beacon::BeaconFinal;
@@ -256,6 +257,13 @@ impl ChainNode {
             self.commit.finalized.push((block, own));
             if self.chain.is_beacon() {
                 self.commit.unshown.push_back(header.clone());
+            }
+        }
+        for header in headers {
+            let entry = self.tree.get(&header.digest());
+            if let Some(Validity::Invalid(reason)) = entry.map(|entry| &entry.validity) {
+                let reason = format!("final block {} is invalid here: {reason}", header.height);
+                self.stop(reason, out);
             }
         }
         self.commit.note_reports(headers, certificate);

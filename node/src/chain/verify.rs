@@ -365,7 +365,8 @@ impl ChainNode {
             .or_else(|| self.commit.waiting(block))
     }
 
-    /// Votes no more when a quorum notarized a result that is not this node's own.
+    /// Votes no more when a quorum notarized what is invalid here, or a result that is not this
+    /// node's own.
     pub(super) fn judge_notarized(&mut self, out: &mut Vec<Output>) {
         let mut differing = None;
         let mut judged = Vec::new();
@@ -373,6 +374,14 @@ impl ChainNode {
             let Some(entry) = self.tree.get(digest) else {
                 continue;
             };
+            if let Validity::Invalid(reason) = &entry.validity {
+                let height = entry.header.height;
+                judged.push(*digest);
+                differing = Some(format!(
+                    "notarized block {height} is invalid here: {reason}"
+                ));
+                continue;
+            }
             let Some(own) = self.own_result(entry.header.report.block) else {
                 continue;
             };

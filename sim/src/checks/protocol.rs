@@ -4,7 +4,7 @@
 
 use super::Broken;
 use crate::plan::Plan;
-use skerry_types::block::{ExecutionResult, Header};
+use skerry_types::block::{BlockRef, ExecutionResult, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::ids::{ChainRef, Digest, Height, View};
 use skerry_types::vote::Statement;
@@ -25,8 +25,8 @@ pub(super) struct Protocol {
     headers: BTreeMap<Digest, Header>,
     /// Headers that report a block, by that block.
     reports: BTreeMap<Digest, BTreeSet<Digest>>,
-    /// What the execution of each node gave for each block.
-    results: BTreeMap<(usize, Digest), ExecutionResult>,
+    /// What the execution of each node gave for each block, as far as the node has got the answer.
+    results: BTreeMap<(usize, Digest), (Height, ExecutionResult)>,
     /// Who notarized a block whose proposal has not left its leader yet.
     unseen: BTreeMap<Digest, BTreeSet<usize>>,
     /// What is durable in the vote log of whom.
@@ -76,9 +76,21 @@ impl Protocol {
         notarized.try_for_each(|node| self.check_result(node, header))
     }
 
-    /// A node executed a block.
-    pub(super) fn on_executed(&mut self, node: usize, block: Digest, result: ExecutionResult) {
-        self.results.insert((node, block), result);
+    /// A node got the result of executing a block.
+    pub(super) fn on_executed(&mut self, node: usize, block: BlockRef, result: ExecutionResult) {
+        self.results
+            .insert((node, block.digest), (block.height, result));
+    }
+
+    /// A node came back: what it executed above its committed state of a chain is gone.
+    pub(super) fn on_restart(&mut self, node: usize, chain: ChainRef, state: Height) {
+        let headers = &self.headers;
+        self.results.retain(|(owner, block), (height, _)| {
+            let is_of = headers
+                .get(block)
+                .is_some_and(|header| header.chain == chain);
+            *owner != node || !is_of || *height <= state
+        });
     }
 
     /// A statement is durable in a vote log.
@@ -91,8 +103,8 @@ impl Protocol {
         self.signed.contains(&(node, chain, statement))
     }
 
-    /// An honest node notarizes only what reports the result of its own execution. A leader that
-    /// crashed may show its vote for a block that nobody saw.
+    /// An honest node signs a notarize only for what reports the result of its own execution. A leader
+    /// signs before anybody has seen its block.
     pub(super) fn on_notarize(&mut self, node: usize, digest: Digest) -> Broken {
         if let Some(header) = self.headers.get(&digest) {
             return self.check_result(node, header);
@@ -108,8 +120,8 @@ impl Protocol {
             return Ok(());
         }
         match self.results.get(&(node, report.block.digest)) {
-            Some(own) if *own == report.result => Ok(()),
-            Some(own) => Err(format!(
+            Some((_, own)) if *own == report.result => Ok(()),
+            Some((_, own)) => Err(format!(
                 "node {node} notarizes {digest}, whose result of {} is not its own {own:?}",
                 report.block.height
             )),

@@ -109,7 +109,9 @@ impl World {
     // ---- vote log and store ------------------------------------------------------------------
 
     fn persist(&mut self, node: usize, place: LogPlace, record: Vec<u8>) {
-        self.checks.on_persist(node, place, &record);
+        let is_honest = self.machines[node].is_honest();
+        let broken = self.checks.on_persist(node, is_honest, place, &record);
+        self.judge(broken);
         if self.plan.planted == Some(Planted::VoteBeforeSync) {
             self.tell_durable(node, place);
         }
@@ -389,9 +391,6 @@ impl World {
         if is_wrong && let Done::Executed(executed) = done {
             done = Done::Executed(wrong(executed));
         }
-        if let Done::Executed(executed) = &done {
-            self.checks.on_executed(node, executed);
-        }
         let running = self.machines[node].running.as_mut();
         let Some(state) = running.and_then(|running| running.chains.get_mut(&chain)) else {
             return;
@@ -469,6 +468,9 @@ impl World {
                     self.violate(format!("node {node} stops voting on {chain}: {reason}"));
                 }
             }
+            // What it holds for wrong is what all others report; it is to stop by itself.
+            Note::Invalid { .. }
+                if self.plan.planted == Some(Planted::WrongResult) && node == 0 => {}
             Note::Invalid { block, reason } => {
                 self.counts.note("invalid proposals noticed");
                 // Bytes that a Byzantine node damaged on their way say nothing of the block.

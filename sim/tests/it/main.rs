@@ -104,7 +104,7 @@ fn vote_against_a_forgotten_one_is_found() {
 fn result_that_nobody_else_has_is_found() {
     let what = first_violation(Planted::WrongResult, true, 1);
     assert!(
-        what.contains("node 0") || what.contains("two results"),
+        what.contains("node 0 stops voting") && what.contains("is notarized: reports"),
         "{what}"
     );
 }
