@@ -139,12 +139,16 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
     let mut ready = Vec::new();
     // The beacon comes first in the order of chains.
     let mut beacon_points = Vec::new();
+    let beacon_store = stores.get(&ChainRef::Beacon).cloned();
+    let archive = crate::chain::beacon_archive(
+        beacon_store.ok_or(NodeError::UnknownChain(ChainRef::Beacon))?,
+    );
     for (chain, store) in &stores {
         if chain.is_beacon() {
             beacon_points = crate::chain::beacon_points(store, &beacon_start)?;
         }
         let feed = (!chain.is_beacon())
-            .then(|| BeaconFeed::new(beacon_points.clone(), beacon_start.clone()));
+            .then(|| BeaconFeed::new(beacon_points.clone(), beacon_start.clone(), archive.clone()));
         let node = ChainNode::new(
             Setup {
                 chain: *chain,

@@ -21,9 +21,12 @@ pub struct BeaconFinal {
     pub facts: Option<Arc<Facts>>,
 }
 
-/// How many final beacon blocks are remembered; a reference to an older one is below its parent's
-/// in any live chain.
+/// How many final beacon blocks are remembered; older ones are looked up in the beacon's store. Only a
+/// shard that stood still for long has blocks that refer to those.
 pub const FEED_LENGTH: usize = 1024;
+
+/// Finds the final beacon block at a height in the beacon's store.
+pub type Archive = Arc<dyn Fn(Height) -> Option<BeaconPoint> + Send + Sync>;
 
 /// A final beacon block, without the facts themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,18 +38,20 @@ pub struct BeaconPoint {
 }
 
 /// The final beacon blocks known to this node, in order of height, and the facts of the newest.
-#[derive(Debug)]
 pub struct BeaconFeed {
     points: VecDeque<BeaconPoint>,
     newest: BeaconFinal,
+    archive: Archive,
 }
 
 impl BeaconFeed {
-    /// A feed that knows `points`, oldest first, and the facts of one of them.
-    pub fn new(points: Vec<BeaconPoint>, newest: BeaconFinal) -> Self {
+    /// A feed that knows `points`, oldest first, the facts of one of them, and where to find what is
+    /// older.
+    pub fn new(points: Vec<BeaconPoint>, newest: BeaconFinal, archive: Archive) -> Self {
         Self {
             points: points.into(),
             newest,
+            archive,
         }
     }
 
@@ -77,14 +82,24 @@ impl BeaconFeed {
     }
 
     /// The block of a reference, if this node knows it to be final.
-    pub fn get(&self, reference: &BlockRef) -> Option<&BeaconPoint> {
-        let position = self
+    pub fn get(&self, reference: &BlockRef) -> Option<BeaconPoint> {
+        let recent = self
             .points
             .binary_search_by_key(&reference.height, |point| point.block.height)
-            .ok()?;
-        self.points
-            .get(position)
-            .filter(|point| point.block == *reference)
+            .ok()
+            .and_then(|position| self.points.get(position).copied());
+        let is_old = self
+            .points
+            .front()
+            .is_some_and(|first| reference.height < first.block.height);
+        let found = recent.or_else(|| {
+            if is_old {
+                (self.archive)(reference.height)
+            } else {
+                None
+            }
+        });
+        found.filter(|point| point.block == *reference)
     }
 
     /// Whether the feed has come past `height`, so that an unknown reference at it is wrong
@@ -148,5 +163,53 @@ impl LinkPool {
         self.links.retain(|chain, link| {
             reported(*chain).is_some_and(|height| height < link.header.report.block.height)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(height: u64) -> BeaconPoint {
+        let mut digest = [7; 32];
+        digest[..8].copy_from_slice(&height.to_le_bytes());
+        let block = BlockRef {
+            height: Height::new(height),
+            digest: Digest::new(digest),
+        };
+        BeaconPoint {
+            block,
+            facts_root: Digest::new([9; 32]),
+        }
+    }
+
+    fn final_at(height: u64) -> BeaconFinal {
+        let BeaconPoint { block, facts_root } = point(height);
+        BeaconFinal {
+            block,
+            facts_root,
+            facts: None,
+        }
+    }
+
+    #[test]
+    fn reference_that_the_feed_has_dropped_is_found_in_the_store() {
+        // The store has all but block 5.
+        let archive: Archive = Arc::new(|height: Height| {
+            Some(point(height.get())).filter(|_| height != Height::new(5))
+        });
+        let mut feed = BeaconFeed::new(vec![point(1)], final_at(1), archive);
+        for height in 2..=3_000 {
+            feed.push(final_at(height));
+        }
+        assert_eq!(feed.get(&point(2_999).block), Some(point(2_999)));
+        assert_eq!(feed.get(&point(4).block), Some(point(4)));
+        assert_eq!(feed.get(&point(5).block), None);
+        let other = BlockRef {
+            digest: Digest::ZERO,
+            ..point(4).block
+        };
+        assert_eq!(feed.get(&other), None, "another block of that height");
+        assert_eq!(feed.get(&point(3_001).block), None, "not final yet");
     }
 }

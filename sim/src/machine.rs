@@ -9,7 +9,7 @@ use crate::plan::{EPOCH_MS, MILLI, Plan, Planted};
 use skerry::assemble::beacon_start;
 use skerry::beacon::BeaconFeed;
 use skerry::chain::jobs::Shared;
-use skerry::chain::{ChainNode, Setup, beacon_points};
+use skerry::chain::{ChainNode, Setup, beacon_archive, beacon_points};
 use skerry::mempool::MempoolLimits;
 use skerry_consensus::log::VoteRecord;
 use skerry_storage::{ChainStore, Identity, MemoryBackend, VoteLog};
@@ -164,6 +164,7 @@ impl Machine {
         let records = &found.records;
         let mut chains = BTreeMap::new();
         let mut points = Vec::new();
+        let mut archive = None;
         for chain in &self.follows {
             let chain = *chain;
             let Some(disk) = self.disks.get(&chain) else {
@@ -181,7 +182,9 @@ impl Machine {
             if chain.is_beacon() {
                 points = beacon_points(&store, &start).map_err(|error| error.to_string())?;
             }
-            let feed = (!chain.is_beacon()).then(|| BeaconFeed::new(points.clone(), start.clone()));
+            let archive = archive.get_or_insert_with(|| beacon_archive(store.clone()));
+            let feed = (!chain.is_beacon())
+                .then(|| BeaconFeed::new(points.clone(), start.clone(), archive.clone()));
             let log: Vec<VoteRecord> = records
                 .iter()
                 .filter(|record| record.chain == chain)

@@ -30,7 +30,7 @@ mod sync;
 mod throttle;
 mod verify;
 
-use crate::beacon::{BeaconFeed, BeaconFinal, BeaconPoint, FEED_LENGTH, LinkPool};
+use crate::beacon::{Archive, BeaconFeed, BeaconFinal, BeaconPoint, FEED_LENGTH, LinkPool};
 use crate::committees::Committees;
 use crate::mempool::{Mempool, MempoolLimits};
 use crate::relay::InboundPool;
@@ -645,11 +645,24 @@ pub fn beacon_points(
     let length = u64::try_from(FEED_LENGTH).unwrap_or(u64::MAX);
     let first = newest.height.saturating_sub(length).next();
     let headers = store.headers_from(first, FEED_LENGTH)?;
-    points.extend(headers.iter().map(|header| BeaconPoint {
+    points.extend(headers.iter().map(point_of));
+    Ok(points)
+}
+
+fn point_of(header: &Header) -> BeaconPoint {
+    BeaconPoint {
         block: header.block_ref(),
         facts_root: header.facts_root,
-    }));
-    Ok(points)
+    }
+}
+
+/// The final beacon blocks of a store. One that cannot be read counts as absent: what refers to it is
+/// not voted for.
+pub fn beacon_archive(store: Arc<ChainStore>) -> Archive {
+    Arc::new(move |height| {
+        let header = store.header_at(height).ok().flatten();
+        header.as_ref().map(point_of)
+    })
 }
 
 /// The digest that stands for a chain's start.
