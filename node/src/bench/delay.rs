@@ -79,30 +79,32 @@ async fn pass(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::error::Error;
 
     #[tokio::test]
-    async fn bytes_come_in_order_and_not_before_their_time() {
-        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let to = server.local_addr().unwrap().port();
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let from = free.local_addr().unwrap().port();
+    async fn bytes_come_in_order_and_not_before_their_time() -> Result<(), Box<dyn Error>> {
+        let server = TcpListener::bind("127.0.0.1:0").await?;
+        let to = server.local_addr()?.port();
+        let free = TcpListener::bind("127.0.0.1:0").await?;
+        let from = free.local_addr()?.port();
         drop(free);
         let delay = Duration::from_millis(40);
-        let _relaying = relay(from, to, delay).await.unwrap();
+        let _relaying = relay(from, to, delay).await?;
         let echo = tokio::spawn(async move {
-            let (mut stream, _) = server.accept().await.unwrap();
+            let (mut stream, _) = server.accept().await?;
             let mut bytes = [0; 6];
-            stream.read_exact(&mut bytes).await.unwrap();
-            stream.write_all(&bytes).await.unwrap();
+            stream.read_exact(&mut bytes).await?;
+            stream.write_all(&bytes).await
         });
-        let mut client = TcpStream::connect(("127.0.0.1", from)).await.unwrap();
+        let mut client = TcpStream::connect(("127.0.0.1", from)).await?;
         let start = Instant::now();
-        client.write_all(b"abc").await.unwrap();
-        client.write_all(b"def").await.unwrap();
+        client.write_all(b"abc").await?;
+        client.write_all(b"def").await?;
         let mut answer = [0; 6];
-        client.read_exact(&mut answer).await.unwrap();
+        client.read_exact(&mut answer).await?;
         assert_eq!(&answer, b"abcdef");
         assert!(start.elapsed() >= 2 * delay, "there and back");
-        echo.await.unwrap();
+        echo.await??;
+        Ok(())
     }
 }

@@ -14,6 +14,20 @@ fn with_guard(guard: Guard) -> VoteRules {
     }
 }
 
+/// The guard, which for a notarize does not see what `forget` takes out of the own votes.
+fn guard_notarize(
+    own: &OwnVotes,
+    statement: &Statement,
+    view: View,
+    forget: fn(&mut OwnVotes),
+) -> Result<(), Refusal> {
+    let mut own = own.clone();
+    if matches!(statement, Statement::Notarize { .. }) {
+        forget(&mut own);
+    }
+    guard(&own, statement, view)
+}
+
 fn found(rules: VoteRules) -> &'static str {
     explore(&EQUAL, rules).expect_err("a rule is broken").rule
 }
@@ -48,13 +62,8 @@ fn states_read_back_from_their_codes_and_renaming_changes_no_code() {
 
 #[test]
 fn two_notarizations_of_a_member_are_found() {
-    let broken: Guard = |own, statement, view| {
-        let mut own = own.clone();
-        if matches!(statement, Statement::Notarize { .. }) {
-            own.notarize = None;
-        }
-        guard(&own, statement, view)
-    };
+    let broken: Guard =
+        |own, statement, view| guard_notarize(own, statement, view, |own| own.notarize = None);
     assert_eq!(found(with_guard(broken)), "two notarizations in a view");
 }
 
@@ -73,13 +82,8 @@ fn finalizing_after_nullifying_is_found() {
 
 #[test]
 fn the_order_of_notarize_and_nullify_changes_no_outcome() {
-    let looser: Guard = |own, statement, view| {
-        let mut own = own.clone();
-        if matches!(statement, Statement::Notarize { .. }) {
-            own.nullify = None;
-        }
-        guard(&own, statement, view)
-    };
+    let looser: Guard =
+        |own, statement, view| guard_notarize(own, statement, view, |own| own.nullify = None);
     let small = Setting {
         honest: [1, 3, 3],
         byzantine: 2,
