@@ -24,8 +24,6 @@ const GAP_FETCHES_MAX: usize = 16;
 enum Examination {
     Wait,
     Verify,
-    /// A seal again, which is certified already.
-    Notarize,
     Reject,
 }
 
@@ -202,10 +200,6 @@ impl Replica {
                 });
                 Stage::Verifying
             }
-            Examination::Notarize => {
-                self.notarize(view, digest, out);
-                Stage::Decided
-            }
             Examination::Reject => {
                 self.nullify(out);
                 Stage::Decided
@@ -258,14 +252,16 @@ impl Replica {
             .rounds
             .get(&base.view)
             .and_then(|round| round.notarization.clone());
+        if base.again {
+            // A seal that is certified already; its result must still be the own one.
+            return Examination::Verify;
+        }
         match self.tree.parent(&base.digest, certificate.as_ref()) {
-            Some(parent) if !base.again => {
-                if rules::check_child(header, &parent).is_err() {
-                    return Examination::Reject;
-                }
+            Some(parent) if rules::check_child(header, &parent).is_err() => {
+                return Examination::Reject;
             }
-            _ if base.again => return Examination::Notarize,
-            _ => return Examination::Wait,
+            Some(_) => {}
+            None => return Examination::Wait,
         }
         let Some(height) = self.carried_height(offer.finalization.as_ref()) else {
             return Examination::Wait;

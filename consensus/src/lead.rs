@@ -2,6 +2,7 @@
 
 use crate::config::Parent;
 use crate::error::HeaderError;
+use crate::input::Verdict;
 use crate::output::{Output, To};
 use crate::replica::{Lead, Replica};
 use crate::rules;
@@ -15,7 +16,8 @@ use skerry_types::vote::Statement;
 const GAP_FETCHES_MAX: usize = 16;
 
 impl Replica {
-    /// Has a block built as soon as there is a parent; proposes a seal again by itself.
+    /// Has a block built as soon as there is a parent; a seal is proposed again, once it is known that
+    /// what it reports is the own result, too.
     pub(crate) fn take_the_lead(&mut self, out: &mut Vec<Output>) {
         if self.lead != Lead::Wanted {
             return;
@@ -28,8 +30,14 @@ impl Replica {
             .as_deref()
             .filter(|header| header.kind == BlockKind::Seal);
         if let Some(seal) = seal.cloned() {
-            self.lead = Lead::No;
-            self.propose(&parent, seal, Vec::new(), out);
+            let (view, digest) = (self.current, parent.digest);
+            self.lead = Lead::Again(Box::new(parent));
+            let header = Box::new(seal);
+            out.push(Output::Verify {
+                view,
+                digest,
+                header,
+            });
             return;
         }
         let (view, finalized) = (self.current, self.tree.root().height);
@@ -68,6 +76,23 @@ impl Replica {
         }
         let root = self.tree.root();
         (missing == 0 && root.view == finalized).then(|| root.clone())
+    }
+
+    /// The verdict on a seal that is to be proposed again.
+    pub(crate) fn on_seal_verified(
+        &mut self,
+        seal: &Parent,
+        verdict: Verdict,
+        out: &mut Vec<Output>,
+    ) {
+        self.lead = Lead::No;
+        match (&seal.header, verdict) {
+            (Some(header), Verdict::Valid) => {
+                let header = Header::clone(header);
+                self.propose(seal, header, Vec::new(), out);
+            }
+            _ => self.nullify(out),
+        }
     }
 
     /// The glue's block: checked like everybody else's, signed, logged, sent.

@@ -82,6 +82,8 @@ pub(crate) enum Lead {
     Wanted,
     /// The glue builds.
     Asked(Box<Parent>),
+    /// The glue verifies the seal that is to be proposed again.
+    Again(Box<Parent>),
 }
 
 /// What is remembered of a member.
@@ -237,6 +239,9 @@ impl Replica {
         self.wake_at = None;
         self.deliver_final(out);
         if self.tree.is_sealed() {
+            // Logged before any vote of the next epoch: who has voted there can show, even when all
+            // have lost what was not synced, that this one is over.
+            self.log_certificate(self.finalization.clone(), out);
             self.lead = Lead::No;
             return;
         }
@@ -603,6 +608,14 @@ impl Replica {
     }
 
     fn on_verified(&mut self, view: View, digest: Digest, verdict: Verdict, out: &mut Vec<Output>) {
+        if view == self.current
+            && let Lead::Again(seal) = &self.lead
+            && seal.digest == digest
+        {
+            let seal = seal.clone();
+            self.on_seal_verified(&seal, verdict, out);
+            return;
+        }
         let offer = self
             .rounds
             .get_mut(&view)

@@ -137,9 +137,11 @@ impl Replica {
     /// after, at most once per Δ. Late finalize votes are no sign of lagging.
     pub(crate) fn help_if_behind(&mut self, vote: &Vote, out: &mut Vec<Output>) {
         let (view, member) = (vote.statement.view(), vote.signer);
-        // A replica whose seal is final enters no view, and still leads others out of theirs.
+        // A replica whose seal is final enters no view; whoever votes on is to learn that it is over.
         let current = self.current.max(self.finalized_view().next());
+        let is_over = self.tree.is_sealed();
         let lags = match vote.statement {
+            _ if is_over => true,
             Statement::Finalize { .. } => false,
             Statement::Notarize { .. } => view.next() < current,
             Statement::Nullify { .. } => view < current,

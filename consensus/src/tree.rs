@@ -127,7 +127,7 @@ impl Tree {
 
     /// Notes a block; what is known of its bytes is kept unless they were missing.
     pub(crate) fn insert(&mut self, digest: Digest, header: Header, view: View, bytes: Bytes) {
-        if view <= self.root.view {
+        if view <= self.root.view || digest == self.root.digest {
             return;
         }
         let fresh = Node {
@@ -271,8 +271,11 @@ impl Tree {
         while self.recent.len() > RECENT_MAX {
             self.recent.pop_first();
         }
-        // Whatever was notarized in a view at or below a final one is final itself or dead.
-        self.nodes.retain(|_, node| node.view > self.root.view);
+        // Whatever was notarized in a view at or below a final one is final itself or dead. A seal may
+        // have been proposed again in a later view than the one that made it final.
+        let (view, digest) = (self.root.view, self.root.digest);
+        self.nodes
+            .retain(|other, node| node.view > view && *other != digest);
         self.reconnect();
     }
 

@@ -1,5 +1,5 @@
-//! What a block does, in this order: beacon facts or cross-links, acknowledgements, accepting
-//! inbound batches, executing inbound messages in their gas lane, transactions, hooks.
+//! What a block does, in this order: beacon facts or operations of validators, acknowledgements,
+//! accepting inbound batches, executing inbound messages in their gas lane, transactions, hooks.
 //!
 //! This sequential executor is the specification. It is a function of its arguments and never
 //! panics; what must not happen (a batch off its cursor, a transaction of another shard) is skipped
@@ -9,7 +9,7 @@ use crate::error::CrossLinkSkip;
 use crate::fees::Ledger;
 use crate::inbox::Inbox;
 use crate::module::Module;
-use crate::modules::{MODULES, beacon_facts, channels, crosslinks};
+use crate::modules::{MODULES, beacon_facts, channels, crosslinks, epochs};
 use crate::network::NetworkInfo;
 use crate::outbox::Outbox;
 use crate::overlay::BlockOverlay;
@@ -18,7 +18,8 @@ use crate::views;
 use skerry_types::amount::Amount;
 use skerry_types::beacon::{Facts, SystemOperation};
 use skerry_types::block::{BlockRef, ExecutionResult};
-use skerry_types::crypto::hash::list_root;
+use skerry_types::crypto::bls::Signature;
+use skerry_types::crypto::hash::{Purpose, hash_parts, list_root};
 use skerry_types::ids::{ChainRef, Digest, Gas, Height, ShardId, TimeMs};
 use skerry_types::message::{Batch, ChannelSummary, channels_root};
 use skerry_types::receipt::Receipt;
@@ -39,6 +40,14 @@ pub struct BlockContext {
     pub time: TimeMs,
     /// Beacon reference of the block; on the beacon, the parent.
     pub beacon: BlockRef,
+    /// On the beacon, the reveals since the last working block, folded; else zero.
+    pub entropy: Digest,
+}
+
+/// Folds one more reveal into the entropy of a block.
+#[must_use]
+pub fn fold_reveal(entropy: &Digest, reveal: &Signature) -> Digest {
+    hash_parts(Purpose::MIX, &[entropy.as_bytes(), &reveal.0])
 }
 
 /// What a block holds, with everything checked that can make it invalid.
@@ -161,6 +170,11 @@ impl Block<'_> {
             context, overlay, ..
         } = self;
         if context.chain.is_beacon() {
+            let ready = work.system.iter().filter_map(|operation| match operation {
+                SystemOperation::Ready(ready) => Some(ready),
+                SystemOperation::CrossLink(_) => None,
+            });
+            epochs::note_ready(overlay, ready);
             let skipped = crosslinks::apply(overlay, context, &work.system);
             channels::acknowledge_from_records(overlay, context);
             return skipped;
@@ -178,6 +192,9 @@ impl Block<'_> {
             if let Err(alarm) = machine.hook(self, *module) {
                 self.alarms.push(alarm);
             }
+        }
+        if self.context.chain.is_beacon() {
+            epochs::end_of_block(&mut self.overlay, self.context);
         }
     }
 

@@ -5,10 +5,12 @@
 //! Errors of other crates are quoted in the text, so none is also a `source`.
 
 use skerry_types::amount::Amount;
-use skerry_types::block::BlockKind;
+use skerry_types::block::{BlockKind, NextCommittee};
 use skerry_types::certificate::CertificateError;
 use skerry_types::codec::CodecError;
-use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, Sequence};
+use skerry_types::ids::{
+    Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, Sequence, ValidatorId,
+};
 use skerry_types::merkle::ProofError;
 use skerry_types::receipt::Failure;
 use skerry_types::transaction::TransactionError;
@@ -288,6 +290,34 @@ pub enum BlockError {
         /// The header's.
         actual: ChainRef,
     },
+    /// The state before it is in an epoch that does not allow this kind of block: after the block
+    /// that ends an epoch there are idle blocks and the seal only, and no seal before it.
+    #[error("a {kind:?} block of epoch {epoch}, the state before it is in epoch {state}")]
+    Epoch {
+        /// The block's kind.
+        kind: BlockKind,
+        /// The header's.
+        epoch: Epoch,
+        /// The state's.
+        state: Epoch,
+    },
+    /// A seal names another committee as next.
+    #[error("the seal names {actual:?} as next, the state before it has {expected:?}")]
+    Next {
+        /// That of the state.
+        expected: Option<NextCommittee>,
+        /// The header's.
+        actual: Option<NextCommittee>,
+    },
+    /// The beacon reference shows another epoch than its own: it lies between the end of an epoch
+    /// and the seal.
+    #[error("the beacon reference is of epoch {expected} and shows epoch {actual}")]
+    ReferenceEpoch {
+        /// The reference's own.
+        expected: Epoch,
+        /// The one that it shows.
+        actual: Epoch,
+    },
     /// The kind does not allow a body, or needs one.
     #[error("a {kind:?} block with {bytes} bytes of body")]
     BodyOfKind {
@@ -408,6 +438,12 @@ pub enum BlockError {
 /// Why a batch or a cross-link proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofFailure {
+    /// No validator of the beacon's state.
+    #[error("{0} is no validator")]
+    Validator(ValidatorId),
+    /// The statement is not signed by the validator's vote key.
+    #[error("{0} did not sign that it is ready")]
+    ReadySignature(ValidatorId),
     /// The header is of another chain or network than the committee.
     #[error("a header of {actual}, the committee is of {expected}")]
     Chain {
@@ -498,6 +534,9 @@ pub enum CrossLinkSkip {
     /// The epoch is not open.
     #[error("epoch {0} is not open")]
     EpochNotOpen(Epoch),
+    /// A seal names another committee than the beacon's, or of an epoch that is not settled.
+    #[error("the seal's committee of epoch {0} is not the beacon's")]
+    NextCommittee(Epoch),
     /// The channel summaries are not those of the header, or not of this network's chains.
     #[error("the channel summaries of {0} do not fit")]
     Channels(ChainRef),

@@ -3,7 +3,7 @@
 //! Each module writes its own records. Channels begin at zero, which needs no record; shards begin
 //! with the facts that the beacon's genesis shows.
 
-use crate::modules::{MODULES, beacon_facts, crosslinks};
+use crate::modules::{MODULES, beacon_facts, crosslinks, epochs};
 use crate::network::NetworkInfo;
 use crate::views;
 use skerry_types::amount::Amount;
@@ -74,6 +74,7 @@ pub fn genesis_facts(genesis: &Genesis) -> Facts {
     let network = NetworkInfo::of(genesis);
     Facts {
         version: skerry_types::codec::Version,
+        epoch: epochs::genesis_record(genesis, &network),
         shards: crosslinks::genesis_records(genesis, &network),
         beacon_channels: views::channel_summaries(&EmptyState, &network, ChainRef::Beacon),
     }

@@ -7,13 +7,15 @@
 use crate::error::ProofFailure;
 use crate::modules::channels::state::batch_record_key;
 use crate::view::decode_record;
-use skerry_types::beacon::CrossLink;
+use crate::views;
+use skerry_types::beacon::{CrossLink, Ready};
 use skerry_types::block::Header;
 use skerry_types::certificate::Certificate;
 use skerry_types::committee::VerifyingCommittee;
 use skerry_types::crypto::scheme::VoteScheme;
 use skerry_types::ids::Digest;
 use skerry_types::message::{BatchRecord, InboundBatch, channels_root};
+use skerry_types::state::StateRead;
 use skerry_types::vote::Statement;
 
 /// Longest path from a header to the certified descendant. A leader may run sixteen blocks ahead of
@@ -177,4 +179,25 @@ pub fn verify_crosslink(
         committee,
         scheme,
     )
+}
+
+/// Checks that a validator says itself that it is ready, by the key that it has in a beacon state.
+///
+/// # Errors
+/// When there is no such validator, or it did not sign.
+pub fn verify_ready(
+    ready: &Ready,
+    chain_id: &Digest,
+    beacon: &dyn StateRead,
+    scheme: &dyn VoteScheme,
+) -> Result<(), ProofFailure> {
+    let Ready { validator, .. } = *ready;
+    let unknown = ProofFailure::Validator(validator);
+    let record = views::validator(beacon, validator).ok_or_else(|| unknown.clone())?;
+    let key = scheme.decode_key(&record.vote_key).ok_or(unknown)?;
+    if scheme.verify(&[key], &ready.digest(chain_id), &ready.signature) {
+        Ok(())
+    } else {
+        Err(ProofFailure::ReadySignature(validator))
+    }
 }

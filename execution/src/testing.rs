@@ -239,6 +239,11 @@ impl World {
             seats: Vec::new(),
             accounts: accounts.iter().map(account).collect(),
         };
+        Self::of(genesis)
+    }
+
+    /// The network of a genesis, which may be without validators.
+    pub(crate) fn of(genesis: Genesis) -> Self {
         let mut world = Self {
             network: Arc::new(NetworkInfo::of(&genesis)),
             states: BTreeMap::new(),
@@ -274,6 +279,7 @@ impl World {
                 height: Height::new(self.heights[&ChainRef::Beacon]),
                 digest: Digest::ZERO,
             },
+            entropy: Digest::ZERO,
         }
     }
 
@@ -324,17 +330,22 @@ impl World {
 
     /// A cross-link that shows the present summaries of a shard.
     pub(crate) fn crosslink(&self, chain: ChainRef) -> SystemOperation {
+        SystemOperation::CrossLink(Box::new(self.link(chain)))
+    }
+
+    /// The link of [`Self::crosslink`].
+    pub(crate) fn link(&self, chain: ChainRef) -> CrossLink {
         let mut header = header(&self.network, chain, self.heights[&chain] + 1);
         let channels = self.summaries[&chain].clone();
         header.report.block.height = Height::new(self.heights[&chain]);
         header.report.result.channels_root = skerry_types::message::channels_root(&channels);
         let certificate = certificate(header.digest());
-        SystemOperation::CrossLink(Box::new(CrossLink {
+        CrossLink {
             header,
             path: Vec::new(),
             certificate,
             channels,
-        }))
+        }
     }
 
     pub(crate) fn balance(&self, user: &User, denom: skerry_types::ids::Denom) -> u128 {

@@ -28,7 +28,7 @@ use skerry_types::block::{BlockKind, Body};
 use skerry_types::codec::{self, Version};
 use skerry_types::crypto::ed25519::PublicKey;
 use skerry_types::genesis::Parameters;
-use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, Height, ModuleId, Sequence};
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, Sequence};
 use skerry_types::merkle::{KeyProof, Level, OwnerEntry, PathProof, leaf_hash, value_hash};
 use skerry_types::message::{Batch, BatchProof, InboundBatch, Message, Payload};
 use skerry_types::receipt::{Receipt, Status};
@@ -863,6 +863,7 @@ fn validate(world: &World, chain: ChainRef, body: &Body) -> Result<usize, BlockE
         header: &header,
         body: body.as_ref(),
         parent: world.state(chain),
+        shown_epoch: Epoch::ZERO,
         shown_facts_root: world.facts.root(),
         known: &[],
     };
@@ -1072,6 +1073,7 @@ fn idle_blocks_have_no_body_and_working_blocks_have_one() {
             header,
             body: body.as_ref(),
             parent: world.state(shard(0)),
+            shown_epoch: Epoch::ZERO,
             shown_facts_root: world.facts.root(),
             known: &[],
         })

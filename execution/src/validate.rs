@@ -13,7 +13,7 @@ use crate::views;
 use skerry_types::block::{BlockKind, Body, Header};
 use skerry_types::codec;
 use skerry_types::crypto::hash::{Purpose, hash};
-use skerry_types::ids::{ChainRef, Digest, Gas, Sequence};
+use skerry_types::ids::{ChainRef, Digest, Epoch, Gas, Sequence};
 use skerry_types::limits;
 use skerry_types::message::Batch;
 use skerry_types::state::StateRead;
@@ -129,6 +129,8 @@ pub struct BlockInput<'a> {
     /// On a shard, the facts root of the referenced beacon header; at height 0, the root of the
     /// genesis facts. Ignored on the beacon.
     pub shown_facts_root: Digest,
+    /// On a shard, the epoch of the referenced beacon header. Ignored on the beacon.
+    pub shown_epoch: Epoch,
     /// Transactions of the body that were decoded before, each in its place.
     pub known: &'a [Option<Arc<CheckedTransaction>>],
 }
@@ -162,6 +164,7 @@ pub fn validate_block(input: &BlockInput<'_>) -> Result<ValidBlock, BlockError> 
             actual: header.chain,
         });
     }
+    check_epoch(input)?;
     let Some(checked) = input.body else {
         // Of a working block this cannot be: its body could not have been checked.
         return if header.kind == BlockKind::Working {
@@ -216,10 +219,42 @@ fn check_chain_kind(chain: ChainRef, body: &Body) -> Result<(), BlockError> {
     })
 }
 
-/// Facts are carried exactly when the beacon reference shows others than the state holds.
+/// A block stands in the epoch of the state before it. Once that state is in a later one, only idle
+/// blocks and the seal are left.
+fn check_epoch(input: &BlockInput<'_>) -> Result<(), BlockError> {
+    let Header {
+        kind, epoch, next, ..
+    } = *input.header;
+    let record = views::epoch(input.parent, input.chain);
+    let state = record.map_or(Epoch::ZERO, |record| record.epoch);
+    let ended = state > epoch;
+    let fits = match kind {
+        BlockKind::Working => !ended,
+        BlockKind::Idle => true,
+        BlockKind::Seal => ended,
+    };
+    if !fits || state < epoch {
+        return Err(BlockError::Epoch { kind, epoch, state });
+    }
+    let expected = views::next_committee(input.parent, input.network, input.chain, epoch);
+    if kind == BlockKind::Seal && next != expected {
+        let actual = next;
+        return Err(BlockError::Next { expected, actual });
+    }
+    Ok(())
+}
+
+/// Facts are carried exactly when the beacon reference shows others than the state holds, and show
+/// the epoch that the reference is of.
 fn check_facts(input: &BlockInput<'_>, body: &Body) -> Result<(), BlockError> {
     if input.chain.is_beacon() {
         return Ok(());
+    }
+    let held = || views::epoch(input.parent, input.chain).map(|record| record.epoch);
+    let carried = body.facts.as_ref().map(|facts| facts.epoch.epoch);
+    let (expected, actual) = (input.shown_epoch, carried.or_else(held).unwrap_or_default());
+    if actual != expected {
+        return Err(BlockError::ReferenceEpoch { expected, actual });
     }
     let stored = views::facts_head(input.parent, input.chain).map(|head| head.root);
     let expected = Some(input.shown_facts_root).filter(|shown| stored != Some(*shown));

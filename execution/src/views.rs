@@ -10,9 +10,11 @@ use crate::network::NetworkInfo;
 use crate::view::{decode_amount, decode_record, read_amount};
 use borsh::BorshDeserialize;
 use skerry_types::amount::{Amount, Asset};
-use skerry_types::beacon::{Facts, ShardRecord};
+use skerry_types::beacon::{EpochRecord, Facts, ShardRecord};
+use skerry_types::block::NextCommittee;
 use skerry_types::codec::Version;
-use skerry_types::ids::{Address, ChainRef, Denom, Sequence};
+use skerry_types::committee::Committee;
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Sequence, ValidatorId};
 use skerry_types::limits;
 use skerry_types::merkle::OwnerEntry;
 use skerry_types::message::{BatchRecord, ChannelSummary, Flow, MessageId};
@@ -22,12 +24,18 @@ use skerry_types::transaction::{Authenticator, CheckedTransaction};
 pub use crate::modules::account::state::nonce_key;
 pub use crate::modules::bank::state::{balance_key, burnt_key, claim_key, fee_account};
 pub use crate::modules::beacon_facts::state::{
-    FactsHead, facts_beacon_key, facts_head_key, facts_shard_key,
+    FactsHead, facts_beacon_key, facts_epoch_key, facts_head_key, facts_shard_key,
 };
 pub use crate::modules::channels::state::{
     InboundState, OutboundState, batch_record_key, inbound_key, inbox_body_key, outbound_key,
 };
 pub use crate::modules::crosslinks::state::shard_record_key;
+pub use crate::modules::epochs::state::{
+    Mix, Seat, Seating, Stage, committee_key, epoch_key, instance_key, mix_key, ready_key,
+    seating_key,
+};
+pub use crate::modules::epochs::{deal::newcomers, settle_after};
+pub use crate::modules::staking::state::{ValidatorRecord, validator_key};
 pub use crate::modules::token::state::{TokenRecord, supply_key, token_key};
 
 fn record<T: BorshDeserialize>(state: &dyn StateRead, key: &StateKey) -> Option<T> {
@@ -129,11 +137,92 @@ pub fn imported_facts(state: &dyn StateRead, network: &NetworkInfo, chain: Chain
     let shards = network.chains.iter().filter(|chain| !chain.is_beacon());
     Facts {
         version: Version,
+        epoch: epoch(state, chain).unwrap_or_default(),
         shards: shards
             .filter_map(|shard| imported_record(state, chain, *shard))
             .collect(),
         beacon_channels: record(state, &facts_beacon_key(chain)).unwrap_or_default(),
     }
+}
+
+/// The epoch that a state is in: on the beacon its own, on a shard that of the imported facts. A
+/// state is in a later epoch than the block that made it when that block ended its epoch.
+pub fn epoch(state: &dyn StateRead, chain: ChainRef) -> Option<EpochRecord> {
+    let key = if chain.is_beacon() {
+        epoch_key()
+    } else {
+        facts_epoch_key(chain)
+    };
+    record(state, &key)
+}
+
+/// What a seal names as next, after a state of `chain` that is in a later epoch than `open`; none
+/// while that epoch goes on.
+pub fn next_committee(
+    state: &dyn StateRead,
+    network: &NetworkInfo,
+    chain: ChainRef,
+    open: Epoch,
+) -> Option<NextCommittee> {
+    let record = epoch(state, chain).filter(|record| record.epoch > open)?;
+    let position = network.chains.binary_search(&chain).ok()?;
+    let committee = record.committees.get(position)?;
+    Some(NextCommittee {
+        epoch: record.epoch,
+        root: committee.root,
+        weight: committee.weight,
+    })
+}
+
+/// The committee of a chain in an epoch, in a beacon state that still has it.
+pub fn committee(beacon: &dyn StateRead, chain: ChainRef, epoch: Epoch) -> Option<Committee> {
+    record(beacon, &committee_key(chain, epoch))
+}
+
+/// What the votes of a shard in an epoch are bound to, in a beacon state that still has it.
+pub fn instance(beacon: &dyn StateRead, chain: ChainRef, epoch: Epoch) -> Option<Digest> {
+    let noted: Option<(Version, Digest)> = record(beacon, &instance_key(chain, epoch));
+    noted.map(|(_, genesis)| genesis)
+}
+
+/// The oldest epoch of which a beacon state may still have committees.
+pub fn kept_from(beacon: &dyn StateRead) -> Epoch {
+    let mix: Option<Mix> = record(beacon, &mix_key());
+    mix.map_or(Epoch::ZERO, |mix| mix.kept_from)
+}
+
+/// The seats of a chain, in a beacon state.
+pub fn seating(beacon: &dyn StateRead, chain: ChainRef, stage: Stage) -> Option<Seating> {
+    record(beacon, &seating_key(chain, stage))
+}
+
+/// Whether a newcomer is noted as ready for its seat in an epoch, in a beacon state.
+pub fn is_ready(
+    beacon: &dyn StateRead,
+    chain: ChainRef,
+    validator: ValidatorId,
+    epoch: Epoch,
+) -> bool {
+    record::<(Version, Epoch)>(beacon, &ready_key(chain, validator))
+        .is_some_and(|(_, noted)| noted == epoch)
+}
+
+/// A validator, in a beacon state.
+pub fn validator(beacon: &dyn StateRead, validator: ValidatorId) -> Option<ValidatorRecord> {
+    record(beacon, &validator_key(validator))
+}
+
+/// The epoch of `source` whose headers prove batches to `chain`, in a state of `chain`.
+pub fn open_epoch(state: &dyn StateRead, chain: ChainRef, source: ChainRef) -> Option<Epoch> {
+    if source.is_beacon() {
+        return epoch(state, chain).map(|record| record.epoch);
+    }
+    let of_source = if chain.is_beacon() {
+        shard_record(state, source)
+    } else {
+        imported_record(state, chain, source)
+    };
+    of_source.map(|record| record.epoch)
 }
 
 /// The record of a shard in the beacon's state.
@@ -145,6 +234,7 @@ pub fn shard_record(beacon: &dyn StateRead, shard: ChainRef) -> Option<ShardReco
 pub fn beacon_facts(beacon: &dyn StateRead, network: &NetworkInfo) -> Facts {
     Facts {
         version: Version,
+        epoch: epoch(beacon, ChainRef::Beacon).unwrap_or_default(),
         shards: network
             .chains
             .iter()

@@ -308,8 +308,10 @@ pub fn beacon_start(genesis: &Genesis, shared: &Shared) -> BeaconFinal {
     let facts = Arc::new(skerry_execution::genesis::genesis_facts(genesis));
     BeaconFinal {
         block: crate::chain::start_of(shared, ChainRef::Beacon),
+        epoch: Epoch::ZERO,
         facts_root: facts.root(),
         facts: Some(facts),
+        committees: shared.committees.clone(),
     }
 }
 
@@ -347,7 +349,11 @@ fn chains_to_follow(
     genesis
         .chains()
         .into_iter()
-        .filter(|chain| chain.is_beacon() || config.follow == Follow::All || seated(chain))
+        // Where committees change, any chain may be next.
+        .filter(|chain| {
+            let rotates = genesis.parameters.epoch_ms > 0 && validator.is_some();
+            chain.is_beacon() || rotates || config.follow == Follow::All || seated(chain)
+        })
         .collect()
 }
 

@@ -1,12 +1,13 @@
 //! What a shard knows of the beacon, and what the beacon collects from the shards.
 //!
 //! [`BeaconFeed`] holds the final beacon blocks that a shard's blocks may refer to, with the facts
-//! each one shows. [`LinkPool`] holds, for each shard, the newest verified header that the beacon
-//! has not cross-linked.
+//! each one shows. [`LinkPool`] holds, for each shard and epoch, the newest verified header that the
+//! beacon has not cross-linked; [`ReadyPool`] holds what newcomers to committees say.
 
-use skerry_types::beacon::{CrossLink, Facts};
-use skerry_types::block::BlockRef;
-use skerry_types::ids::{ChainRef, Digest, Height};
+use crate::committees::Committees;
+use skerry_types::beacon::{CrossLink, Facts, Ready, ShardRecord};
+use skerry_types::block::{BlockKind, BlockRef};
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, ValidatorId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -15,10 +16,23 @@ use std::sync::Arc;
 pub struct BeaconFinal {
     /// The block.
     pub block: BlockRef,
+    /// Its epoch.
+    pub epoch: Epoch,
     /// Root of the facts.
     pub facts_root: Digest,
     /// The facts; absent when they are those of a state older than what this node holds.
     pub facts: Option<Arc<Facts>>,
+    /// The committees that are known by then.
+    pub committees: Arc<Committees>,
+}
+
+impl BeaconFinal {
+    /// Whether blocks may refer to it: its facts are at hand, and of its own epoch. Between the end of
+    /// an epoch and the seal, headers show the next one already.
+    pub fn is_reference(&self) -> bool {
+        let shown = self.facts.as_ref().map(|facts| facts.epoch.epoch);
+        shown == Some(self.epoch)
+    }
 }
 
 /// How many final beacon blocks are remembered; older ones are looked up in the beacon's store. Only a
@@ -33,6 +47,8 @@ pub type Archive = Arc<dyn Fn(Height) -> Option<BeaconPoint> + Send + Sync>;
 pub struct BeaconPoint {
     /// The block.
     pub block: BlockRef,
+    /// Its epoch.
+    pub epoch: Epoch,
     /// Root of the facts that it shows.
     pub facts_root: Digest,
 }
@@ -41,6 +57,8 @@ pub struct BeaconPoint {
 pub struct BeaconFeed {
     points: VecDeque<BeaconPoint>,
     newest: BeaconFinal,
+    /// Up to where the committees are known that count.
+    known: Height,
     archive: Archive,
 }
 
@@ -50,6 +68,7 @@ impl BeaconFeed {
     pub fn new(points: Vec<BeaconPoint>, newest: BeaconFinal, archive: Archive) -> Self {
         Self {
             points: points.into(),
+            known: newest.block.height,
             newest,
             archive,
         }
@@ -59,6 +78,7 @@ impl BeaconFeed {
     pub fn push(&mut self, block: BeaconFinal) {
         let point = BeaconPoint {
             block: block.block,
+            epoch: block.epoch,
             facts_root: block.facts_root,
         };
         if self
@@ -68,15 +88,16 @@ impl BeaconFeed {
         {
             self.points.push_back(point);
         }
+        self.known = self.known.max(block.block.height);
         while self.points.len() > FEED_LENGTH {
             self.points.pop_front();
         }
-        if block.facts.is_some() && block.block.height > self.newest.block.height {
+        if block.is_reference() && block.block.height > self.newest.block.height {
             self.newest = block;
         }
     }
 
-    /// The newest block whose facts are at hand.
+    /// The newest block that can be referred to and whose facts are at hand.
     pub fn newest(&self) -> &BeaconFinal {
         &self.newest
     }
@@ -102,6 +123,12 @@ impl BeaconFeed {
         found.filter(|point| point.block == *reference)
     }
 
+    /// Whether the committees are known that count in blocks which refer to `reference`: what the
+    /// store alone has of the beacon says nothing of them.
+    pub fn knows(&self, reference: &BlockRef) -> bool {
+        reference.height <= self.known
+    }
+
     /// Whether the feed has come past `height`, so that an unknown reference at it is wrong
     /// rather than early.
     pub fn has_passed(&self, height: Height) -> bool {
@@ -111,23 +138,40 @@ impl BeaconFeed {
     }
 }
 
-/// Verified cross-links that wait for a beacon block, the newest of each shard.
+/// Verified cross-links that wait for a beacon block: of each shard and epoch the newest. A seal is the
+/// newest of its epoch, and nothing of a later one counts before it.
 #[derive(Debug, Default)]
 pub struct LinkPool {
-    links: BTreeMap<ChainRef, Arc<CrossLink>>,
+    links: BTreeMap<(ChainRef, Epoch), Arc<CrossLink>>,
     verified: VecDeque<Digest>,
 }
 
 /// How many digests of verified cross-links are remembered, so that a proposal's are not verified
 /// again.
 const VERIFIED_LENGTH: usize = 256;
+/// Epochs of one shard that are kept at a time, the oldest of them.
+const EPOCHS_PER_SHARD: usize = 4;
+
+/// How new a link is within its epoch.
+fn rank(link: &CrossLink) -> (bool, Height) {
+    let is_seal = link.header.kind == BlockKind::Seal;
+    (is_seal, link.header.report.block.height)
+}
+
+/// Whether a link would raise the record of its shard.
+pub fn raises(link: &CrossLink, record: &ShardRecord) -> bool {
+    let (is_seal, reported) = rank(link);
+    let is_newer =
+        reported > record.reported.height || is_seal && reported >= record.reported.height;
+    link.header.epoch == record.epoch && is_newer
+}
 
 impl LinkPool {
-    /// Whether a link would be newer than the pool's for its shard.
+    /// Whether a link would be newer than the pool's for its shard and epoch.
     pub fn wants(&self, link: &CrossLink) -> bool {
         self.links
-            .get(&link.header.chain)
-            .is_none_or(|held| held.header.report.block.height < link.header.report.block.height)
+            .get(&(link.header.chain, link.header.epoch))
+            .is_none_or(|held| rank(held) < rank(link))
     }
 
     /// Takes a verified link.
@@ -136,8 +180,17 @@ impl LinkPool {
         while self.verified.len() > VERIFIED_LENGTH {
             self.verified.pop_front();
         }
-        if self.wants(&link) {
-            self.links.insert(link.header.chain, link);
+        if !self.wants(&link) {
+            return;
+        }
+        let chain = link.header.chain;
+        self.links.insert((chain, link.header.epoch), link);
+        let of_chain = (chain, Epoch::ZERO)..=(chain, Epoch::new(u64::MAX));
+        while self.links.range(of_chain.clone()).count() > EPOCHS_PER_SHARD
+            && let Some(newest) = self.links.range(of_chain.clone()).next_back()
+        {
+            let newest = *newest.0;
+            self.links.remove(&newest);
         }
     }
 
@@ -146,24 +199,65 @@ impl LinkPool {
         self.verified.contains(header)
     }
 
-    /// The links that report more than `reported` says, in order of shard.
-    pub fn newer_than(&self, reported: impl Fn(ChainRef) -> Option<Height>) -> Vec<Arc<CrossLink>> {
-        self.links
-            .values()
-            .filter(|link| {
-                reported(link.header.chain)
-                    .is_some_and(|height| height < link.header.report.block.height)
-            })
-            .cloned()
+    /// The links that would raise the records, in order of shard.
+    pub fn newer_than(
+        &self,
+        record: impl Fn(ChainRef) -> Option<ShardRecord>,
+    ) -> Vec<Arc<CrossLink>> {
+        let is_news = |link: &&Arc<CrossLink>| {
+            let record = record(link.header.chain);
+            record.is_some_and(|record| raises(link, &record))
+        };
+        self.links.values().filter(is_news).cloned().collect()
+    }
+
+    /// Forgets links that the final state has, or has passed.
+    pub fn prune(&mut self, record: impl Fn(ChainRef) -> Option<ShardRecord>) {
+        self.links.retain(|(chain, epoch), link| {
+            record(*chain).is_some_and(|it| *epoch > it.epoch || raises(link, &it))
+        });
+    }
+}
+
+/// What newcomers to committees say, verified, until a beacon state has it.
+#[derive(Debug, Default)]
+pub struct ReadyPool {
+    words: BTreeMap<(ChainRef, ValidatorId), Ready>,
+}
+
+impl ReadyPool {
+    /// Whether a newcomer's word is awaited and not here.
+    pub fn wants(&self, ready: &Ready, committees: &Committees) -> bool {
+        is_awaited(ready, committees)
+            && self.words.get(&(ready.chain, ready.validator)) != Some(ready)
+    }
+
+    /// Takes verified words.
+    pub fn extend(&mut self, words: impl IntoIterator<Item = Ready>) {
+        let words = words.into_iter();
+        let keyed = words.map(|ready| ((ready.chain, ready.validator), ready));
+        self.words.extend(keyed);
+    }
+
+    /// All that are still awaited.
+    pub fn awaited(&self, committees: &Committees) -> Vec<Ready> {
+        let words = self.words.values().copied();
+        words
+            .filter(|ready| is_awaited(ready, committees))
             .collect()
     }
 
-    /// Forgets links that the final state has.
-    pub fn prune(&mut self, reported: impl Fn(ChainRef) -> Option<Height>) {
-        self.links.retain(|chain, link| {
-            reported(*chain).is_some_and(|height| height < link.header.report.block.height)
-        });
+    /// Forgets what is awaited no more.
+    pub fn prune(&mut self, committees: &Committees) {
+        self.words.retain(|_, ready| is_awaited(ready, committees));
     }
+}
+
+fn is_awaited(ready: &Ready, committees: &Committees) -> bool {
+    committees.awaited(ready.chain).is_some_and(|awaited| {
+        let mut newcomers = awaited.newcomers.iter();
+        awaited.epoch == ready.epoch && newcomers.any(|(who, _)| *who == ready.validator)
+    })
 }
 
 #[cfg(test)]
@@ -179,16 +273,23 @@ mod tests {
         };
         BeaconPoint {
             block,
+            epoch: Epoch::ZERO,
             facts_root: Digest::new([9; 32]),
         }
     }
 
     fn final_at(height: u64) -> BeaconFinal {
-        let BeaconPoint { block, facts_root } = point(height);
+        let BeaconPoint {
+            block,
+            epoch,
+            facts_root,
+        } = point(height);
         BeaconFinal {
             block,
+            epoch,
             facts_root,
             facts: None,
+            committees: Arc::default(),
         }
     }
 

@@ -1,17 +1,40 @@
-//! The committees whose certificates count, as one state of the beacon has them.
+//! The committees that a node knows: of the open epochs, whose certificates count, and of those
+//! that are settled but not begun.
+//!
+//! All of them come from states of the beacon, so that nodes that were away agree with those that
+//! were there. What the votes of an epoch are bound to, the seal before it, is known of a shard once
+//! the beacon has cross-linked the seal, and of the beacon once the seal is final here.
 
 use crate::error::NodeError;
-use skerry_types::committee::VerifyingCommittee;
+use skerry_execution::network::NetworkInfo;
+use skerry_execution::views::{self, Stage};
+use skerry_types::committee::{Committee, VerifyingCommittee};
+use skerry_types::crypto::bls::PublicKey;
 use skerry_types::crypto::scheme::VoteScheme;
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Epoch};
+use skerry_types::ids::{ChainRef, Epoch, ValidatorId};
+use skerry_types::state::StateRead;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The committee of each chain's open epoch.
-#[derive(Clone, Debug)]
+/// Epochs for which a committee is remembered after all chains have left them.
+const EPOCHS_KEPT: u64 = 4;
+
+/// Validators that are dealt a seat and not known to be ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Awaited {
+    /// The epoch of the seats.
+    pub epoch: Epoch,
+    /// Who, with the keys.
+    pub newcomers: Vec<(ValidatorId, PublicKey)>,
+}
+
+/// What is known of committees.
+#[derive(Clone, Debug, Default)]
 pub struct Committees {
-    open: BTreeMap<ChainRef, Arc<VerifyingCommittee>>,
+    seated: BTreeMap<(ChainRef, Epoch), Arc<Committee>>,
+    open: BTreeMap<(ChainRef, Epoch), Arc<VerifyingCommittee>>,
+    awaited: BTreeMap<ChainRef, Awaited>,
 }
 
 impl Committees {
@@ -20,23 +43,132 @@ impl Committees {
     /// # Errors
     /// When one of them cannot be used.
     pub fn genesis(genesis: &Genesis, scheme: &dyn VoteScheme) -> Result<Self, NodeError> {
-        let committee = |chain: ChainRef| {
+        let mut committees = Self::default();
+        for chain in genesis.chains() {
             let committee = genesis.verifying_committee(chain, scheme);
             let committee = committee.ok_or(NodeError::UnknownChain(chain))?;
-            Ok((chain, Arc::new(committee)))
-        };
-        let open: Result<_, NodeError> = genesis.chains().into_iter().map(committee).collect();
-        Ok(Self { open: open? })
+            committees.insert(Arc::new(committee));
+        }
+        Ok(committees)
     }
 
-    /// That of a chain, whichever epoch is open.
-    pub fn open(&self, chain: ChainRef) -> Option<&Arc<VerifyingCommittee>> {
-        self.open.get(&chain)
+    /// Adds a committee whose epoch has begun.
+    pub fn insert(&mut self, committee: Arc<VerifyingCommittee>) {
+        let of = (committee.instance().chain, committee.instance().epoch);
+        let plain = || Arc::new(committee.committee().clone());
+        self.seated.entry(of).or_insert_with(plain);
+        self.open.insert(of, committee);
     }
 
-    /// That of a chain in an epoch; none where the epoch is not open.
+    /// That of a chain in an epoch that has begun, as far as this node knows.
     pub fn of(&self, chain: ChainRef, epoch: Epoch) -> Option<&Arc<VerifyingCommittee>> {
-        let committee = self.open.get(&chain)?;
-        (committee.instance().epoch == epoch).then_some(committee)
+        self.open.get(&(chain, epoch))
     }
+
+    /// That of a chain in the newest epoch that has begun, as far as this node knows.
+    pub fn newest(&self, chain: ChainRef) -> Option<&Arc<VerifyingCommittee>> {
+        let of_chain = (chain, Epoch::ZERO)..=(chain, Epoch::new(u64::MAX));
+        let (_, newest) = self.open.range(of_chain).next_back()?;
+        Some(newest)
+    }
+
+    /// The members of a chain in an epoch, begun or not.
+    pub fn seated(&self, chain: ChainRef, epoch: Epoch) -> Option<&Arc<Committee>> {
+        self.seated.get(&(chain, epoch))
+    }
+
+    /// Who is to take a seat of a chain and has not been noted as ready.
+    pub fn awaited(&self, chain: ChainRef) -> Option<&Awaited> {
+        self.awaited.get(&chain)
+    }
+
+    /// Takes up what a newer state of the beacon says.
+    pub fn advance(
+        &mut self,
+        beacon: &dyn StateRead,
+        network: &NetworkInfo,
+        scheme: &dyn VoteScheme,
+    ) {
+        let Some(record) = views::epoch(beacon, ChainRef::Beacon) else {
+            return;
+        };
+        for chain in &network.chains {
+            self.seat(beacon, *chain, record.epoch);
+            if let Some(shard) = views::shard_record(beacon, *chain) {
+                // Those before the open one are needed for blocks that refer to older beacon blocks.
+                let mut epoch = views::kept_from(beacon);
+                while epoch <= shard.epoch {
+                    self.open_shard(beacon, network, scheme, (*chain, epoch));
+                    epoch = epoch.next();
+                }
+            }
+            match awaited(beacon, *chain) {
+                Some(awaited) => self.awaited.insert(*chain, awaited),
+                None => self.awaited.remove(chain),
+            };
+        }
+    }
+
+    fn seat(&mut self, beacon: &dyn StateRead, chain: ChainRef, epoch: Epoch) {
+        if !self.seated.contains_key(&(chain, epoch))
+            && let Some(committee) = views::committee(beacon, chain, epoch)
+        {
+            self.seated.insert((chain, epoch), Arc::new(committee));
+        }
+    }
+
+    fn open_shard(
+        &mut self,
+        beacon: &dyn StateRead,
+        network: &NetworkInfo,
+        scheme: &dyn VoteScheme,
+        (chain, epoch): (ChainRef, Epoch),
+    ) {
+        if self.open.contains_key(&(chain, epoch)) {
+            return;
+        }
+        let Some(genesis) = views::instance(beacon, chain, epoch) else {
+            return;
+        };
+        self.seat(beacon, chain, epoch);
+        let Some(committee) = self.seated.get(&(chain, epoch)) else {
+            return;
+        };
+        let committee = Committee::clone(committee);
+        let opened = VerifyingCommittee::new(committee, network.chain_id, genesis, scheme);
+        if let Some(opened) = opened {
+            self.open.insert((chain, epoch), Arc::new(opened));
+        }
+    }
+
+    /// Forgets what all chains have left for long.
+    pub fn prune(&mut self, beacon: &dyn StateRead, network: &NetworkInfo) {
+        let epochs = network
+            .chains
+            .iter()
+            .filter_map(|chain| views::open_epoch(beacon, ChainRef::Beacon, *chain));
+        let oldest = epochs.min().unwrap_or_default();
+        let from = oldest.saturating_sub(EPOCHS_KEPT);
+        self.seated.retain(|(_, epoch), _| *epoch >= from);
+        self.open.retain(|(_, epoch), _| *epoch >= from);
+    }
+}
+
+/// The newcomers that a beacon state waits for.
+fn awaited(beacon: &dyn StateRead, chain: ChainRef) -> Option<Awaited> {
+    if views::seating(beacon, chain, Stage::Settled).is_some() {
+        return None;
+    }
+    let dealt = views::seating(beacon, chain, Stage::Dealt)?;
+    let held = views::seating(beacon, chain, Stage::Held)?;
+    let newcomers: Vec<(ValidatorId, PublicKey)> = views::newcomers(&dealt, &held)
+        .into_iter()
+        .filter(|validator| !views::is_ready(beacon, chain, *validator, dealt.epoch))
+        .filter_map(|validator| {
+            let record = views::validator(beacon, validator)?;
+            Some((validator, record.vote_key))
+        })
+        .collect();
+    let epoch = dealt.epoch;
+    (!newcomers.is_empty()).then_some(Awaited { epoch, newcomers })
 }

@@ -32,6 +32,9 @@ pub struct DevnetArgs {
     /// Seats of each member of every shard, such as 3,3,2,1; one each unless given
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub seats: Option<Vec<u16>>,
+    /// Seconds of an epoch, after which committees change; 0: the first one never ends
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub epoch_seconds: u64,
     /// gRPC port of the gateway; the other ports follow
     #[arg(long, value_name = "PORT", default_value_t = 50051)]
     pub port_base: u16,
@@ -80,7 +83,10 @@ pub async fn up(args: DevnetArgs, ready: impl FnOnce(serde_json::Value)) -> Resu
             host_template: None,
             port_base: args.port_base,
             load_accounts: args.load_accounts,
-            parameters: Parameters::default(),
+            parameters: Parameters {
+                epoch_ms: args.epoch_seconds.saturating_mul(1_000),
+                ..Parameters::default()
+            },
             out: args.data_dir.clone(),
         })?
     };

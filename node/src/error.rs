@@ -1,11 +1,22 @@
 //! Why a node does not start, or stops.
 
-use skerry_types::ids::{ChainRef, Height};
+use skerry_types::ids::{ChainRef, Epoch, Height};
 use std::path::PathBuf;
 
 /// Why a node does not start, or stops.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
+    /// The store does not have the committee of the epoch that it is in.
+    #[error(
+        "the store of {chain} lacks a usable committee of epoch {epoch}; move the chain's folder \
+         away and start again, so that it is fetched anew"
+    )]
+    NoCommittee {
+        /// The chain.
+        chain: ChainRef,
+        /// The epoch.
+        epoch: Epoch,
+    },
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),

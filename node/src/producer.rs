@@ -3,17 +3,18 @@
 //! Pure choice: given the parent, its state and what waits in the pools, [`choose`] says whether
 //! to propose now, what kind of block, and with which body; or until when to wait.
 
-use crate::beacon::{BeaconFeed, BeaconFinal, LinkPool};
+use crate::beacon::{BeaconFeed, BeaconFinal, LinkPool, ReadyPool};
 use crate::chain::jobs::Executed;
+use crate::committees::Committees;
 use crate::mempool::{Budget, Mempool};
 use crate::relay::InboundPool;
 use skerry_execution::check::{self, AdmissionContext};
 use skerry_execution::network::NetworkInfo;
 use skerry_execution::views;
 use skerry_storage::StateTree;
-use skerry_types::beacon::SystemOperation;
-use skerry_types::block::{BlockKind, BlockRef, Body, Header, ParentVotes, Report};
-use skerry_types::ids::{Address, ChainRef, Denom, Gas, Height, TimeMs};
+use skerry_types::beacon::{CrossLink, SystemOperation};
+use skerry_types::block::{BlockKind, BlockRef, Body, Header, NextCommittee, ParentVotes, Report};
+use skerry_types::ids::{Address, ChainRef, Denom, Epoch, Gas, Height, TimeMs};
 use skerry_types::limits;
 use skerry_types::transaction::CheckedTransaction;
 use std::cell::RefCell;
@@ -46,8 +47,14 @@ pub struct Situation<'a> {
     pub last_working_time: TimeMs,
     /// Beacon blocks, on a shard.
     pub feed: Option<&'a BeaconFeed>,
+    /// The epoch that the block is of.
+    pub epoch: Epoch,
     /// Cross-links, on the beacon.
     pub links: &'a LinkPool,
+    /// Newcomers to committees that are ready, on the beacon.
+    pub ready: &'a ReadyPool,
+    /// The committees that are known.
+    pub committees: &'a Committees,
     /// Batches from other chains.
     pub inbound: &'a InboundPool,
     /// Transactions.
@@ -78,13 +85,15 @@ pub enum Choice {
 /// A block to be.
 #[derive(Debug)]
 pub struct Draft {
-    /// Working or idle.
+    /// Working, idle or seal.
     pub kind: BlockKind,
     /// What it reports.
     pub report: Report,
     /// The beacon block that it refers to; on the beacon, the parent.
     pub beacon: BlockRef,
-    /// Its body without transactions; empty for an idle block.
+    /// In a seal, the committee that it names.
+    pub next: Option<NextCommittee>,
+    /// Its body without transactions; empty for an idle block and a seal.
     pub body: Body,
     /// Its transactions.
     pub transactions: Vec<Arc<CheckedTransaction>>,
@@ -108,6 +117,12 @@ pub fn choose(situation: &Situation<'_>) -> Choice {
         block: situation.last_working,
         result: executed.result,
     };
+    let (network, chain) = (situation.network, situation.chain);
+    let next = views::next_committee(&executed.state, network, chain, situation.epoch);
+    if next.is_some() {
+        // The epoch is over.
+        return empty(situation, BlockKind::Seal, report, next);
+    }
     if let Some(until) = gathering(situation).filter(|_| !is_idle_time) {
         return Choice::Wait(until.min(idle_at));
     }
@@ -123,12 +138,9 @@ pub fn choose(situation: &Situation<'_>) -> Choice {
     if unreported || not_final || is_idle_time {
         return idle(situation, report);
     }
-    let next = if working_at > situation.now {
-        working_at.min(idle_at)
-    } else {
-        idle_at
-    };
-    Choice::Wait(next)
+    let due = [working_at, epoch_end(situation, executed)];
+    let sooner = due.into_iter().filter(|at| *at > situation.now).min();
+    Choice::Wait(sooner.map_or(idle_at, |at| at.min(idle_at)))
 }
 
 /// Until when the leader waits for the transactions in check, when they are more than those that it
@@ -159,7 +171,40 @@ fn parent_beacon(situation: &Situation<'_>) -> Option<BlockRef> {
     situation.parent.map(|parent| parent.beacon)
 }
 
+/// When the epoch of the beacon is to end; never on a shard, whose epochs follow its references.
+fn epoch_end(situation: &Situation<'_>, executed: &Executed) -> TimeMs {
+    let length = situation.network.parameters.epoch_ms;
+    let never = TimeMs::new(u64::MAX);
+    if !situation.chain.is_beacon() || length == 0 {
+        return never;
+    }
+    let record = views::epoch(&executed.state, situation.chain);
+    record.map_or(never, |record| record.started.saturating_add(length))
+}
+
+/// Whether the committees of the next epoch of the beacon are to be settled, or the epoch to end.
+fn is_epoch_due(situation: &Situation<'_>, executed: &Executed) -> bool {
+    let end = epoch_end(situation, executed);
+    let length = situation.network.parameters.epoch_ms;
+    let settle = end.saturating_sub(length.saturating_sub(views::settle_after(length)));
+    let unsettled = || {
+        let stage = views::Stage::Settled;
+        views::seating(&executed.state, ChainRef::Beacon, stage).is_none()
+    };
+    situation.now >= end || situation.now >= settle && unsettled()
+}
+
 fn idle(situation: &Situation<'_>, report: Report) -> Choice {
+    empty(situation, BlockKind::Idle, report, None)
+}
+
+/// A block without a body.
+fn empty(
+    situation: &Situation<'_>,
+    kind: BlockKind,
+    report: Report,
+    next: Option<NextCommittee>,
+) -> Choice {
     let beacon = match (situation.chain, situation.parent) {
         (ChainRef::Beacon, Some(parent)) => parent.block_ref(),
         (ChainRef::Shard(_), Some(parent)) => parent.beacon,
@@ -176,9 +221,10 @@ fn idle(situation: &Situation<'_>, report: Report) -> Choice {
         },
     };
     Choice::Propose(Box::new(Draft {
-        kind: BlockKind::Idle,
+        kind,
         report,
         beacon,
+        next,
         body: Body::default(),
         transactions: Vec::new(),
     }))
@@ -208,7 +254,8 @@ fn working(
     // A chain's first state can be proven once a header reports it and the beacon links it.
     let is_fresh = situation.last_working.height == Height::ZERO;
     let age_max = if is_fresh { 1 } else { REFERENCE_AGE_MAX };
-    if !has_inbound && transactions.is_empty() && age < age_max {
+    let is_later = newest.epoch > situation.epoch;
+    if !has_inbound && transactions.is_empty() && age < age_max && !is_later {
         return None;
     }
     let stored = views::facts_head(&executed.state, situation.chain).map(|head| head.root);
@@ -220,6 +267,7 @@ fn working(
     Some(Draft {
         kind: BlockKind::Working,
         report,
+        next: None,
         beacon: newest.block,
         body: Body {
             parent_votes: situation.parent_votes.clone(),
@@ -241,31 +289,34 @@ fn beacon_working(
     is_idle_time: bool,
 ) -> Option<Draft> {
     let inbound = inbound(situation, executed);
-    // Cross-links alone wait for the idle tick, so that the beacon's pace is not the shards'.
-    if inbound.is_empty() && !is_idle_time {
+    let record = |chain: ChainRef| views::shard_record(&executed.state, chain);
+    let links = situation.links.newer_than(record);
+    let is_seal = |link: &Arc<CrossLink>| link.header.kind == BlockKind::Seal;
+    let is_due = is_epoch_due(situation, executed);
+    // Other links, and words of newcomers, wait for the idle tick, so that the beacon's pace is not
+    // the shards'.
+    let is_urgent = !inbound.is_empty() || is_due || links.iter().any(is_seal);
+    if !is_urgent && !is_idle_time {
         return None;
     }
-    let reported = |chain: ChainRef| {
-        views::shard_record(&executed.state, chain).map(|record| record.reported.height)
-    };
-    let links = situation.links.newer_than(reported);
-    if links.is_empty() && inbound.is_empty() {
+    let ready = situation.ready.awaited(situation.committees);
+    if !is_urgent && links.is_empty() && ready.is_empty() {
         return None;
     }
+    let links = links.into_iter().map(|link| (*link).clone());
+    let links = links.map(|link| SystemOperation::CrossLink(Box::new(link)));
+    let system = links.chain(ready.into_iter().map(SystemOperation::Ready));
     let parent = situation
         .parent
         .map_or(situation.parent_report.block, Header::block_ref);
     Some(Draft {
         kind: BlockKind::Working,
         report,
+        next: None,
         beacon: parent,
         body: Body {
             parent_votes: situation.parent_votes.clone(),
-            system: links
-                .into_iter()
-                .take(limits::SYSTEM_OPERATIONS_MAX)
-                .map(|link| SystemOperation::CrossLink(Box::new((*link).clone())))
-                .collect(),
+            system: system.take(limits::SYSTEM_OPERATIONS_MAX).collect(),
             inbound: inbound
                 .into_iter()
                 .map(|(inbound, _)| (*inbound).clone())
@@ -286,6 +337,9 @@ fn inbound(
     for source in situation.inbound.sources() {
         let cursor = views::inbound(&executed.state, situation.chain, source).accepted_cursor();
         for inbound in situation.inbound.contiguous(source, cursor) {
+            if open_epoch(situation, executed, source) != Some(inbound.proof.header.epoch) {
+                break;
+            }
             let size = usize::try_from(inbound.batch.message_bytes()).unwrap_or(usize::MAX);
             let total = bytes.saturating_add(size);
             if total > limits::INBOUND_BYTES_MAX {
@@ -296,6 +350,18 @@ fn inbound(
         }
     }
     chosen
+}
+
+/// The epoch of `source` whose headers prove something in the block to be.
+fn open_epoch(situation: &Situation<'_>, executed: &Executed, source: ChainRef) -> Option<Epoch> {
+    let Some(feed) = situation.feed else {
+        return views::open_epoch(&executed.state, situation.chain, source);
+    };
+    let facts = feed.newest().facts.as_ref()?;
+    if source.is_beacon() {
+        return Some(facts.epoch.epoch);
+    }
+    facts.shard(source).map(|record| record.epoch)
 }
 
 fn transactions(

@@ -5,7 +5,7 @@
 //! after the other.
 
 use skerry_types::crypto::hash::{Purpose, hash_parts};
-use skerry_types::ids::{ChainRef, Digest, MemberIndex, Sequence, TimeMs};
+use skerry_types::ids::{ChainRef, Digest, Epoch, MemberIndex, Sequence, TimeMs};
 use skerry_types::message::InboundBatch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,6 +111,14 @@ impl InboundPool {
         for (source, held) in &mut self.sources {
             let accepted = cursor(*source);
             held.batches.retain(|first, _| *first >= accepted);
+        }
+    }
+
+    /// Forgets batches of a source whose proof is of an epoch before `open`.
+    pub fn drop_before(&mut self, source: ChainRef, open: Epoch) {
+        if let Some(held) = self.sources.get_mut(&source) {
+            held.batches
+                .retain(|_, inbound| inbound.proof.header.epoch >= open);
         }
     }
 

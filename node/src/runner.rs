@@ -13,7 +13,6 @@ use crate::votes::VoteWriter;
 use crate::wire::kind::{FETCH_REPLY, VOTE};
 use skerry_network::{Bytes, Frame, NetworkHandle, PeerKey};
 use skerry_storage::{ChainStore, Commit, Durability, FinalizedEntry, StateEntry};
-use skerry_types::beacon::CrossLink;
 use skerry_types::block::Header;
 use skerry_types::ids::{ChainRef, Digest, Epoch, TimeMs};
 use std::collections::{BTreeMap, VecDeque};
@@ -427,6 +426,8 @@ pub fn commit(
                 outgoing: &executed.outgoing,
             })
             .collect(),
+        epoch: request.epoch.as_deref().cloned(),
+        seal: request.seal.as_deref().cloned(),
     };
     store.commit(&commit)
 }
@@ -548,7 +549,8 @@ impl Driver {
                     }
                 }
                 Output::Beacon(block) => self.tell_shards(&block),
-                Output::Link(link) => self.tell_beacon(link),
+                Output::Link(link) => self.tell_beacon(Input::Link(link)),
+                Output::Ready(ready) => self.tell_beacon(Input::Ready(ready)),
                 Output::Snapshot => {}
                 Output::Block { block, state } => {
                     let metrics = &self.parts.metrics;
@@ -590,9 +592,8 @@ impl Driver {
         }
     }
 
-    fn tell_beacon(&mut self, link: Arc<CrossLink>) {
-        self.waiting
-            .push_back((ChainRef::Beacon, Input::Link(link)));
+    fn tell_beacon(&mut self, news: Input) {
+        self.waiting.push_back((ChainRef::Beacon, news));
     }
 
     /// News between the chains of a node are handed over in order, none left out; what finds no

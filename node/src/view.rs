@@ -10,12 +10,12 @@ use kept::KeptStates;
 use parking_lot::{Mutex, RwLock};
 use skerry_execution::error::Rejection;
 use skerry_execution::views;
-use skerry_storage::{ChainStore, StateTree};
+use skerry_storage::{ChainStore, StateTree, StoreError};
 use skerry_types::block::{BlockRef, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{Address, ChainRef, Digest, Height, View};
-use skerry_types::light::LightProof;
+use skerry_types::ids::{Address, ChainRef, Digest, Epoch, Height, View};
+use skerry_types::light::{LightProof, SealProof};
 use skerry_types::lookup::Lookup;
 use skerry_types::message::MessageId;
 use skerry_types::receipt::{Receipt, Subject};
@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub changed: BlockRef,
     /// State after `executed`.
     pub state: StateTree,
+    /// The epoch whose committee is at work.
+    pub epoch: Epoch,
     /// Consensus view, 0 on a follower.
     pub view: View,
     /// Transactions waiting.
@@ -520,6 +522,36 @@ impl NodeView {
         self.chains
             .values()
             .find_map(|view| Some((view.chain, view.transaction(id)?)))
+    }
+
+    /// The seals of consecutive epochs of the beacon from `from` on, with the committees that they
+    /// name, at most `limit`.
+    ///
+    /// # Errors
+    /// When the beacon's store cannot be read.
+    pub fn seals(&self, from: Epoch, limit: usize) -> Result<Vec<SealProof>, StoreError> {
+        let mut seals = Vec::new();
+        let Some(beacon) = self.chain(ChainRef::Beacon) else {
+            return Ok(seals);
+        };
+        let mut next = from.next();
+        while seals.len() < limit
+            && let Some(row) = beacon.store.epoch(next)?
+        {
+            let header = beacon.store.header(&row.seal.digest)?;
+            let certificate = beacon.store.certificate_at(row.seal.height)?;
+            let Some((header, certificate)) = header.zip(certificate) else {
+                break;
+            };
+            seals.push(SealProof {
+                version: skerry_types::codec::Version,
+                header,
+                certificate,
+                committee: row.committee,
+            });
+            next = next.next();
+        }
+        Ok(seals)
     }
 
     /// A light proof of all records of `owner`, at the newest state that the beacon attested, which

@@ -6,8 +6,9 @@
 use crate::chain::Input;
 use crate::error::NodeError;
 use crate::runner::Event;
-use skerry_consensus::log::{VoteRecord, compact};
+use skerry_consensus::log::{LogEntry, VoteRecord, compact};
 use skerry_storage::{ChainStore, StoreError, VoteLog, VoteLogError};
+use skerry_types::codec::Version;
 use skerry_types::ids::{ChainRef, Epoch, LogPosition, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -127,8 +128,8 @@ fn final_view(store: &ChainStore) -> Result<Option<(Epoch, View)>, StoreError> {
 }
 
 /// The records that matter once these views are final: what speaks of later ones of the same
-/// epoch, behind floors, which are also given by themselves. What speaks of other epochs stays, since
-/// views of different epochs cannot be compared.
+/// epoch, behind floors, which are also given by themselves, and what speaks of later epochs. Those
+/// before are over.
 fn settle(
     records: Vec<VoteRecord>,
     finals: &BTreeMap<(ChainRef, Epoch), View>,
@@ -136,12 +137,28 @@ fn settle(
     let (mut floors, mut kept) = (Vec::new(), Vec::new());
     for (instance, view) in finals {
         let is_own = |record: &&VoteRecord| (record.chain, record.epoch) == *instance;
-        let own = compact(records.iter().filter(is_own).cloned().collect(), *view);
+        let own: Vec<VoteRecord> = records.iter().filter(is_own).cloned().collect();
+        let own = if own.is_empty() {
+            // Of the epochs before it something must remain: that they are over for the key.
+            let (chain, epoch) = *instance;
+            vec![VoteRecord {
+                version: Version,
+                chain,
+                epoch,
+                entry: LogEntry::Floor(view.next()),
+            }]
+        } else {
+            compact(own, *view)
+        };
         floors.extend(own.first().cloned());
         kept.extend(own);
     }
-    let is_other = |record: &VoteRecord| !finals.contains_key(&(record.chain, record.epoch));
-    kept.extend(records.into_iter().filter(is_other));
+    // A key that has come to an epoch signs nothing in those before it.
+    let is_open = |record: &VoteRecord| {
+        let mut of_chain = finals.keys().filter(|(chain, _)| *chain == record.chain);
+        of_chain.all(|(_, epoch)| record.epoch > *epoch)
+    };
+    kept.extend(records.into_iter().filter(is_open));
     (floors, kept)
 }
 

@@ -2,8 +2,10 @@
 //! consensus messages.
 
 use borsh::{BorshDeserialize, BorshSerialize};
+use skerry_types::beacon::{CrossLink, Ready};
 use skerry_types::block::Block;
 use skerry_types::certificate::Certificate;
+use skerry_types::committee::Committee;
 use skerry_types::ids::{ChainRef, Sequence};
 
 /// Kinds of frames; the network crate's table gives each its class and its largest size.
@@ -45,13 +47,25 @@ pub struct BatchRequest {
     pub first: Sequence,
 }
 
-/// Consecutive final blocks, each the parent of the next, and a finalization of the last.
+/// What is published on a chain's topic.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Announcement {
+    /// A final header: of the topic's chain for its followers, of a shard for the beacon.
+    Final(Box<CrossLink>),
+    /// On the beacon's: a newcomer to a committee holds the chain's state.
+    Ready(Ready),
+}
+
+/// Consecutive final blocks, each the parent of the next, and a finalization of the last. A seal ends
+/// the run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct RangeReply {
     /// The blocks; empty when the server has none.
     pub blocks: Vec<Block>,
     /// The finalization.
     pub certificate: Option<Certificate>,
+    /// After a seal, the committee whose root it names, where the server has it.
+    pub next: Option<Committee>,
 }
 
 /// Most bytes of blocks in one range reply; one block may exceed it.

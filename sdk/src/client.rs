@@ -6,7 +6,7 @@
 
 use skerry_proto::error::ConvertError;
 use skerry_proto::v1::{self, ErrorReason, Stage};
-use skerry_types::ids::{Address, ChainRef, Denom, Digest, Height};
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Height};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -438,5 +438,19 @@ impl Client {
         Ok(self
             .check(service.get_state_proof(request(message, wait)).await)?
             .proof)
+    }
+
+    /// The bytes of the beacon's seals of consecutive epochs from `from` on, as many as the node gives
+    /// at a time. Each makes [`crate::light::TrustedNetwork::advance`] one epoch further.
+    ///
+    /// # Errors
+    /// When the node cannot be asked.
+    pub async fn beacon_seals(&self, from: Epoch) -> Result<Vec<Vec<u8>>, ClientError> {
+        let message = v1::GetBeaconSealsRequest {
+            from_epoch: from.get(),
+            limit: 0,
+        };
+        let mut service = service!(self, ProofServiceClient);
+        Ok(self.check(service.get_beacon_seals(message).await)?.seals)
     }
 }

@@ -11,17 +11,22 @@
 //! | a skipped view was nullified by a quorum | each final block |
 //! | one result for each final block | each commit |
 //! | only what a final header reports is committed | each commit |
+//! | nothing of an epoch follows its seal; a seal names the epoch that the chain has seen | each final block |
+//! | a header proves something in the open epoch of its chain only | each final body |
+//! | nobody takes a seat without having said that it is ready | each committed beacon state |
 //! | batches follow each other without gap, each message runs once | each final body and receipt |
 //! | nobody honest stops, is accused, or proposes what is invalid | each note |
 //! | what was committed survives a crash | each restart |
 //! | supply is exact on every beacon state's cut | the end |
 
+mod epochs;
 mod protocol;
 
 use crate::counts::Counts;
 use crate::disk::LogPlace;
 use crate::plan::Plan;
 use crate::times::Times;
+use epochs::Epochs;
 use protocol::Protocol;
 use skerry::chain::jobs::Executed;
 use skerry::wire::kind;
@@ -35,12 +40,15 @@ use skerry_types::certificate::Certificate;
 use skerry_types::codec::decode;
 use skerry_types::consensus::ConsensusMessage;
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Denom, Digest, Height, LogPosition, MemberIndex, View};
+use skerry_types::ids::{ChainRef, Denom, Digest, Epoch, Height, LogPosition, MemberIndex, View};
 use skerry_types::limits;
 use skerry_types::receipt::{Receipt, Subject};
 use skerry_types::vote::Statement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+/// An instance of consensus.
+pub type Place = (ChainRef, Epoch);
 
 /// A broken rule.
 pub type Broken = Result<(), String>;
@@ -62,14 +70,15 @@ pub struct Checks {
     finals: BTreeMap<(ChainRef, Height), Digest>,
     results: BTreeMap<(ChainRef, Height), (Digest, ExecutionResult)>,
     states: BTreeMap<ChainRef, BTreeMap<Height, StateTree>>,
-    votes: BTreeMap<(usize, ChainRef, View), Votes>,
+    votes: BTreeMap<(usize, Place, View), Votes>,
     unsynced: BTreeMap<(usize, LogPlace), Statement>,
     committed: BTreeMap<(usize, ChainRef), (Height, Height)>,
     honest_blocks: BTreeSet<Digest>,
     accepted: BTreeMap<(ChainRef, ChainRef), u64>,
     accepted_at: BTreeMap<(ChainRef, Height), Vec<(ChainRef, u64)>>,
     executed: BTreeMap<(ChainRef, ChainRef), u64>,
-    views_nullified: BTreeSet<(ChainRef, View)>,
+    views_nullified: BTreeSet<(Place, View)>,
+    epochs: Epochs,
 }
 
 impl Checks {
@@ -90,6 +99,7 @@ impl Checks {
             accepted_at: BTreeMap::new(),
             executed: BTreeMap::new(),
             views_nullified: BTreeSet::new(),
+            epochs: Epochs::default(),
         }
     }
 
@@ -128,7 +138,10 @@ impl Checks {
         certificate: Option<&Certificate>,
     ) -> Broken {
         if let Some(certificate) = certificate {
-            self.protocol.check_certificate(chain, certificate)?;
+            let epoch = self.protocol.epoch_of(&block.digest);
+            let epoch = epoch.ok_or_else(|| format!("nobody proposed {}", block.digest))?;
+            self.protocol
+                .check_certificate((chain, epoch), certificate)?;
         }
         self.protocol.on_top(node, chain, block.height);
         self.on_final(chain, block)
@@ -170,6 +183,7 @@ impl Checks {
             return Ok(false);
         }
         self.protocol.check_gap(header)?;
+        self.epochs.on_header(header)?;
         match header.kind {
             BlockKind::Working => {
                 counts.note("working blocks");
@@ -180,7 +194,13 @@ impl Checks {
                 self.on_body(chain, header.height, &body, counts)?;
             }
             BlockKind::Idle => counts.note("idle blocks"),
-            BlockKind::Seal => return Err(format!("{chain} has a seal in epoch 0")),
+            BlockKind::Seal => {
+                counts.note("seals");
+                let next = header.next.map(|next| next.epoch);
+                if next.is_some_and(|next| next > header.epoch.next()) {
+                    counts.note("epochs slept through");
+                }
+            }
         }
         let cursors = self
             .accepted
@@ -202,9 +222,15 @@ impl Checks {
         if body.facts.is_some() {
             counts.note("facts imported");
         }
+        self.epochs.on_body(chain, height, body)?;
         for operation in &body.system {
-            let SystemOperation::CrossLink(_) = operation;
-            counts.note("cross-links included");
+            counts.note(match operation {
+                SystemOperation::CrossLink(link) if link.header.kind == BlockKind::Seal => {
+                    "seals included"
+                }
+                SystemOperation::CrossLink(_) => "cross-links included",
+                SystemOperation::Ready(_) => "newcomers ready",
+            });
         }
         for inbound in &body.inbound {
             counts.note("batches accepted");
@@ -251,6 +277,15 @@ impl Checks {
             block.digest,
             &executed.result,
         )?;
+        if chain.is_beacon() {
+            let states = self.states.get(&chain);
+            let before = states.and_then(|states| states.range(..block.height).next_back());
+            let before = before.map(|(_, state)| state);
+            self.epochs.on_beacon_state(block.height, before)?;
+            for committee in self.protocol.take_committees(&executed.state) {
+                self.epochs.check_newcomers(&committee, counts)?;
+            }
+        }
         self.times.on_proven(self.now, chain, block.height);
         let found = (block.digest, executed.result);
         match self.results.insert((chain, block.height), found) {
@@ -361,7 +396,7 @@ impl Checks {
         let keys: Vec<_> = self.unsynced.range(range).map(|(key, _)| *key).collect();
         for key in keys {
             if let Some(statement) = self.unsynced.remove(&key) {
-                self.protocol.on_signed(node, chain, statement);
+                self.protocol.on_signed(node, (chain, at.epoch), statement);
             }
         }
     }
@@ -371,7 +406,8 @@ impl Checks {
         self.unsynced.retain(|(other, ..), _| *other != node);
         for record in records {
             if let LogEntry::Vote(vote) = &record.entry {
-                self.protocol.on_signed(node, record.chain, vote.statement);
+                let place = (record.chain, record.epoch);
+                self.protocol.on_signed(node, place, vote.statement);
             }
         }
     }
@@ -380,8 +416,7 @@ impl Checks {
     pub fn on_send(
         &mut self,
         node: usize,
-        chain: ChainRef,
-        member: Option<MemberIndex>,
+        (chain, epoch): Place,
         frame: (u8, &[u8]),
         after: LogPosition,
         synced: LogPosition,
@@ -396,15 +431,16 @@ impl Checks {
         }
         let message: ConsensusMessage = decode(frame.1, limits::CONSENSUS_MESSAGE_BYTES_MAX)
             .map_err(|error| format!("node {node} sends an undecodable vote: {error}"))?;
+        let place = (chain, epoch);
         let statement = match &message {
             ConsensusMessage::Vote(vote) => {
-                if Some(vote.signer) != member {
+                if Some(vote.signer) != self.protocol.member(place, node) {
                     return Err(format!("node {node} sends a vote of {}", vote.signer));
                 }
                 vote.statement
             }
             ConsensusMessage::Certificate(certificate) => {
-                return self.protocol.check_certificate(chain, certificate);
+                return self.protocol.check_certificate(place, certificate);
             }
             ConsensusMessage::Proposal(proposal) => {
                 let digest = proposal.header.digest();
@@ -412,7 +448,7 @@ impl Checks {
                 self.protocol.on_header(&proposal.header)?;
                 self.times.on_proposed(self.now, digest, &proposal.header);
                 for certificate in proposal.parent.iter().chain(&proposal.finalization) {
-                    self.protocol.check_certificate(chain, certificate)?;
+                    self.protocol.check_certificate(place, certificate)?;
                 }
                 Statement::Notarize {
                     view: proposal.view,
@@ -421,17 +457,18 @@ impl Checks {
             }
             _ => return Ok(()),
         };
-        if !self.protocol.has_signed(node, chain, statement) {
+        if !self.protocol.has_signed(node, place, statement) {
             return Err(format!(
                 "node {node} on {chain}: {statement:?} is sent and not durable"
             ));
         }
-        self.on_vote(node, chain, statement)
+        self.on_vote(node, place, statement)
     }
 
-    fn on_vote(&mut self, node: usize, chain: ChainRef, statement: Statement) -> Broken {
+    fn on_vote(&mut self, node: usize, place: Place, statement: Statement) -> Broken {
+        let chain = place.0;
         let view = statement.view();
-        let votes = self.votes.entry((node, chain, view)).or_default();
+        let votes = self.votes.entry((node, place, view)).or_default();
         let before = votes.clone();
         match statement {
             Statement::Notarize { digest, .. } => votes.notarize = Some(digest),
@@ -439,7 +476,7 @@ impl Checks {
             Statement::Finalize { digest, .. } => votes.finalize = Some(digest),
         }
         if votes.nullify {
-            self.views_nullified.insert((chain, view));
+            self.views_nullified.insert((place, view));
         }
         let same = |one: Option<Digest>, other: Option<Digest>| {
             one.zip(other).is_none_or(|(one, other)| one == other)
@@ -456,6 +493,11 @@ impl Checks {
                  {statement:?}"
             ))
         }
+    }
+
+    /// Which members of a chain's instances a node is.
+    pub fn members(&self, node: usize, chain: ChainRef) -> BTreeSet<MemberIndex> {
+        self.protocol.members(chain, node)
     }
 
     /// Whether an honest node sent this block as its proposal.

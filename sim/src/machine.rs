@@ -15,7 +15,7 @@ use skerry_consensus::log::VoteRecord;
 use skerry_storage::{ChainStore, Identity, MemoryBackend, VoteLog};
 use skerry_types::crypto::bls::{PublicKey, SecretKey};
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Height, LogPosition, MemberIndex, TimeMs, ValidatorId};
+use skerry_types::ids::{ChainRef, Epoch, Height, LogPosition, MemberIndex, TimeMs, ValidatorId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ pub struct Chain {
     pub tick_at: Option<u64>,
     /// Height of the newest block that readers saw.
     pub settled: Height,
-    /// The newest position of the vote log that was really synced.
-    pub synced: LogPosition,
+    /// The newest position of the vote log, in each epoch, that was really synced.
+    pub synced: BTreeMap<Epoch, LogPosition>,
 }
 
 /// What runs.
@@ -93,7 +93,8 @@ impl Machine {
                         .committee(*chain)
                         .is_some_and(|c| c.index_of(id).is_some())
                 });
-                chain.is_beacon() || sits
+                // Where committees change, any chain may be next.
+                chain.is_beacon() || sits || plan.genesis.parameters.epoch_ms > 0
             })
             .collect();
         let disks = follows
@@ -190,7 +191,11 @@ impl Machine {
                 .filter(|record| record.chain == chain)
                 .cloned()
                 .collect();
-            let synced = LogPosition::new(u64::try_from(log.len()).unwrap_or(u64::MAX));
+            let mut synced: BTreeMap<Epoch, LogPosition> = BTreeMap::new();
+            for record in &log {
+                let position = synced.entry(record.epoch).or_default();
+                *position = position.next();
+            }
             let node = ChainNode::new(
                 Setup {
                     chain,

@@ -262,6 +262,11 @@ fn draw_genesis(seed: u64, network: Network, random: &mut Random) -> Genesis {
         random.shuffle(&mut four);
         stakes.extend(four);
     }
+    let epoch_ms = if random.chance(600) {
+        random.between(1_000, 5_000)
+    } else {
+        0
+    };
     let mut seats = Vec::new();
     let mut order: Vec<u32> = (0..u32::try_from(count).unwrap_or(8)).collect();
     // Shards whose members differ, or overlap as they fall.
@@ -272,7 +277,13 @@ fn draw_genesis(seed: u64, network: Network, random: &mut Random) -> Genesis {
             random.shuffle(&mut order);
         }
         let from = if disjoint { shard.saturating_mul(4) } else { 0 };
-        let mut weights = *random.pick(&WEIGHTS[..4]).unwrap_or(&[1; 4]);
+        // Where seats are dealt anew, four validators must have room for all within the bound.
+        let rows = if epoch_ms > 0 && count == 4 {
+            vec![WEIGHTS[0], WEIGHTS[2]]
+        } else {
+            WEIGHTS[..4].to_vec()
+        };
+        let mut weights = *random.pick(&rows).unwrap_or(&[1; 4]);
         random.shuffle(&mut weights);
         let mut shard_seats = Vec::new();
         for (member, weight) in order.iter().skip(from).zip(weights) {
@@ -301,7 +312,7 @@ fn draw_genesis(seed: u64, network: Network, random: &mut Random) -> Genesis {
             delta_ms,
             idle_interval_ms,
             beacon_interval_ms: random.between(50, 250),
-            epoch_ms: 0,
+            epoch_ms,
             base_fee: Amount::new(10),
             ..Parameters::default()
         },
@@ -406,6 +417,7 @@ impl Plan {
             validator.stake = Weight::new(1);
         }
         plan.genesis.seats = vec![(0..4).map(ValidatorId::new).collect()];
+        plan.genesis.parameters.epoch_ms = 0;
         (plan.delay_min, plan.delay_max, plan.ordered) = (delay, delay, true);
         (plan.disk_max, plan.work_max) = (0, 0);
         plan.load_every = 4 * MILLI;

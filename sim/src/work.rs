@@ -7,13 +7,14 @@ use crate::counts::Counts;
 use crate::plan::{MILLI, Plan};
 use crate::random::Random;
 use skerry::chain::jobs::{Done, Job};
+use skerry_types::codec::encode;
 
 /// Which worker does a job.
 pub const fn lane(job: &Job) -> usize {
     match job {
         Job::Validate(_) | Job::Execute(_) => 0,
         Job::Transactions(_) => 1,
-        Job::Consensus { .. } | Job::Inbound { .. } | Job::Link { .. } => 2,
+        Job::Consensus { .. } | Job::Inbound { .. } | Job::Link { .. } | Job::Ready { .. } => 2,
     }
 }
 
@@ -63,6 +64,7 @@ pub fn describe(done: &Done) -> (&'static str, Vec<u8>) {
                 root.iter().flat_map(|root| *root.as_bytes()).collect(),
             )
         }
+        Done::Ready(ready) => ("ready", ready.iter().flat_map(encode).collect()),
         Done::Link(link) => {
             let digest = link.as_ref().map(|link| link.header.digest());
             (

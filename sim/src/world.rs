@@ -196,19 +196,8 @@ impl World {
             let (Some(machine), Some(key)) = (machines.get_mut(*node), plan.keys.get(*node)) else {
                 continue;
             };
-            let members = machine
-                .follows
-                .iter()
-                .filter_map(|chain| Some((*chain, machine.member(&plan.genesis, *chain)?)))
-                .collect();
             let random = root.fork("adversary");
-            machine.adversary = Some(Adversary::new(
-                *malice,
-                random,
-                key.clone(),
-                members,
-                shared.clone(),
-            ));
+            machine.adversary = Some(Adversary::new(*malice, random, key.clone(), shared.clone()));
         }
         let mut world = Self {
             shared,
@@ -398,6 +387,9 @@ impl World {
         }
         let mut outputs: Vec<Output> = Vec::new();
         state.node.step(clock, input, &mut outputs);
+        if let Some(adversary) = &mut machine.adversary {
+            adversary.learn(state.node.committee());
+        }
         for output in outputs {
             self.carry_out(node, chain, output);
             if self.violation.is_some() {
@@ -547,6 +539,7 @@ fn trace_input(trace: &mut Trace, now: u64, node: usize, chain: ChainRef, input:
         Input::Stored(digest) => event("stored", digest.as_bytes()),
         Input::Beacon(block) => event("beacon", block.block.digest.as_bytes()),
         Input::Link(link) => event("own link", link.header.digest().as_bytes()),
+        Input::Ready(ready) => event("own ready", &encode(ready)),
         Input::Submit { wires, .. } => {
             event(
                 "submit",

@@ -7,7 +7,7 @@ use skerry_types::ids::{ChainRef, Digest, Height, Sequence};
 use skerry_types::message::MessageId;
 
 /// Version of everything described in this file.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// A column; RocksDB calls it a column family.
 ///
@@ -114,6 +114,16 @@ pub mod meta {
     pub const FINALIZED: &[u8] = b"finalized";
     /// `(BlockRef, ExecutionResult)`: whose state [`Column::State`](super::Column::State) holds.
     pub const STATE_AT: &[u8] = b"state_at";
+
+    /// [`EpochRow`](crate::store::EpochRow) of an epoch that has begun, all but the first.
+    pub fn epoch(epoch: skerry_types::ids::Epoch) -> Vec<u8> {
+        [b"epoch/".as_slice(), &epoch.get().to_be_bytes()].concat()
+    }
+
+    /// `CrossLink` of the seal of an epoch: what the beacon needs to close it.
+    pub fn seal(epoch: skerry_types::ids::Epoch) -> Vec<u8> {
+        [b"seal/".as_slice(), &epoch.get().to_be_bytes()].concat()
+    }
 }
 
 /// Receipts of one row: a lookup reads one row, a block of 10,000 transactions writes few.

@@ -13,8 +13,9 @@ use crate::columns::{
     pending_key, receipts_key,
 };
 use crate::error::StoreError;
-use crate::store::{ChainStore, FinalizedRow, Heads, Location};
+use crate::store::{ChainStore, EpochRow, FinalizedRow, Heads, Location};
 use crate::tree::StateTree;
+use skerry_types::beacon::CrossLink;
 use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::encode;
@@ -61,6 +62,10 @@ pub struct Commit<'a> {
     /// Newly final states, in order of height, no final working block left out. They may belong to
     /// blocks that this very commit makes final.
     pub states: Vec<StateEntry<'a>>,
+    /// The epoch that begins after the newest final block, a seal.
+    pub epoch: Option<EpochRow>,
+    /// The link of a final seal, to be offered to the beacon until that has it.
+    pub seal: Option<CrossLink>,
 }
 
 /// A place in the code where a crash would matter.
@@ -271,6 +276,14 @@ impl ChainStore {
         for entry in &commit.states {
             check_state(&heads, entry)?;
             self.stage_state(&mut batch, &mut heads, entry, &mut indexed)?;
+        }
+        if let Some(row) = &commit.epoch {
+            let key = meta::epoch(row.committee.epoch);
+            batch.put(Column::Meta, key, encode(row));
+        }
+        if let Some(link) = &commit.seal {
+            let key = meta::seal(link.header.epoch);
+            batch.put(Column::Meta, key, encode(link));
         }
         self.pass(CrashPoint::StatesStaged)?;
 

@@ -54,6 +54,6 @@ pub use commit::{Commit, CrashPoint, CrashPoints, FinalizedEntry, NoCrashes, Sta
 pub use error::{StoreError, VoteLogError};
 pub use memory::MemoryBackend;
 pub use rocks::{RocksBackend, SharedCache};
-pub use store::{ChainStore, Identity, Loaded, Location, StoreStats};
+pub use store::{ChainStore, EpochRow, Identity, Loaded, Location, StoreStats};
 pub use tree::{StateTree, TreeBuilder};
 pub use votelog::{FileDevice, LogDevice, LogRecord, MemoryDevice, Replayed, VoteLog};

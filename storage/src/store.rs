@@ -17,10 +17,12 @@ use crate::poison::Poison;
 use crate::tree::{StateTree, TreeBuilder};
 use borsh::{BorshDeserialize, BorshSerialize};
 use parking_lot::Mutex;
+use skerry_types::beacon::CrossLink;
 use skerry_types::block::{Block, BlockRef, ExecutionResult, FinalizedBlock, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::{decode, encode};
-use skerry_types::ids::{ChainRef, Digest, Height, Sequence};
+use skerry_types::committee::Committee;
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, Sequence, TimeMs};
 use skerry_types::message::{Batch, MessageId};
 use skerry_types::receipt::{Receipt, Subject};
 use skerry_types::state::StateKey;
@@ -60,6 +62,17 @@ pub struct Loaded {
     pub unreported: Vec<(Header, Vec<u8>)>,
     /// Stored blocks that are not final, in order of height.
     pub unfinalized: Vec<(Header, Vec<u8>)>,
+}
+
+/// How an epoch of the chain began.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct EpochRow {
+    /// Its committee.
+    pub committee: Committee,
+    /// The seal that it starts from.
+    pub seal: BlockRef,
+    /// The seal's time.
+    pub time: TimeMs,
 }
 
 /// What the store holds and did.
@@ -314,6 +327,22 @@ impl ChainStore {
     /// When the row is damaged or the database fails.
     pub fn genesis_result(&self) -> Result<Option<ExecutionResult>, StoreError> {
         self.read(Column::Meta, meta::GENESIS)
+    }
+
+    /// How an epoch began; `None` for the first, and for one that has not begun here.
+    ///
+    /// # Errors
+    /// When the row is damaged or the database fails.
+    pub fn epoch(&self, epoch: Epoch) -> Result<Option<EpochRow>, StoreError> {
+        self.read(Column::Meta, &meta::epoch(epoch))
+    }
+
+    /// The link of the seal of an epoch, where this node has executed what it reports.
+    ///
+    /// # Errors
+    /// When the row is damaged or the database fails.
+    pub fn seal(&self, epoch: Epoch) -> Result<Option<CrossLink>, StoreError> {
+        self.read(Column::Meta, &meta::seal(epoch))
     }
 
     /// A stored header.

@@ -10,7 +10,7 @@ use crate::crypto::bls::{self, PublicKey, Signature};
 use crate::crypto::hash::{Purpose, hash_of, hash_parts};
 use crate::crypto::scheme::VoteScheme;
 use crate::ids::{
-    Address, ChainRef, Digest, Epoch, Gas, MemberIndex, ShardId, TimeMs, ValidatorId, Weight,
+    Address, ChainRef, Denom, Digest, Epoch, Gas, MemberIndex, ShardId, TimeMs, ValidatorId, Weight,
 };
 use crate::limits;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -103,6 +103,17 @@ pub struct GenesisAccount {
     pub address: Address,
     /// What it holds; denoms strictly increasing.
     pub assets: Vec<Asset>,
+}
+
+/// Shortest epoch: below it, ends of epochs would follow each other faster than blocks.
+pub const EPOCH_MS_MIN: u64 = 1_000;
+
+/// Base units of `sker` in one unit of weight: stake counts in whole `sker`.
+pub const NSKER_PER_WEIGHT: u128 = 1_000_000_000;
+
+/// A stake in base units of `sker`.
+pub fn stake_units(stake: Weight) -> u128 {
+    u128::from(stake.get()).saturating_mul(NSKER_PER_WEIGHT)
 }
 
 /// Why a genesis cannot start a network.
@@ -201,13 +212,18 @@ impl Genesis {
         )
     }
 
-    /// Sum of all balances of one denom.
-    pub fn supply(&self, denom: crate::ids::Denom) -> Option<Amount> {
-        self.accounts
+    /// Sum of all balances of one denom and, of `sker`, of all stakes.
+    pub fn supply(&self, denom: Denom) -> Option<Amount> {
+        let balances = self
+            .accounts
             .iter()
             .flat_map(|account| &account.assets)
             .filter(|asset| asset.denom == denom)
-            .try_fold(Amount::ZERO, |sum, asset| sum.checked_add(asset.amount))
+            .map(|asset| asset.amount);
+        let stakes = self.validators.iter().filter(|_| denom == Denom::SKER);
+        let stakes = stakes.map(|it| Amount::new(stake_units(it.stake)));
+        let mut all = balances.chain(stakes);
+        all.try_fold(Amount::ZERO, Amount::checked_add)
     }
 
     /// Checks every rule; `possession` also checks the proofs of possession, which costs about a
@@ -245,6 +261,12 @@ impl Genesis {
                 parameters.idle_interval_ms, parameters.delta_ms
             ));
         }
+        if parameters.epoch_ms > 0 && parameters.epoch_ms < EPOCH_MS_MIN {
+            return rule(format!(
+                "epoch_ms {} must be 0 (epoch 0 never ends) or at least {EPOCH_MS_MIN}",
+                parameters.epoch_ms
+            ));
+        }
         if parameters.inbound_gas > parameters.block_gas {
             return rule(format!(
                 "inbound_gas {} is above block_gas {}",
@@ -274,7 +296,8 @@ impl Genesis {
                 ));
             }
         }
-        let mut supplies: BTreeMap<crate::ids::Denom, Amount> = BTreeMap::new();
+        let stakes = self.validators.iter().map(|it| stake_units(it.stake)).sum();
+        let mut supplies = BTreeMap::from([(Denom::SKER, Amount::new(stakes))]);
         for asset in self.accounts.iter().flat_map(|account| &account.assets) {
             let supply = supplies.entry(asset.denom).or_default();
             let Some(sum) = supply.checked_add(asset.amount) else {

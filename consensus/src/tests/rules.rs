@@ -1348,7 +1348,17 @@ fn seal_is_proposed_again_and_ends_the_instance() {
     solo.propose(1, &seal, None);
     solo.tell_certificate(notarize(1, seal.digest()));
     let out = solo.certified(&seal);
-    let expected = [finalize(1, seal.digest()), notarize(2, seal.digest())];
+    assert_eq!(cast(&out), [finalize(1, seal.digest())]);
+    let asked = |output: &Output| {
+        matches!(output, Output::Verify { view, digest, .. }
+            if *view == View::new(2) && *digest == seal.digest())
+    };
+    assert!(
+        out.iter().any(asked),
+        "what it reports must be the own result: {out:?}"
+    );
+    let out = solo.verified(2, &seal, Verdict::Valid);
+    let expected = [notarize(2, seal.digest())];
     assert_eq!(cast(&out), expected, "byte for byte, under the new view");
     let out = solo.tell_certificate(finalize(2, seal.digest()));
     assert!(
@@ -1358,6 +1368,12 @@ fn seal_is_proposed_again_and_ends_the_instance() {
     assert_eq!(solo.replica.deadline(), None);
     solo.now = NOW.saturating_add(100_000);
     assert!(solo.step(Input::Tick).is_empty());
+    // That the epoch is over is logged before any vote of the next one.
+    let logged = solo.log.iter().any(|record| {
+        let entry = &record.entry;
+        matches!(entry, LogEntry::Certificate(it) if it.statement == finalize(2, seal.digest()))
+    });
+    assert!(logged);
     // Who has not heard of it is told, also in the very view that made it final.
     let straggler = solo.others()[1];
     let out = solo.tell_vote(straggler, nullify(2));
@@ -1395,13 +1411,30 @@ fn follower_notarizes_a_seal_again_and_no_child_of_it() {
             solo.header(2, 2, seal.digest())
         };
         let out = solo.propose(2, &next, Some(notarize(1, seal.digest())));
-        let expected = if again {
-            notarize(2, seal.digest())
+        if again {
+            assert_eq!(cast(&out), []);
+            let out = solo.verified(2, &next, Verdict::Valid);
+            assert_eq!(cast(&out), [notarize(2, seal.digest())]);
         } else {
-            nullify(2)
-        };
-        assert_eq!(cast(&out), [expected]);
+            assert_eq!(cast(&out), [nullify(2)]);
+        }
     }
+}
+
+#[test]
+fn seal_that_reports_another_result_is_not_proposed_again() {
+    let mut solo = Solo::leading(2);
+    let seal = Header {
+        kind: BlockKind::Seal,
+        body_root: Digest::ZERO,
+        next: Some(next_committee()),
+        ..solo.first(1)
+    };
+    solo.propose(1, &seal, None);
+    solo.tell_certificate(notarize(1, seal.digest()));
+    solo.certified(&seal);
+    let out = solo.verified(2, &seal, Verdict::Invalid);
+    assert_eq!(cast(&out), [nullify(2)]);
 }
 
 #[test]

@@ -8,6 +8,8 @@ pub mod bank;
 pub mod beacon_facts;
 pub mod channels;
 pub mod crosslinks;
+pub mod epochs;
+pub mod staking;
 pub mod token;
 
 use crate::error::CallError;
@@ -31,6 +33,10 @@ pub const CHANNELS: ModuleId = ModuleId::new(4);
 pub const BEACON_FACTS: ModuleId = ModuleId::new(5);
 /// On the beacon: the record of each shard.
 pub const CROSSLINKS: ModuleId = ModuleId::new(6);
+/// On the beacon: epochs and committees.
+pub const EPOCHS: ModuleId = ModuleId::new(7);
+/// On the beacon: the validators and their stakes.
+pub const STAKING: ModuleId = ModuleId::new(8);
 
 /// All modules, in order of number.
 pub const MODULES: &[&dyn Module] = &[
@@ -40,6 +46,8 @@ pub const MODULES: &[&dyn Module] = &[
     &channels::ChannelsModule,
     &beacon_facts::BeaconFactsModule,
     &crosslinks::CrossLinksModule,
+    &epochs::EpochsModule,
+    &staking::StakingModule,
 ];
 
 /// The module of a number.

@@ -5,9 +5,11 @@
 //! that competing branches stay apart. The root is the newest final block whose state is known.
 
 use super::jobs::{Executed, Work};
+use skerry_execution::block::fold_reveal;
 use skerry_execution::validate::CheckedBody;
 use skerry_types::block::{BlockKind, BlockRef, Header};
 use skerry_types::certificate::Certificate;
+use skerry_types::crypto::bls::Signature;
 use skerry_types::ids::{Digest, Height};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -58,6 +60,8 @@ pub(crate) struct Root {
     pub(crate) header: Option<Arc<Header>>,
     /// The last working block at or below it, whose state holds.
     pub(crate) executed: Arc<Executed>,
+    /// The reveals of the blocks from there on, folded.
+    pub(crate) entropy: Digest,
 }
 
 /// The tree.
@@ -168,6 +172,30 @@ impl BlockTree {
         self.entries.get(working)?.executed.clone()
     }
 
+    /// The reveals since the last working block below `header`, its own included, folded; zero on
+    /// shards, where there are none.
+    pub(crate) fn entropy(&self, header: &Header) -> Digest {
+        let mut reveals: Vec<Signature> = header.reveal.into_iter().collect();
+        let mut at = header.parent;
+        let mut entropy = Digest::ZERO;
+        loop {
+            if at == self.root.block.digest {
+                entropy = self.root.entropy;
+                break;
+            }
+            let Some(entry) = self.entries.get(&at) else {
+                break;
+            };
+            if entry.header.kind == BlockKind::Working {
+                break;
+            }
+            reveals.extend(entry.header.reveal);
+            at = entry.header.parent;
+        }
+        let fold = |entropy, reveal: &Signature| fold_reveal(&entropy, reveal);
+        reveals.iter().rev().fold(entropy, fold)
+    }
+
     /// Marks a block final. Its ancestors must have been marked before it.
     pub(crate) fn finalize(&mut self, block: BlockRef, certificate: Option<Certificate>) {
         if let Some(entry) = self.entries.get_mut(&block.digest) {
@@ -196,6 +224,10 @@ impl BlockTree {
     pub(crate) fn advance(&mut self) -> Option<(Entry, Vec<(Digest, usize)>)> {
         let (digest, _) = self.next_root()?;
         let entry = self.entries.remove(&digest)?;
+        let entropy = match entry.header.kind {
+            BlockKind::Working => Digest::ZERO,
+            BlockKind::Idle | BlockKind::Seal => self.entropy(&entry.header),
+        };
         let executed = entry
             .executed
             .clone()
@@ -207,6 +239,7 @@ impl BlockTree {
             },
             header: Some(entry.header.clone()),
             executed,
+            entropy,
         };
         let height = self.root.block.height;
         let abandoned: Vec<Digest> = self

@@ -1,14 +1,16 @@
 //! What the consensus core's outputs mean: blocks to keep, build and check, messages to send.
 
+use super::instance::Instance;
 use super::{Building, ChainNode, Note, Output, Peer};
 use crate::producer::{Choice, Draft, Situation, choose};
 use crate::wire::kind;
 use skerry_consensus::input::{Certification, Input as Core};
 use skerry_consensus::output::{Output as CoreOutput, To};
 use skerry_types::block::{BlockKind, Header, ParentVotes, reveal_message};
+use skerry_types::certificate::Certificate;
 use skerry_types::codec::{Version, decode, encode};
 use skerry_types::consensus::{ConsensusMessage, FetchReply};
-use skerry_types::ids::{Digest, Epoch, LogPosition, TimeMs};
+use skerry_types::ids::{Digest, Epoch, LogPosition, MemberIndex, TimeMs};
 use skerry_types::limits::CONSENSUS_MESSAGE_BYTES_MAX;
 use skerry_types::vote::Statement;
 use std::sync::Arc;
@@ -32,7 +34,7 @@ impl ChainNode {
         }
     }
 
-    fn on_core(&mut self, output: CoreOutput, out: &mut Vec<Output>) {
+    pub(super) fn on_core(&mut self, output: CoreOutput, out: &mut Vec<Output>) {
         match output {
             CoreOutput::Persist { position, record } => {
                 out.push(Output::Persist {
@@ -43,7 +45,7 @@ impl ChainNode {
             }
             CoreOutput::Send { after, to, message } => {
                 if let Some(message) = self.instance.hold(after, to, message) {
-                    self.send_message(after, to, &message, out);
+                    self.send_message(&self.instance, after, to, &message, out);
                 }
             }
             CoreOutput::Check(job) => out.push(Output::Work(super::jobs::Job::Consensus {
@@ -79,14 +81,7 @@ impl ChainNode {
                 to,
                 digest,
                 certificates,
-            } => {
-                let block = self.find_block(&digest);
-                let reply = ConsensusMessage::Reply(Box::new(FetchReply {
-                    certificates,
-                    block,
-                }));
-                self.send_message(LogPosition::ZERO, To::One(to), &reply, out);
-            }
+            } => self.serve_block(&self.instance, to, digest, certificates, out),
             CoreOutput::Notarized { view, digest } => {
                 self.instance.notarized.insert(digest, view);
                 if let Some(entry) = self.tree.get(&digest) {
@@ -149,8 +144,26 @@ impl ChainNode {
         }
     }
 
-    fn send_message(
+    /// Answers a member's request for a block.
+    pub(super) fn serve_block(
         &self,
+        instance: &Instance,
+        to: MemberIndex,
+        digest: Digest,
+        certificates: Vec<Certificate>,
+        out: &mut Vec<Output>,
+    ) {
+        let block = self.find_block(&digest);
+        let reply = ConsensusMessage::Reply(Box::new(FetchReply {
+            certificates,
+            block,
+        }));
+        self.send_message(instance, LogPosition::ZERO, To::One(to), &reply, out);
+    }
+
+    pub(super) fn send_message(
+        &self,
+        instance: &Instance,
         after: LogPosition,
         to: To,
         message: &ConsensusMessage,
@@ -163,26 +176,43 @@ impl ChainNode {
             ConsensusMessage::Request(_) => kind::FETCH_REQUEST,
             ConsensusMessage::Reply(_) => kind::FETCH_REPLY,
         };
-        self.send_to(to, kind, &encode(message).into(), after, out);
+        let payload = encode(message).into();
+        self.send_to(instance, to, kind, &payload, after, out);
     }
 
     pub(super) fn release_held(&mut self, out: &mut Vec<Output>) {
         while let Some((after, to, message)) = self.instance.release() {
-            self.send_message(after, to, &message, out);
+            self.send_message(&self.instance, after, to, &message, out);
         }
+        let Some(mut sealed) = self.sealed.take() else {
+            return;
+        };
+        while let Some((after, to, message)) = sealed.release() {
+            self.send_message(&sealed, after, to, &message, out);
+        }
+        self.sealed = Some(sealed);
     }
 
-    /// A message of the core's protocol; one of another epoch belongs to another instance.
+    /// A message of the core's protocol, for the instance of its epoch; one of a later epoch waits
+    /// for the instance to begin.
     pub(super) fn on_consensus_frame(
         &mut self,
         peer: Peer,
         epoch: Epoch,
         frame_kind: u8,
-        payload: &[u8],
+        payload: &super::Payload,
     ) {
-        let key = self.peers.get(&peer).and_then(|state| state.key);
-        let member = key.and_then(|key| self.instance.member(&key));
-        let Some(member) = member.filter(|_| epoch == self.instance.epoch()) else {
+        let Some(key) = self.peers.get(&peer).and_then(|state| state.key) else {
+            return;
+        };
+        if epoch > self.instance.epoch() {
+            self.early.keep(peer, epoch, frame_kind, payload);
+            return;
+        }
+        let Some(instance) = self.instance_of(epoch) else {
+            return;
+        };
+        let Some(member) = instance.member(&key) else {
             return;
         };
         let Ok(message) = decode::<ConsensusMessage>(payload, CONSENSUS_MESSAGE_BYTES_MAX) else {
@@ -198,7 +228,7 @@ impl ChainNode {
         );
         if fits {
             let message = Box::new(message);
-            self.instance.inputs.push_back(Core::Message {
+            instance.inputs.push_back(Core::Message {
                 from: member,
                 message,
             });
@@ -291,6 +321,9 @@ impl ChainNode {
             last_working,
             executed: executed.as_ref(),
             final_report,
+            epoch: self.instance.epoch(),
+            ready: &self.ready,
+            committees: &self.committees,
             last_working_time,
             feed: self.feed.as_ref(),
             links: &self.links,
@@ -354,6 +387,7 @@ impl ChainNode {
             kind,
             report,
             beacon,
+            next,
             mut body,
             transactions,
         } = draft;
@@ -392,7 +426,7 @@ impl ChainNode {
             body_root,
             report,
             facts_root,
-            next: None,
+            next,
             reveal,
         };
         let bytes = if is_working {

@@ -6,9 +6,10 @@
 //! state is committed and its messages and cross-link go out.
 
 use super::blocks::Validity;
-use super::jobs::Executed;
+use super::jobs::{Executed, Shared};
 use super::{ChainNode, CommitRequest, Output, Root, genesis_result, root_of};
 use crate::beacon::BeaconFinal;
+use crate::committees::Committees;
 use crate::error::NodeError;
 use crate::view::ExecutedBlock;
 use skerry_execution::network::NetworkInfo;
@@ -140,6 +141,12 @@ pub(super) struct CommitQueue {
     shown: Option<(BlockRef, Arc<Facts>)>,
 }
 
+/// What facts are taken up with.
+pub(super) struct Lookup<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) committees: &'a mut Arc<Committees>,
+}
+
 impl CommitQueue {
     pub(super) fn new(committed: Height) -> Self {
         Self {
@@ -206,7 +213,8 @@ impl CommitQueue {
     }
 
     /// The facts shown by the newest final beacon header that has them.
-    fn take_shown(&mut self) -> Vec<BeaconFinal> {
+    fn take_shown(&mut self, lookup: Lookup<'_>) -> Vec<BeaconFinal> {
+        let Lookup { shared, committees } = lookup;
         let mut shown = Vec::new();
         while let Some(header) = self.unshown.front() {
             let reported = header.report.block;
@@ -216,10 +224,15 @@ impl CommitQueue {
                 // Its facts are gone with the state, which is older than the one at start.
                 None if reported.height < self.started_at => None,
                 None => {
-                    let executed = self.executed.get(&reported.height);
-                    let Some(facts) = executed.and_then(|executed| executed.facts.clone()) else {
+                    let Some(executed) = self.executed.get(&reported.height) else {
                         break;
                     };
+                    let Some(facts) = executed.facts.clone() else {
+                        break;
+                    };
+                    let known = Arc::make_mut(committees);
+                    known.advance(&executed.state, &shared.network, &*shared.scheme);
+                    known.prune(&executed.state, &shared.network);
                     self.shown = Some((reported, facts.clone()));
                     Some(facts)
                 }
@@ -227,8 +240,10 @@ impl CommitQueue {
             let facts_root = header.facts_root;
             shown.push(BeaconFinal {
                 block: header.block_ref(),
+                epoch: header.epoch,
                 facts_root,
                 facts,
+                committees: committees.clone(),
             });
             self.unshown.pop_front();
         }
@@ -312,9 +327,14 @@ impl ChainNode {
             }
             self.snapshot_due = true;
         }
-        let shown = self.commit.take_shown();
+        let shown = self.commit.take_shown(Lookup {
+            shared: &self.shared,
+            committees: &mut self.committees,
+        });
         out.extend(shown.into_iter().map(Output::Beacon));
         self.flush_commit(out);
+        self.refresh_reporter();
+        self.link_seal(out);
     }
 
     /// Pools forget what the new final state has taken up.
@@ -328,9 +348,10 @@ impl ChainNode {
         let chain = self.chain;
         self.inbound
             .prune(|source| views::inbound(state, chain, source).accepted_cursor());
+        self.drop_unprovable();
         if chain.is_beacon() {
-            self.links
-                .prune(|shard| views::shard_record(state, shard).map(|r| r.reported.height));
+            self.links.prune(|shard| views::shard_record(state, shard));
+            self.ready.prune(&self.committees);
         } else if let Some(feed) = &self.feed {
             let expired = self.mempool.drop_expired(feed.newest().block.height);
             if !expired.is_empty() {
@@ -368,7 +389,11 @@ impl ChainNode {
         }
         let finalized = std::mem::take(&mut self.commit.finalized);
         if !finalized.is_empty() || !states.is_empty() {
-            out.push(Output::Commit(CommitRequest { finalized, states }));
+            out.push(Output::Commit(CommitRequest {
+                finalized,
+                states,
+                ..CommitRequest::default()
+            }));
         }
         for (executed, proof) in reported {
             for alarm in &executed.alarms {

@@ -141,6 +141,7 @@ impl ChainNode {
             let wire: &[u8] = transaction.wire();
             if bytes.saturating_add(wire.len()) > TRANSACTIONS_BYTES_MAX / 2 {
                 self.send_to(
+                    &self.instance,
                     To::All,
                     kind::TRANSACTIONS,
                     &encode(&frame).into(),
@@ -156,6 +157,7 @@ impl ChainNode {
         if !frame.is_empty() {
             let payload = encode(&frame).into();
             self.send_to(
+                &self.instance,
                 To::All,
                 kind::TRANSACTIONS,
                 &payload,

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// What an instance begins with.
-pub(super) struct Beginning {
+pub(super) struct Beginning<'l> {
     /// Its members.
     pub(super) committee: Arc<VerifyingCommittee>,
     /// The node's key; it votes where the committee has a seat of it.
@@ -33,8 +33,8 @@ pub(super) struct Beginning {
     pub(super) root: Root,
     /// Headers above it whose bytes are durable.
     pub(super) blocks: Vec<Header>,
-    /// Records of the vote log; those of other instances are left aside.
-    pub(super) log: Vec<VoteRecord>,
+    /// Records of the vote log; those of other instances say only how far the key has come.
+    pub(super) log: &'l [VoteRecord],
 }
 
 /// The instance.
@@ -61,7 +61,7 @@ impl Instance {
     ///
     /// # Errors
     /// When the vote log does not belong to the key and committee.
-    pub(super) fn new(beginning: Beginning) -> Result<Self, StartError> {
+    pub(super) fn new(beginning: Beginning<'_>) -> Result<Self, StartError> {
         let Beginning {
             committee,
             secret,
@@ -82,8 +82,12 @@ impl Instance {
         });
         let epoch = committee.instance().epoch;
         let chain = committee.instance().chain;
+        // A key that has voted in a later epoch votes in no earlier one any more.
+        let has_later = log
+            .iter()
+            .any(|record| record.chain == chain && record.epoch > epoch);
         let is_own = |record: &VoteRecord| record.chain == chain && record.epoch == epoch;
-        let log: Vec<VoteRecord> = log.into_iter().filter(is_own).collect();
+        let log: Vec<VoteRecord> = log.iter().filter(|it| is_own(it)).cloned().collect();
         // What was replayed from the log is durable.
         let durable = LogPosition::new(u64::try_from(log.len()).unwrap_or(u64::MAX));
         let replica = match &voter {
@@ -92,7 +96,7 @@ impl Instance {
                 let config = Config {
                     committee: committee.clone(),
                     me: *me,
-                    secret: Some(secret.clone()),
+                    secret: (!has_later).then(|| secret.clone()),
                     scheme,
                     delta_ms,
                     genesis_height,

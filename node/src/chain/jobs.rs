@@ -11,8 +11,9 @@ use skerry_execution::block::{BlockContext, BlockWork, execute};
 use skerry_execution::check::{AdmissionContext, check_against_state};
 use skerry_execution::proofs;
 use skerry_execution::validate::{BlockInput, CheckedBody, validate_block};
+use skerry_execution::views;
 use skerry_storage::StateTree;
-use skerry_types::beacon::{CrossLink, Facts, SystemOperation};
+use skerry_types::beacon::{CrossLink, Facts, Ready, SystemOperation};
 use skerry_types::block::{BlockKind, BlockRef, Body, ExecutionResult, Header, reveal_message};
 use skerry_types::committee::VerifyingCommittee;
 use skerry_types::crypto::ed25519;
@@ -114,6 +115,13 @@ pub enum Job {
         /// The header.
         link: Box<CrossLink>,
     },
+    /// The word of a newcomer to a committee.
+    Ready {
+        /// A state of the beacon, which knows the validator's key.
+        beacon: StateTree,
+        /// The word.
+        ready: Ready,
+    },
 }
 
 /// The result of a job.
@@ -145,6 +153,8 @@ pub enum Done {
     Inbound(Option<Box<InboundBatch>>),
     /// Of a header: present when it is final.
     Link(Option<Box<CrossLink>>),
+    /// Of a newcomer's word: present when it is the validator's.
+    Ready(Option<Ready>),
 }
 
 impl Job {
@@ -177,6 +187,11 @@ impl Job {
             Self::Link { committee, link } => {
                 let verified = proofs::verify_crosslink(&link, &committee, &*shared.scheme);
                 Done::Link(verified.is_ok().then_some(link))
+            }
+            Self::Ready { beacon, ready } => {
+                let (id, scheme) = (&shared.chain_id, &*shared.scheme);
+                let verified = proofs::verify_ready(&ready, id, &beacon, scheme);
+                Done::Ready(verified.is_ok().then_some(ready))
             }
         }
     }
@@ -300,9 +315,9 @@ pub struct ValidateJob {
     pub(crate) known: SignatureCache,
     /// The parent's state.
     pub parent: StateTree,
-    /// Root of the facts that its beacon reference shows; zero on the beacon.
-    pub facts_root: Digest,
-    /// The committees whose proofs count in it.
+    /// Epoch of its beacon reference, and root of the facts that it shows; zero on the beacon.
+    pub shown: (Epoch, Digest),
+    /// The committees that are known; which of them counts is for the block and its parent to say.
     pub committees: Arc<Committees>,
     /// Headers that this node has verified as final, which need no second check.
     pub verified_links: BTreeSet<Digest>,
@@ -340,8 +355,9 @@ impl ValidateJob {
         shared: &Shared,
     ) -> Result<Vec<Arc<CheckedTransaction>>, String> {
         if self.header.chain.is_beacon() {
-            let committee = self.committees.open(ChainRef::Beacon);
-            let committee = committee.ok_or("the beacon has no committee")?;
+            let epoch = self.header.epoch;
+            let committee = self.committees.of(ChainRef::Beacon, epoch);
+            let committee = committee.ok_or("the beacon's committee is not known")?;
             check_reveal(&self.header, committee, &*shared.scheme)?;
         }
         let valid = validate_block(&BlockInput {
@@ -350,7 +366,8 @@ impl ValidateJob {
             header: &self.header,
             body: self.body.as_ref(),
             parent: &self.parent,
-            shown_facts_root: self.facts_root,
+            shown_facts_root: self.shown.1,
+            shown_epoch: self.shown.0,
             known,
         })
         .map_err(|error| error.to_string())?;
@@ -366,27 +383,64 @@ impl ValidateJob {
     }
 
     fn check_proofs(&self, body: &Body, shared: &Shared) -> Result<(), String> {
-        let committee = |chain: ChainRef, header: &Header| {
-            let epoch = header.epoch;
-            let found = self.committees.of(chain, epoch);
-            found.ok_or_else(|| format!("epoch {epoch} of {chain} is not open"))
+        let committee = |header: &Header| {
+            let (chain, epoch) = (header.chain, header.epoch);
+            if self.open_epoch(body, chain) != Some(epoch) {
+                return Err(format!("epoch {epoch} of {chain} is not open"));
+            }
+            let known = self.committees.of(chain, epoch).cloned();
+            known
+                .or_else(|| self.just_opened(chain, shared))
+                .ok_or_else(|| format!("the committee of epoch {epoch} of {chain} is not known"))
         };
         for inbound in &body.inbound {
-            let committee = committee(inbound.batch.source, &inbound.proof.header)?;
-            proofs::verify_inbound(inbound, committee, &*shared.scheme)
+            let committee = committee(&inbound.proof.header)?;
+            proofs::verify_inbound(inbound, &committee, &*shared.scheme)
                 .map_err(|error| error.to_string())?;
         }
         for operation in &body.system {
-            let SystemOperation::CrossLink(link) = operation;
-            if self.verified_links.contains(&link.header.digest()) {
-                proofs::verify_channels(link).map_err(|error| error.to_string())?;
-                continue;
+            match operation {
+                SystemOperation::CrossLink(link) => {
+                    let committee = committee(&link.header)?;
+                    let verified = if self.verified_links.contains(&link.header.digest()) {
+                        proofs::verify_channels(link)
+                    } else {
+                        proofs::verify_crosslink(link, &committee, &*shared.scheme)
+                    };
+                    verified.map_err(|error| error.to_string())?;
+                }
+                SystemOperation::Ready(ready) => {
+                    let (id, scheme) = (&shared.chain_id, &*shared.scheme);
+                    proofs::verify_ready(ready, id, &self.parent, scheme)
+                        .map_err(|error| error.to_string())?;
+                }
             }
-            let committee = committee(link.header.chain, &link.header)?;
-            proofs::verify_crosslink(link, committee, &*shared.scheme)
-                .map_err(|error| error.to_string())?;
         }
         Ok(())
+    }
+
+    /// The committee of a shard's open epoch, on the beacon, when the block that opened it is not
+    /// final yet.
+    fn just_opened(&self, chain: ChainRef, shared: &Shared) -> Option<Arc<VerifyingCommittee>> {
+        if !self.header.chain.is_beacon() {
+            return None;
+        }
+        let record = views::shard_record(&self.parent, chain)?;
+        let committee = views::committee(&self.parent, chain, record.epoch)?;
+        let (id, scheme) = (shared.chain_id, &*shared.scheme);
+        VerifyingCommittee::new(committee, id, record.genesis, scheme).map(Arc::new)
+    }
+
+    /// The epoch of `source` whose headers prove something in this block: by the facts that it
+    /// brings or, where it brings none, by the state before it.
+    fn open_epoch(&self, body: &Body, source: ChainRef) -> Option<Epoch> {
+        let Some(facts) = &body.facts else {
+            return views::open_epoch(&self.parent, self.header.chain, source);
+        };
+        if source.is_beacon() {
+            return Some(facts.epoch.epoch);
+        }
+        facts.shard(source).map(|record| record.epoch)
     }
 }
 

@@ -4,9 +4,9 @@
 use super::finality::ReportProof;
 use super::jobs::{Executed, Job};
 use super::{ChainNode, Output, Peer};
-use crate::beacon::BeaconFinal;
+use crate::beacon::{BeaconFinal, raises};
 use crate::relay::is_pusher;
-use crate::wire::{BATCH_FRAME_BYTES_MAX, BatchRequest, CROSS_LINK_BYTES_MAX, kind};
+use crate::wire::{Announcement, BATCH_FRAME_BYTES_MAX, BatchRequest, CROSS_LINK_BYTES_MAX, kind};
 use skerry_execution::views;
 use skerry_types::beacon::CrossLink;
 use skerry_types::block::{BlockKind, Header};
@@ -21,7 +21,7 @@ impl ChainNode {
         &mut self,
         peer: Peer,
         (epoch, frame_kind): (Epoch, u8),
-        payload: &[u8],
+        payload: &super::Payload,
         out: &mut Vec<Output>,
     ) {
         match frame_kind {
@@ -50,9 +50,7 @@ impl ChainNode {
         out: &mut Vec<Output>,
     ) {
         let Some(last) = headers.last() else { return };
-        let is_news = headers
-            .iter()
-            .any(|header| header.kind == BlockKind::Working)
+        let is_news = headers.iter().any(|header| header.kind != BlockKind::Idle)
             || self.commit_reports_news(headers);
         if !is_news || !self.announces(last) {
             return;
@@ -65,11 +63,11 @@ impl ChainNode {
         };
         out.push(Output::Publish {
             topic: self.chain,
-            payload: encode(&link).into(),
+            payload: encode(&Announcement::Final(Box::new(link))).into(),
         });
     }
 
-    fn announces(&self, header: &Header) -> bool {
+    pub(super) fn announces(&self, header: &Header) -> bool {
         let Some((me, _)) = &self.instance.voter else {
             return false;
         };
@@ -102,11 +100,7 @@ impl ChainNode {
                 certificate: proof.certificate.clone(),
                 channels: executed.channels.clone(),
             };
-            if self.announces(&proof.header) {
-                let (topic, payload) = (ChainRef::Beacon, encode(&link).into());
-                out.push(Output::Publish { topic, payload });
-            }
-            out.push(Output::Link(Arc::new(link)));
+            self.offer_link(link, out);
         }
         let Some((me, _)) = &self.instance.voter else {
             return;
@@ -117,6 +111,16 @@ impl ChainNode {
                 self.push_batch(batch, out);
             }
         }
+    }
+
+    /// Gives the beacon a final header of this shard.
+    pub(super) fn offer_link(&self, link: CrossLink, out: &mut Vec<Output>) {
+        if self.announces(&link.header) {
+            let word = Announcement::Final(Box::new(link.clone()));
+            let (topic, payload) = (ChainRef::Beacon, encode(&word).into());
+            out.push(Output::Publish { topic, payload });
+        }
+        out.push(Output::Link(Arc::new(link)));
     }
 
     fn prove_batch(&self, batch: &Batch) -> Option<InboundBatch> {
@@ -169,7 +173,9 @@ impl ChainNode {
         let state = &self.tree.root().executed.state;
         let cursor = views::inbound(state, self.chain, source).accepted_cursor();
         let fits = inbound.batch.destination == self.chain && source != self.chain;
-        let committee = self.committees.of(source, inbound.proof.header.epoch);
+        let epoch = inbound.proof.header.epoch;
+        let fits = fits && self.open_epoch(source) == Some(epoch);
+        let committee = self.committees.of(source, epoch);
         let Some(committee) = committee.filter(|_| fits).cloned() else {
             return;
         };
@@ -273,9 +279,11 @@ impl ChainNode {
                 self.inbound.announce(source, end);
             }
         }
+        self.committees = block.committees.clone();
         if let Some(feed) = &mut self.feed {
             feed.push(block);
         }
+        self.drop_unprovable();
     }
 
     /// A final header of some shard, from a peer.
@@ -292,8 +300,7 @@ impl ChainNode {
         }
         let state = &self.tree.root().executed.state;
         let recorded = views::shard_record(state, link.header.chain);
-        let is_newer =
-            recorded.is_some_and(|record| record.reported.height < link.header.report.block.height);
+        let is_newer = recorded.is_some_and(|record| raises(&link, &record));
         let fits = channels_root(&link.channels) == link.header.report.result.channels_root;
         let committee = self.committees.of(link.header.chain, link.header.epoch);
         let Some(committee) = committee.filter(|_| is_newer && fits).cloned() else {
@@ -305,15 +312,16 @@ impl ChainNode {
         }
     }
 
-    /// Gossip: a final header of this chain, for followers; of a shard, for the beacon.
+    /// Gossip: a final header of this chain, for followers; of a shard, for the beacon; the word of a
+    /// newcomer, for the beacon.
     pub(super) fn on_gossip(&mut self, payload: &[u8], out: &mut Vec<Output>) {
-        let Ok(link) = decode::<CrossLink>(payload, CROSS_LINK_BYTES_MAX) else {
-            return;
-        };
-        if link.header.chain == self.chain {
-            self.sync.on_announced(link.header.height);
-        } else {
-            self.consider_link(link, out);
+        match decode::<Announcement>(payload, CROSS_LINK_BYTES_MAX) {
+            Ok(Announcement::Final(link)) if link.header.chain == self.chain => {
+                self.sync.on_announced(link.header.height);
+            }
+            Ok(Announcement::Final(link)) => self.consider_link(*link, out),
+            Ok(Announcement::Ready(ready)) => self.on_ready(ready, out),
+            Err(_) => {}
         }
     }
 }

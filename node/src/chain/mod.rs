@@ -10,6 +10,7 @@
 //! | `blocks.rs` | which blocks are not settled yet, and their states |
 //! | `jobs.rs` | pure computation that may run elsewhere |
 //! | `instance.rs` | what belongs to one epoch's consensus |
+//! | `epochs.rs` | how one instance follows another |
 //! | `consensus.rs` | what the core's outputs mean |
 //! | `verify.rs` | when a block is checked, executed, acceptable |
 //! | `finality.rs` | what a final block sets off |
@@ -21,6 +22,7 @@
 mod blocks;
 pub(crate) mod cache;
 mod consensus;
+mod epochs;
 mod finality;
 mod ingress;
 mod instance;
@@ -30,7 +32,9 @@ mod sync;
 mod throttle;
 mod verify;
 
-use crate::beacon::{Archive, BeaconFeed, BeaconFinal, BeaconPoint, FEED_LENGTH, LinkPool};
+use crate::beacon::{
+    Archive, BeaconFeed, BeaconFinal, BeaconPoint, FEED_LENGTH, LinkPool, ReadyPool,
+};
 use crate::committees::Committees;
 use crate::mempool::{Mempool, MempoolLimits};
 use crate::relay::InboundPool;
@@ -38,16 +42,16 @@ use crate::view::{ExecutedBlock, SubmitError};
 use blocks::{BlockTree, Root};
 use instance::{Beginning, Instance};
 use jobs::{Done, Executed, Job, Shared};
-use skerry_consensus::config::{Parent, Root as ReplicaRoot};
+use skerry_consensus::config::Parent;
 use skerry_consensus::input::Input as Core;
 use skerry_consensus::log::VoteRecord;
 use skerry_consensus::output::To;
 use skerry_consensus::replica::Replica;
-use skerry_storage::{ChainStore, StateTree};
-use skerry_types::beacon::CrossLink;
+use skerry_storage::{ChainStore, EpochRow, StateTree};
+use skerry_types::beacon::{CrossLink, Ready};
 use skerry_types::block::{BlockRef, ExecutionResult, Header, Report};
 use skerry_types::certificate::Certificate;
-use skerry_types::committee::genesis_digest;
+use skerry_types::committee::{Committee, genesis_digest};
 use skerry_types::crypto::bls::{PublicKey, SecretKey};
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Digest, Epoch, Height, LogPosition, TimeMs, View};
@@ -124,6 +128,8 @@ pub enum Input {
     Beacon(BeaconFinal),
     /// A verified final header of a shard (beacon only).
     Link(Arc<CrossLink>),
+    /// This validator can take a seat of some chain that it was dealt (beacon only).
+    Ready(Ready),
     /// Transactions from this node's own API.
     Submit {
         /// Names the submission in [`Output::Submitted`].
@@ -192,6 +198,8 @@ pub enum Output {
     Beacon(BeaconFinal),
     /// For the node's beacon: a final header of this shard.
     Link(Arc<CrossLink>),
+    /// For the node's beacon: this validator holds the chain's state.
+    Ready(Ready),
     /// Readers see a new state of the chain.
     Snapshot,
     /// Readers see a final, executed block, and can ask for proofs against the state after it.
@@ -237,11 +245,16 @@ pub enum Note {
 }
 
 /// What one commit records.
+#[derive(Default)]
 pub struct CommitRequest {
     /// Newly final blocks, in order, with their own finalization where there is one.
     pub finalized: Vec<(BlockRef, Option<Certificate>)>,
     /// Executed blocks whose result a final header reports, in order.
     pub states: Vec<Arc<Executed>>,
+    /// The epoch that begins.
+    pub epoch: Option<Box<EpochRow>>,
+    /// The link of a final seal.
+    pub seal: Option<Box<CrossLink>>,
 }
 
 pub(crate) struct PeerState {
@@ -264,6 +277,24 @@ pub struct ChainNode {
     shared: Arc<Shared>,
     store: Arc<ChainStore>,
     instance: Instance,
+    /// The instance before it, for members that have not seen its seal final.
+    sealed: Option<Instance>,
+    /// The node's vote key.
+    secret: Option<SecretKey>,
+    /// Records of the vote log that belong to later instances, or say that there are some.
+    log: Vec<VoteRecord>,
+    /// Frames of an instance that has not begun here.
+    early: epochs::Early,
+    /// The committee that a peer names as next; believed when a seal does.
+    offered: Option<Committee>,
+    /// The newest seal that was offered to the beacon.
+    linked_seal: Option<Digest>,
+    /// When the beacon was last reminded of what it has not linked.
+    reminded_at: TimeMs,
+    /// What newcomers to committees say (beacon only).
+    ready: ReadyPool,
+    /// When the own word was given, and for which epoch.
+    readied: Option<(Epoch, TimeMs)>,
     /// The committees of all chains, for what comes from there.
     committees: Arc<Committees>,
     tree: BlockTree,
@@ -301,7 +332,6 @@ impl ChainNode {
     /// # Errors
     /// When the store cannot be read, or does not agree with itself or with the vote log.
     pub fn new(setup: Setup, now: TimeMs) -> Result<Self, crate::error::NodeError> {
-        use crate::error::NodeError;
         let Setup {
             chain,
             genesis,
@@ -312,10 +342,21 @@ impl ChainNode {
             mempool,
             beacon,
         } = setup;
-        let committees = shared.committees.clone();
-        let committee = committees.open(chain).cloned();
-        let committee = committee.ok_or(NodeError::UnknownChain(chain))?;
         let (start, genesis_executed) = finality::load_root(&store, &genesis, chain)?;
+        let newest = start.newest.as_ref();
+        let (place, opened) = epochs::places(&store, &shared, &genesis, chain, newest)?;
+        let mut committees = Committees::clone(&shared.committees);
+        for place in opened.iter().chain([&place]) {
+            committees.insert(place.committee.clone());
+        }
+        if chain.is_beacon() {
+            let epoch = place.committee.instance().epoch;
+            for committee in epochs::earlier(&store, &shared, chain, epoch)? {
+                committees.insert(committee);
+            }
+            let state = &start.root.executed.state;
+            committees.advance(state, &shared.network, &*shared.scheme);
+        }
         let genesis_report = Report {
             block: genesis_executed.block,
             result: genesis_executed.result,
@@ -337,31 +378,40 @@ impl ChainNode {
         if let Some((header, certificate)) = &start.newest {
             tree.finalize(header.block_ref(), Some(certificate.clone()));
         }
-        let root = match &start.newest {
-            None => ReplicaRoot::Genesis,
-            Some((header, certificate)) => ReplicaRoot::Finalized {
-                header: Box::new(header.clone()),
-                certificate: certificate.clone(),
-            },
-        };
         let final_height = tree.final_block().height;
-        let blocks = start.blocks.iter().map(|(header, _)| header);
-        let blocks = blocks.filter(|header| header.height > final_height);
-        let instance = Instance::new(Beginning {
-            committee,
-            secret,
-            scheme: shared.scheme.clone(),
-            delta_ms: shared.network.parameters.delta_ms,
-            genesis: (Height::ZERO, genesis.time),
-            root,
-            blocks: blocks.cloned().collect(),
-            log,
-        })?;
+        let begin = |place: epochs::Place| {
+            let epoch = place.committee.instance().epoch;
+            let blocks = start.blocks.iter().map(|(header, _)| header);
+            let blocks = blocks.filter(|it| it.height > final_height && it.epoch == epoch);
+            Instance::new(Beginning {
+                committee: place.committee,
+                secret: secret.clone(),
+                scheme: shared.scheme.clone(),
+                delta_ms: shared.network.parameters.delta_ms,
+                genesis: place.genesis,
+                root: place.root,
+                blocks: blocks.cloned().collect(),
+                log: &log,
+            })
+        };
+        let (instance, sealed) = match opened {
+            None => (begin(place)?, None),
+            Some(opened) => (begin(opened)?, Some(begin(place)?)),
+        };
         let mut node = Self {
             chain,
             store,
             instance,
-            committees,
+            sealed,
+            secret,
+            log,
+            early: epochs::Early::default(),
+            offered: None,
+            linked_seal: None,
+            reminded_at: now,
+            ready: ReadyPool::default(),
+            readied: None,
+            committees: Arc::new(committees),
             tree,
             genesis_report,
             genesis_facts_root,
@@ -421,8 +471,8 @@ impl ChainNode {
             } => self.on_frame(peer, (epoch, kind), &payload, out),
             Input::Gossip(payload) => self.on_gossip(&payload, out),
             Input::Durable { epoch, position } => {
-                if epoch == self.instance.epoch() {
-                    self.instance.on_durable(position);
+                if let Some(instance) = self.instance_of(epoch) {
+                    instance.on_durable(position);
                     self.release_held(out);
                 }
             }
@@ -430,6 +480,7 @@ impl ChainNode {
             Input::Stored(digest) => self.on_stored(digest),
             Input::Beacon(block) => self.on_beacon(block),
             Input::Link(link) => self.links.insert(link),
+            Input::Ready(ready) => self.on_own_ready(ready, out),
             Input::Submit { tag, wires } => self.on_submit(Some(tag), wires, out),
             Input::DiskFailed(reason) => {
                 self.stop(
@@ -470,11 +521,15 @@ impl ChainNode {
             self.judge_notarized(out);
             self.answer_verifications(out);
             self.advance_final(out);
+            self.open_next(out);
             self.try_build(out);
             if self.instance.inputs.is_empty() {
                 break;
             }
         }
+        self.run_sealed(out);
+        self.say_ready(out);
+        self.remind_beacon(out);
         self.pull_batches(out);
         self.advance_sync(out);
         self.rebroadcast(out);
@@ -553,6 +608,7 @@ impl ChainNode {
     /// Sends to another member, over every connection that is known to be its.
     fn send_to(
         &self,
+        instance: &Instance,
         to: To,
         kind: u8,
         payload: &Payload,
@@ -561,12 +617,12 @@ impl ChainNode {
     ) {
         let one = match to {
             To::All => None,
-            To::One(member) => self.instance.key(member),
+            To::One(member) => instance.key(member),
         };
         for (peer, state) in &self.peers {
             let Some(key) = &state.key else { continue };
             let matches = match to {
-                To::All => self.instance.member(key).is_some(),
+                To::All => instance.member(key).is_some(),
                 To::One(_) => one.as_ref() == Some(key),
             };
             if matches && state.chains.contains(&self.chain) {
@@ -574,7 +630,7 @@ impl ChainNode {
                 out.push(Output::Send {
                     peer: *peer,
                     chain: self.chain,
-                    epoch: self.instance.epoch(),
+                    epoch: instance.epoch(),
                     kind,
                     payload,
                     after,
@@ -609,6 +665,7 @@ impl ChainNode {
             view: self.instance.view,
             mempool: self.mempool.len(),
             connected_weight: self.connected_weight(),
+            epoch: self.instance.epoch(),
             quorum: self.instance.committee.quorum(),
             total_weight: self.instance.committee.committee().total_weight(),
             stopped: self.stopped.clone(),
@@ -637,6 +694,7 @@ pub fn beacon_points(
 ) -> Result<Vec<BeaconPoint>, crate::error::NodeError> {
     let mut points = vec![BeaconPoint {
         block: start.block,
+        epoch: start.epoch,
         facts_root: start.facts_root,
     }];
     let Some(newest) = store.finalized() else {
@@ -652,6 +710,7 @@ pub fn beacon_points(
 fn point_of(header: &Header) -> BeaconPoint {
     BeaconPoint {
         block: header.block_ref(),
+        epoch: header.epoch,
         facts_root: header.facts_root,
     }
 }
@@ -691,5 +750,6 @@ pub(crate) fn root_of(
         block,
         header,
         executed,
+        entropy: Digest::ZERO,
     }
 }

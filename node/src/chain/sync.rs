@@ -7,7 +7,7 @@
 use super::{ChainNode, Output, Peer};
 use crate::wire::{RANGE_REPLY_BLOCKS, RANGE_REPLY_BYTES, RANGE_REPLY_BYTES_MAX, RangeReply, kind};
 use skerry_consensus::input::Input as Core;
-use skerry_types::block::Block;
+use skerry_types::block::{Block, BlockKind};
 use skerry_types::codec::{decode, encode};
 use skerry_types::consensus::{PeerStatus, RangeRequest};
 use skerry_types::ids::{Height, TimeMs};
@@ -17,8 +17,9 @@ use skerry_types::vote::Statement;
 const ANSWER_MS: u64 = 3_000;
 /// How often peers are told how far this node is.
 const STATUS_MS: u64 = 2_000;
-/// A voter that lags by at most this many heights leaves it to consensus.
+/// A voter that lags by at most this many heights, for at most this long, leaves it to consensus.
 const LAG_MAX: u64 = 4;
+const LAG_MS: u64 = 3_000;
 /// Blocks above the root beyond which no more are fetched until some are executed.
 const UNSETTLED_MAX: usize = 1_024;
 
@@ -26,6 +27,8 @@ const UNSETTLED_MAX: usize = 1_024;
 pub(super) struct Sync {
     target: Height,
     behind: bool,
+    /// Since when something is missing.
+    lags_since: Option<TimeMs>,
     asked: Option<(Peer, TimeMs)>,
     turn: usize,
     status_at: TimeMs,
@@ -36,6 +39,7 @@ impl Sync {
         Self {
             target: Height::ZERO,
             behind: false,
+            lags_since: None,
             asked: None,
             turn: 0,
             status_at: now,
@@ -51,6 +55,11 @@ impl Sync {
     /// A final block of this height is said to exist.
     pub(super) fn on_announced(&mut self, height: Height) {
         self.target = self.target.max(height);
+    }
+
+    /// The highest final block that is said to exist.
+    pub(super) fn target(&self) -> Height {
+        self.target
     }
 
     pub(super) fn on_peer_down(&mut self, peer: Peer) {
@@ -106,7 +115,11 @@ impl ChainNode {
             self.sync.turn = self.sync.turn.saturating_add(1);
         }
         let lag = self.sync.target.above(self.tree.final_block().height);
-        let allowed = if self.instance.replica.is_some() && !self.sync.behind {
+        let since = self.sync.lags_since.filter(|_| lag > 0);
+        self.sync.lags_since = (lag > 0).then(|| since.unwrap_or(self.now));
+        let is_late = since.is_some_and(|at| at.saturating_add(LAG_MS) <= self.now);
+        let is_stuck = self.sync.behind || self.is_sealed() || is_late;
+        let allowed = if self.instance.replica.is_some() && !is_stuck {
             LAG_MAX
         } else {
             0
@@ -148,8 +161,10 @@ impl ChainNode {
         let Some(peer) = candidates.get(turn).copied() else {
             return;
         };
+        // Of a seal whose epoch's successor is not known here, the next committee is missing.
+        let from = if self.is_sealed() { own } else { own.next() };
         let request = RangeRequest {
-            from: own.next(),
+            from,
             count: RANGE_REPLY_BLOCKS,
         };
         self.send_peer(peer, kind::RANGE_REQUEST, encode(&request), out);
@@ -173,8 +188,12 @@ impl ChainNode {
                 break;
             };
             bytes = bytes.saturating_add(block.body.len());
+            let is_seal = block.header.kind == BlockKind::Seal;
             blocks.push(block);
             at = at.next();
+            if is_seal {
+                break;
+            }
         }
         // The run ends at a block with a finalization of its own: the last such one or, where there
         // is none, the next one above.
@@ -199,9 +218,12 @@ impl ChainNode {
             }
         }
         let certificate = blocks.last().and_then(own);
+        let next = blocks.last().and_then(|block| block.header.next);
+        let row = next.and_then(|next| self.store.epoch(next.epoch).ok().flatten());
         Some(RangeReply {
             blocks,
             certificate,
+            next: row.map(|row| row.committee),
         })
     }
 
@@ -227,11 +249,17 @@ impl ChainNode {
         let RangeReply {
             blocks,
             certificate,
+            next,
         } = reply;
         let Some(certificate) = certificate else {
             return false;
         };
         let own = self.tree.final_block();
+        self.offered = next;
+        if self.is_sealed() {
+            // It was asked for the committee alone.
+            return self.offered.is_some();
+        }
         let headers: Vec<_> = blocks
             .iter()
             .map(|block| &block.header)

@@ -11,7 +11,7 @@ use skerry_execution::block::BlockContext;
 use skerry_execution::validate::CheckedBody;
 use skerry_types::beacon::SystemOperation;
 use skerry_types::block::{BlockKind, BlockRef, Header, Report};
-use skerry_types::ids::Digest;
+use skerry_types::ids::{Digest, Epoch};
 use std::sync::Arc;
 
 /// What stands in the way of a verdict.
@@ -58,9 +58,9 @@ impl ChainNode {
         let verified_links = system
             .unwrap_or_default()
             .iter()
-            .map(|operation| {
-                let SystemOperation::CrossLink(link) = operation;
-                link.header.digest()
+            .filter_map(|operation| match operation {
+                SystemOperation::CrossLink(link) => Some(link.header.digest()),
+                SystemOperation::Ready(_) => None,
             })
             .filter(|header| self.links.is_verified(header))
             .collect();
@@ -92,6 +92,7 @@ impl ChainNode {
             height: header.height,
             time: header.time,
             beacon: header.beacon,
+            entropy: self.tree.entropy(header),
         }
     }
 
@@ -108,9 +109,8 @@ impl ChainNode {
             let Some(parent) = self.tree.state_at(&header.parent) else {
                 continue;
             };
-            let facts_root = match self.reference(&header, trusted) {
-                Reference::Known(facts_root) => facts_root,
-                Reference::Wait => continue,
+            let Some(shown) = self.reference(&header, trusted) else {
+                continue;
             };
             let Some(entry) = self.tree.get_mut(&digest) else {
                 continue;
@@ -126,7 +126,7 @@ impl ChainNode {
                 body,
                 known: self.cache.clone(),
                 parent: parent.state.clone(),
-                facts_root,
+                shown,
                 committees: self.committees.clone(),
                 verified_links,
                 trusted,
@@ -134,19 +134,22 @@ impl ChainNode {
         }
     }
 
-    /// The facts that a header's beacon reference shows. Only a working block of a shard needs
-    /// them; of a final block a quorum has checked them.
-    fn reference(&self, header: &Header, trusted: bool) -> Reference {
+    /// Epoch of a header's beacon reference, and root of the facts that it shows; nothing while the
+    /// reference is not final here. Only a working block of a shard needs them; of a final block a
+    /// quorum has checked them.
+    fn reference(&self, header: &Header, trusted: bool) -> Option<(Epoch, Digest)> {
+        let irrelevant = (Epoch::ZERO, Digest::ZERO);
         let Some(feed) = &self.feed else {
-            return Reference::Known(Digest::ZERO);
+            return Some(irrelevant);
         };
         if trusted || header.kind != BlockKind::Working {
-            return Reference::Known(Digest::ZERO);
+            return Some(irrelevant);
         }
-        match feed.get(&header.beacon) {
-            Some(block) => Reference::Known(block.facts_root),
-            None => Reference::Wait,
+        let point = feed.get(&header.beacon)?;
+        if !feed.knows(&header.beacon) {
+            return None;
         }
+        Some((point.epoch, point.facts_root))
     }
 
     /// Hands out valid blocks for execution once their parent's state is known.
@@ -185,8 +188,8 @@ impl ChainNode {
     pub(super) fn on_done(&mut self, done: Done, out: &mut Vec<Output>) {
         match done {
             Done::Consensus { epoch, result } => {
-                if epoch == self.instance.epoch() {
-                    self.instance.inputs.push_back(Core::Checked(result));
+                if let Some(instance) = self.instance_of(epoch) {
+                    instance.inputs.push_back(Core::Checked(result));
                 }
             }
             Done::Transactions { tag, results } => self.on_checked(tag, results, out),
@@ -198,6 +201,7 @@ impl ChainNode {
                     self.links.insert(Arc::new(*link));
                 }
             }
+            Done::Ready(ready) => self.ready.extend(ready),
         }
     }
 
@@ -429,11 +433,4 @@ impl ChainNode {
         let executed = self.tree.executed(&report.block.digest)?;
         executed.facts.as_ref().map(|facts| facts.root())
     }
-}
-
-enum Reference {
-    /// Known, with the root of the facts where they matter.
-    Known(Digest),
-    /// Not yet final here.
-    Wait,
 }

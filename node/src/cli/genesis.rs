@@ -61,7 +61,10 @@ fn new(args: GenesisNewArgs) -> Result<Output, CliError> {
         host_template: args.host_template,
         port_base: args.port_base,
         load_accounts: args.load_accounts,
-        parameters: Parameters::default(),
+        parameters: Parameters {
+            epoch_ms: args.epoch_seconds.saturating_mul(1_000),
+            ..Parameters::default()
+        },
         out: args.out,
     };
     let used = std::fs::read_dir(&plan.out).is_ok_and(|mut entries| entries.next().is_some());

@@ -176,13 +176,14 @@ impl From<NodeError> for CliError {
                 "DEVELOPMENT_KEY",
                 "use the keys in the folder of this network",
             ),
-            NodeError::Store(_) | NodeError::NoGenesisState(_) | NodeError::MissingBlock { .. } => {
-                (
-                    Exit::DataDir,
-                    "DATA_DIR",
-                    "skerry db verify DIR says what is wrong with it",
-                )
-            }
+            NodeError::Store(_)
+            | NodeError::NoGenesisState(_)
+            | NodeError::MissingBlock { .. }
+            | NodeError::NoCommittee { .. } => (
+                Exit::DataDir,
+                "DATA_DIR",
+                "skerry db verify DIR says what is wrong with it",
+            ),
             NodeError::Replica(_) | NodeError::Network(_) | NodeError::Environment(_) => {
                 (Exit::Unexpected, "NODE", "the log says more")
             }

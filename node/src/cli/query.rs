@@ -145,10 +145,23 @@ async fn prove(
     genesis: &Path,
     timeout: Duration,
 ) -> Result<Output, CliError> {
-    let trusted = TrustedNetwork::new(&read_genesis(genesis)?)?;
+    let mut trusted = TrustedNetwork::new(&read_genesis(genesis)?)?;
     let anchor = client.account(address, 0).await?.anchor.unwrap_or_default();
     let wanted = Height::new(anchor.block.unwrap_or_default().height);
     let proof = client.proof(address, wanted, timeout).await?;
+    // From the genesis' committee to that of the proof's epoch, seal by seal.
+    let proven = TrustedNetwork::epoch_of(&proof)?;
+    while trusted.epoch() < proven {
+        let seals = client.beacon_seals(trusted.epoch()).await?;
+        if seals.is_empty() {
+            break;
+        }
+        for seal in seals {
+            if trusted.epoch() < proven {
+                trusted.advance(&seal)?;
+            }
+        }
+    }
     let verified = trusted.verify(&proof, address)?;
     let data = json!({
         "address": verified.address,

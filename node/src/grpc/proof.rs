@@ -8,13 +8,16 @@ use crate::view::{NodeView, ProofUnavailable};
 use skerry_proto::convert;
 use skerry_proto::v1;
 use skerry_types::codec;
-use skerry_types::ids::{Address, Height};
+use skerry_types::ids::{Address, Epoch, Height};
 use skerry_types::light::LightProof;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Request, Response, Status};
 use v1::proof_service_server::ProofService;
+
+/// Most seals of one answer.
+const SEALS_MAX: usize = 64;
 
 /// The service.
 pub(super) struct Service {
@@ -63,6 +66,24 @@ impl ProofService for Service {
         Ok(Response::new(v1::GetStateProofResponse {
             proof: codec::encode(&proof),
             anchor: Some(anchor(&self.view, chain, chain.snapshot().executed)),
+        }))
+    }
+
+    async fn get_beacon_seals(
+        &self,
+        request: Request<v1::GetBeaconSealsRequest>,
+    ) -> Result<Response<v1::GetBeaconSealsResponse>, Status> {
+        let v1::GetBeaconSealsRequest { from_epoch, limit } = request.into_inner();
+        let limit = match usize::try_from(limit) {
+            Ok(limit @ 1..=SEALS_MAX) => limit,
+            _ => SEALS_MAX,
+        };
+        let seals = self.view.seals(Epoch::new(from_epoch), limit);
+        let seals = seals.map_err(|error| {
+            Status::from(Refusal::new(v1::ErrorReason::Internal, error.to_string()))
+        })?;
+        Ok(Response::new(v1::GetBeaconSealsResponse {
+            seals: seals.iter().map(codec::encode).collect(),
         }))
     }
 }

@@ -21,7 +21,7 @@ use skerry_types::crypto::bls::SecretKey;
 use skerry_types::crypto::ed25519;
 use skerry_types::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use skerry_types::ids::{
-    Address, ChainRef, Denom, Digest, Gas, Height, ModuleId, Sequence, ShardId, TimeMs,
+    Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, Sequence, ShardId, TimeMs,
     ValidatorId, View, Weight,
 };
 use skerry_types::message::MessageId;
@@ -90,6 +90,7 @@ fn chain(genesis: &Arc<Genesis>, chain: ChainRef) -> Arc<ChainView> {
         executed,
         changed: executed,
         state: state.clone(),
+        epoch: Epoch::ZERO,
         view: View::new(1),
         mempool: 0,
         connected_weight: 0,

@@ -6,14 +6,15 @@ use super::Findings;
 use super::copies::{ChainCopy, KnownCertificates};
 use crate::chain::cache::SignatureCache;
 use crate::chain::jobs::{Done, ExecuteJob, Executed, Job, Shared, ValidateJob, Work};
+use crate::committees::Committees;
 use crate::error::NodeError;
-use skerry_execution::block::BlockContext;
+use skerry_execution::block::{BlockContext, fold_reveal};
 use skerry_execution::supply::{Sums, check_records, count_batches};
 use skerry_execution::validate::CheckedBody;
 use skerry_execution::{genesis, views};
 use skerry_storage::StateTree;
 use skerry_types::block::{Block, BlockKind, BlockRef, ExecutionResult, Header, Report};
-use skerry_types::committee::{VerifyingCommittee, genesis_digest};
+use skerry_types::committee::{Committee, VerifyingCommittee, genesis_digest};
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Digest, Epoch, Height, Sequence, TimeMs};
 use skerry_types::message::Batch;
@@ -52,8 +53,20 @@ pub(super) struct Replayed {
     pub(super) sent: BTreeMap<ChainRef, Vec<BatchMark>>,
     /// Batches accepted, by source.
     pub(super) accepted: BTreeMap<ChainRef, Vec<BatchMark>>,
-    /// Digest and facts root of each final header; of the start at height 0.
-    shown: BTreeMap<Height, (Digest, Digest)>,
+    /// What each final header shows; the start at height 0.
+    shown: BTreeMap<Height, Shown>,
+    /// All committees that the beacon had; the beacon's only.
+    committees: Arc<Committees>,
+    /// Ends of epochs.
+    pub(super) seals: u64,
+}
+
+/// A final header, as far as references to it need it.
+#[derive(Clone, Copy)]
+struct Shown {
+    digest: Digest,
+    epoch: Epoch,
+    facts_root: Digest,
 }
 
 /// The block from which the next one goes on.
@@ -82,6 +95,8 @@ struct Replay<'a> {
     parent: Parent,
     last: Last,
     state: StateTree,
+    /// Reveals since the last working block, folded.
+    entropy: Digest,
     executed: BTreeSet<Digest>,
     /// Per copy, the newest block whose result one of its final headers reports.
     reported: Vec<Height>,
@@ -104,7 +119,7 @@ pub(super) fn replay(
 ) -> Result<Replayed, NodeError> {
     let committee = shared
         .committees
-        .open(chain)
+        .of(chain, Epoch::ZERO)
         .ok_or(NodeError::UnknownChain(chain))?
         .clone();
     let made = genesis::genesis_changes(of, chain);
@@ -149,6 +164,7 @@ pub(super) fn replay(
             facts_root,
         },
         state: state.clone(),
+        entropy: Digest::ZERO,
         executed: BTreeSet::new(),
         reported: vec![Height::ZERO; copies.len()],
         unreferenced: 0,
@@ -162,7 +178,17 @@ pub(super) fn replay(
             states: VecDeque::from([(Height::ZERO, state)]),
             sent: BTreeMap::new(),
             accepted: BTreeMap::new(),
-            shown: BTreeMap::from([(Height::ZERO, (start.digest, facts_root))]),
+            shown: BTreeMap::from([(
+                Height::ZERO,
+                Shown {
+                    digest: start.digest,
+                    epoch: Epoch::ZERO,
+                    facts_root,
+                },
+            )]),
+            committees: beacon
+                .map_or_else(|| shared.committees.clone(), |it| it.committees.clone()),
+            seals: 0,
         },
     };
     let top = copies
@@ -195,11 +221,15 @@ impl Replay<'_> {
         self.check_place(header, height, &digest);
         self.check_report(header, height);
         self.note_reported(header);
+        if let Some(reveal) = &header.reveal {
+            self.entropy = fold_reveal(&self.entropy, reveal);
+        }
         if header.kind == BlockKind::Working {
             let Some(executed) = self.execute(&block, digest) else {
                 return false;
             };
             self.take(&executed, header);
+            self.entropy = Digest::ZERO;
             for copy in self.copies {
                 copy.check_executed(&executed, self.found);
             }
@@ -213,8 +243,43 @@ impl Replay<'_> {
             report: header.report,
             facts_root: header.facts_root,
         };
-        self.out.shown.insert(height, (digest, header.facts_root));
+        let shown = Shown {
+            digest,
+            epoch: header.epoch,
+            facts_root: header.facts_root,
+        };
+        self.out.shown.insert(height, shown);
         self.out.height = height;
+        header.kind != BlockKind::Seal || self.open_next(header, digest)
+    }
+
+    /// The committee that a seal names is the one whose votes count from here on.
+    fn open_next(&mut self, seal: &Header, digest: Digest) -> bool {
+        let (chain, height) = (self.out.chain, seal.height);
+        self.out.seals = self.out.seals.saturating_add(1);
+        let network = &self.shared.network;
+        let expected = views::next_committee(&self.state, network, chain, seal.epoch);
+        if seal.next.is_none() || seal.next != expected || seal.report.block != self.last.block {
+            let detail = format!("names {:?}, the state has {expected:?}", seal.next);
+            self.violation("seal", height, detail);
+        }
+        let Some(next) = seal.next else {
+            return false;
+        };
+        let seated = self.out.committees.seated(chain, next.epoch);
+        let opened = seated.and_then(|committee| {
+            let committee = Committee::clone(committee);
+            let id = self.shared.chain_id;
+            VerifyingCommittee::new(committee, id, digest, &*self.shared.scheme)
+        });
+        let Some(opened) = opened.map(Arc::new) else {
+            let detail = format!("the committee of epoch {} is not known", next.epoch);
+            self.found
+                .note(format!("{chain} height {height}: {detail}"));
+            return false;
+        };
+        Arc::make_mut(&mut self.out.committees).insert(opened.clone());
+        self.committee = opened;
         true
     }
 
@@ -285,7 +350,7 @@ impl Replay<'_> {
     fn check_place(&mut self, header: &Header, height: Height, digest: &Digest) {
         let own = header.chain_id == self.shared.chain_id
             && header.chain == self.out.chain
-            && header.epoch == Epoch::ZERO;
+            && header.epoch == self.committee.instance().epoch;
         if !own || header.height != height || header.parent != self.parent.digest {
             let detail = format!(
                 "{digest} names {} epoch {} height {} parent {}, the parent is {}",
@@ -313,7 +378,7 @@ impl Replay<'_> {
         };
         let final_there = self
             .shown(&reference)
-            .is_none_or(|(digest, _)| digest == reference.digest);
+            .is_none_or(|shown| shown.digest == reference.digest);
         if !right || !final_there {
             let detail = format!("beacon reference {} {}", reference.height, reference.digest);
             self.violation("beacon reference", height, detail);
@@ -321,7 +386,7 @@ impl Replay<'_> {
     }
 
     /// What the replayed beacon holds at a reference's height.
-    fn shown(&self, reference: &BlockRef) -> Option<(Digest, Digest)> {
+    fn shown(&self, reference: &BlockRef) -> Option<Shown> {
         self.beacon
             .and_then(|beacon| beacon.shown.get(&reference.height).copied())
     }
@@ -368,12 +433,14 @@ impl Replay<'_> {
             .filter(|_| !self.out.chain.is_beacon());
         let unknown = !self.out.chain.is_beacon() && reference.is_none();
         self.unreferenced = self.unreferenced.saturating_add(u64::from(unknown));
-        let facts_root = reference.map_or(Digest::ZERO, |(_, facts_root)| facts_root);
-        let work = match self.work(block, digest, facts_root, unknown) {
+        let shown = reference.map_or((Epoch::ZERO, Digest::ZERO), |shown| {
+            (shown.epoch, shown.facts_root)
+        });
+        let work = match self.work(block, digest, shown, unknown) {
             Ok(work) => work,
             Err(reason) => {
                 self.violation("valid block", height, reason);
-                match self.work(block, digest, facts_root, true) {
+                match self.work(block, digest, shown, true) {
                     Ok(work) => work,
                     Err(_) => return None,
                 }
@@ -401,6 +468,7 @@ impl Replay<'_> {
             height: header.height,
             time: header.time,
             beacon: header.beacon,
+            entropy: self.entropy,
         }
     }
 
@@ -409,7 +477,7 @@ impl Replay<'_> {
         &self,
         block: &Block,
         digest: Digest,
-        facts_root: Digest,
+        shown: (Epoch, Digest),
         trusted: bool,
     ) -> Result<Arc<Work>, String> {
         let body = CheckedBody::decode(&block.header, &block.body);
@@ -419,8 +487,8 @@ impl Replay<'_> {
             body: body.map_err(|error| error.to_string())?,
             known: SignatureCache::default(),
             parent: self.state.clone(),
-            facts_root,
-            committees: self.shared.committees.clone(),
+            shown,
+            committees: self.out.committees.clone(),
             verified_links: BTreeSet::new(),
             trusted,
         }));
@@ -441,6 +509,10 @@ impl Replay<'_> {
             self.take_sent(batch, height);
         }
         self.state = executed.state.clone();
+        if self.out.chain.is_beacon() {
+            let (network, scheme) = (&self.shared.network, &*self.shared.scheme);
+            Arc::make_mut(&mut self.out.committees).advance(&self.state, network, scheme);
+        }
         let facts_root = executed
             .facts
             .as_ref()

@@ -49,20 +49,29 @@ fn final_chains_get_a_floor_and_others_keep_all() {
 }
 
 #[test]
-fn views_of_another_epoch_are_not_settled_by_those_of_this_one() {
+fn epochs_before_the_final_one_are_over_and_later_ones_stay() {
+    let [first, second, third] = [0, 1, 2].map(Epoch::new);
     let mut records: Vec<VoteRecord> = (1..=9).map(|view| record(shard(0), view)).collect();
-    let next = Epoch::ZERO.next();
-    for record in &mut records[4..] {
-        record.epoch = next;
+    for (position, record) in records.iter_mut().enumerate() {
+        record.epoch = [first, second, third][position / 3];
     }
-    // Epoch 1 has come to view 7; its own floor, and everything of epoch 0, stay.
-    let finals = BTreeMap::from([((shard(0), next), View::new(7))]);
+    records.push(record(shard(1), 4));
+    // Epoch 1 has come to view 7.
+    let finals = BTreeMap::from([((shard(0), second), View::new(7))]);
     let (floors, kept) = settle(records.clone(), &finals);
-    assert_eq!((floors.len(), floors[0].epoch), (1, next));
-    let of = |epoch| kept.iter().filter(move |record| record.epoch == epoch);
-    assert_eq!(of(Epoch::ZERO).count(), 4);
-    assert_eq!(of(next).count(), 1);
+    assert_eq!((floors.len(), floors[0].epoch), (1, second));
     assert!(floors[0].entry.view() > View::new(7));
+    let of = |epoch| {
+        let own = kept.iter().filter(|record| record.chain == shard(0));
+        own.filter(move |record| record.epoch == epoch).count()
+    };
+    assert_eq!([first, second, third].map(of), [0, 1, 3]);
+    assert!(kept.contains(&record(shard(1), 4)), "another chain");
+    // That an epoch is over for the key is never forgotten, also without a vote in the next one.
+    let only_first = records[..3].to_vec();
+    let (floors, kept) = settle(only_first, &finals);
+    assert_eq!(floors, kept);
+    assert_eq!((kept.len(), kept[0].epoch), (1, second));
 }
 
 #[test]

@@ -81,6 +81,13 @@ impl ProofService for Proxy {
         }
         Ok(Response::new(reply))
     }
+
+    async fn get_beacon_seals(
+        &self,
+        _: Request<v1::GetBeaconSealsRequest>,
+    ) -> Result<Response<v1::GetBeaconSealsResponse>, Status> {
+        Ok(Response::new(v1::GetBeaconSealsResponse::default()))
+    }
 }
 
 #[tonic::async_trait]

@@ -1,7 +1,8 @@
 //! The light client: from a trusted genesis to an owner's records, believing no server.
 //!
-//! The chain of reasons, in the order of [`TrustedNetwork::verify`]: the beacon's committee comes
-//! from the genesis; its quorum finalized exactly this beacon header; the header reports a beacon
+//! The chain of reasons, in the order of [`TrustedNetwork::verify`]: the beacon's first committee
+//! comes from the genesis, and each later one from a seal that the one before it finalized
+//! ([`TrustedNetwork::advance`]); its quorum finalized exactly this beacon header; the header reports a beacon
 //! state; that state holds the record of the owner's home shard; the record names a shard state;
 //! the proof holds all of the owner's records in that state. Every byte of a proof is part of this
 //! chain, so changing any one makes it fail. How *old* a proven state is, only the caller can judge
@@ -13,14 +14,14 @@ mod tests;
 use skerry_execution::views;
 use skerry_types::amount::Asset;
 use skerry_types::beacon::ShardRecord;
-use skerry_types::block::BlockRef;
-use skerry_types::certificate::CertificateError;
+use skerry_types::block::{BlockRef, Header, NextCommittee};
+use skerry_types::certificate::{Certificate, CertificateError};
 use skerry_types::codec::{self, CodecError};
 use skerry_types::committee::VerifyingCommittee;
 use skerry_types::crypto::scheme::BlsScheme;
 use skerry_types::genesis::{Genesis, GenesisError};
 use skerry_types::ids::{Address, ChainRef, Digest, Epoch, TimeMs};
-use skerry_types::light::LightProof;
+use skerry_types::light::{LightProof, SealProof};
 use skerry_types::limits;
 use skerry_types::merkle::{OwnerEntry, ProofError};
 use skerry_types::vote::Statement;
@@ -46,13 +47,20 @@ pub enum LightError {
         actual: Digest,
     },
     /// The header is not one of the beacon in the epoch of the trusted committee.
-    #[error("the proof's header is of {chain} in epoch {epoch}, expected the beacon in epoch 0")]
+    #[error(
+        "the proof's header is of {chain} in epoch {epoch}, expected the beacon in epoch {trusted}"
+    )]
     Header {
         /// The header's chain.
         chain: ChainRef,
         /// The header's epoch.
         epoch: Epoch,
+        /// The epoch of the trusted committee.
+        trusted: Epoch,
     },
+    /// A proof of the next committee does not hold one, or another than the seal names.
+    #[error("the seal of epoch {0} does not name the committee that comes with it")]
+    Seal(Epoch),
     /// The certificate is not a finalization of the header.
     #[error("the certificate does not finalize the proof's header")]
     Statement,
@@ -132,23 +140,7 @@ impl TrustedNetwork {
     pub fn verify(&self, proof: &[u8], owner: &Address) -> Result<VerifiedAccount, LightError> {
         let proof: LightProof = codec::decode(proof, limits::PROOF_BYTES_MAX)?;
         let header = &proof.beacon_header;
-        if header.chain_id != self.chain_id {
-            let (expected, actual) = (self.chain_id, header.chain_id);
-            return Err(LightError::Network { expected, actual });
-        }
-        if !header.chain.is_beacon() || header.epoch != self.beacon.committee().epoch {
-            return Err(LightError::Header {
-                chain: header.chain,
-                epoch: header.epoch,
-            });
-        }
-        let beacon = header.block_ref();
-        match proof.beacon_certificate.statement {
-            Statement::Finalize { digest, .. } if digest == beacon.digest => {}
-            _ => return Err(LightError::Statement),
-        }
-        proof.beacon_certificate.verify(&self.beacon, &BlsScheme)?;
-
+        let beacon = self.check_final(header, &proof.beacon_certificate)?;
         let home = ChainRef::Shard(owner.shard(self.shard_depth));
         let record = self.shard_record(&proof, home)?;
         let records = proof
@@ -166,6 +158,75 @@ impl TrustedNetwork {
             block: record.reported,
             time: header.time,
         })
+    }
+
+    /// The epoch of the beacon whose committee is trusted.
+    pub fn epoch(&self) -> Epoch {
+        self.beacon.committee().epoch
+    }
+
+    /// The epoch of the beacon header that a proof begins with: the one whose committee must be
+    /// trusted for it.
+    ///
+    /// # Errors
+    /// When the bytes are no proof.
+    pub fn epoch_of(proof: &[u8]) -> Result<Epoch, LightError> {
+        let proof: LightProof = codec::decode(proof, limits::PROOF_BYTES_MAX)?;
+        Ok(proof.beacon_header.epoch)
+    }
+
+    /// Trusts the next committee of the beacon, by the canonical bytes of a [`SealProof`] of the
+    /// trusted epoch.
+    ///
+    /// # Errors
+    /// Names the first link that does not hold; the trusted committee stays then.
+    pub fn advance(&mut self, seal: &[u8]) -> Result<(), LightError> {
+        let proof: SealProof = codec::decode(seal, limits::PROOF_BYTES_MAX)?;
+        let SealProof {
+            header,
+            certificate,
+            committee,
+            ..
+        } = proof;
+        let seal = self.check_final(&header, &certificate)?;
+        let named = NextCommittee {
+            epoch: committee.epoch,
+            root: committee.root(),
+            weight: committee.total_weight(),
+        };
+        let wrong = LightError::Seal(header.epoch);
+        if header.next != Some(named) || committee.epoch <= header.epoch {
+            return Err(wrong);
+        }
+        let next = VerifyingCommittee::new(committee, self.chain_id, seal.digest, &BlsScheme);
+        self.beacon = next.ok_or(wrong)?;
+        Ok(())
+    }
+
+    /// Checks that a header of the beacon is final, by the trusted committee.
+    fn check_final(
+        &self,
+        header: &Header,
+        certificate: &Certificate,
+    ) -> Result<BlockRef, LightError> {
+        if header.chain_id != self.chain_id {
+            let (expected, actual) = (self.chain_id, header.chain_id);
+            return Err(LightError::Network { expected, actual });
+        }
+        if !header.chain.is_beacon() || header.epoch != self.epoch() {
+            return Err(LightError::Header {
+                chain: header.chain,
+                epoch: header.epoch,
+                trusted: self.epoch(),
+            });
+        }
+        let block = header.block_ref();
+        match certificate.statement {
+            Statement::Finalize { digest, .. } if digest == block.digest => {}
+            _ => return Err(LightError::Statement),
+        }
+        certificate.verify(&self.beacon, &BlsScheme)?;
+        Ok(block)
     }
 
     fn shard_record(&self, proof: &LightProof, home: ChainRef) -> Result<ShardRecord, LightError> {

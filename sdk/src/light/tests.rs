@@ -5,7 +5,7 @@ use super::{LightError, TrustedNetwork};
 use skerry_execution::views;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::beacon::ShardRecord;
-use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header, Report};
+use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header, NextCommittee, Report};
 use skerry_types::certificate::{Bitmap, Certificate};
 use skerry_types::codec::{self, Version};
 use skerry_types::committee::{Instance, genesis_digest};
@@ -15,7 +15,7 @@ use skerry_types::ids::{
     Address, ChainRef, Denom, Digest, Epoch, Gas, Height, MemberIndex, ModuleId, TimeMs,
     ValidatorId, View, Weight,
 };
-use skerry_types::light::LightProof;
+use skerry_types::light::{LightProof, SealProof};
 use skerry_types::merkle::{
     Gap, KeyProof, Level, OwnerEntry, OwnerProof, PathProof, bit, leaf_hash, root_of_sorted,
     value_hash,
@@ -179,6 +179,7 @@ fn network(salt: u8) -> Network {
         version: Version,
         chain: home,
         epoch: Epoch::ZERO,
+        genesis: Digest::ZERO,
         header: BlockRef {
             height: Height::new(12),
             digest: Digest::new([4; 32]),
@@ -289,11 +290,21 @@ fn header(genesis: &Genesis, state_root: Digest) -> Header {
 
 fn certify(genesis: &Genesis, statement: Statement, signers: std::ops::Range<u16>) -> Certificate {
     let chain_id = genesis.chain_id();
+    let start = genesis_digest(&chain_id, ChainRef::Beacon);
+    certify_in(genesis, (Epoch::ZERO, start), statement, signers)
+}
+
+fn certify_in(
+    genesis: &Genesis,
+    (epoch, start): (Epoch, Digest),
+    statement: Statement,
+    signers: std::ops::Range<u16>,
+) -> Certificate {
     let instance = Instance {
-        chain_id,
+        chain_id: genesis.chain_id(),
         chain: ChainRef::Beacon,
-        epoch: Epoch::ZERO,
-        genesis: genesis_digest(&chain_id, ChainRef::Beacon),
+        epoch,
+        genesis: start,
     };
     let message = statement.signing_digest(&instance);
     let signatures: Vec<_> = signers
@@ -434,4 +445,89 @@ fn every_flipped_byte_makes_a_proof_fail() {
         assert!(trusted.verify(&longer, owner).is_err());
         assert!(trusted.verify(&shorter, owner).is_err());
     }
+}
+
+/// The seal of epoch 0, which names a committee of the first three validators for epoch 2.
+fn seal(genesis: &Genesis) -> SealProof {
+    let mut committee = genesis.committee(ChainRef::Beacon).unwrap();
+    committee.epoch = Epoch::new(2);
+    committee.members.truncate(3);
+    committee.seats.truncate(3);
+    let mut header = header(genesis, Digest::ZERO);
+    header.kind = BlockKind::Seal;
+    header.next = Some(NextCommittee {
+        epoch: committee.epoch,
+        root: committee.root(),
+        weight: committee.total_weight(),
+    });
+    SealProof {
+        version: Version,
+        certificate: finalize(genesis, &header, 0..3),
+        header,
+        committee,
+    }
+}
+
+#[test]
+fn committees_are_followed_from_seal_to_seal() {
+    let mut network = network(1);
+    let mut trusted = TrustedNetwork::new(&network.genesis).unwrap();
+    let seal = seal(&network.genesis);
+    trusted.advance(&codec::encode(&seal)).unwrap();
+    assert_eq!(trusted.epoch(), Epoch::new(2));
+    // What the old committee finalizes proves nothing any more, what the new one does counts.
+    let old = trusted.verify(&codec::encode(&network.proof), &network.owner);
+    assert!(matches!(old, Err(LightError::Header { .. })));
+    let proof = &mut network.proof;
+    proof.beacon_header.epoch = Epoch::new(2);
+    let statement = Statement::Finalize {
+        view: proof.beacon_header.view,
+        digest: proof.beacon_header.digest(),
+    };
+    let instance = (Epoch::new(2), seal.header.digest());
+    for (signers, good) in [(0..3, true), (0..2, false)] {
+        let proof = &mut network.proof;
+        proof.beacon_certificate = certify_in(&network.genesis, instance, statement, signers);
+        let bitmap = proof.beacon_certificate.signers.members(4).unwrap();
+        proof.beacon_certificate.signers = Bitmap::of(bitmap, 3);
+        let verified = trusted.verify(&codec::encode(&network.proof), &network.owner);
+        assert_eq!(verified.is_ok(), good, "{verified:?}");
+    }
+}
+
+#[test]
+fn only_a_final_seal_and_the_committee_that_it_names_are_believed() {
+    let genesis = genesis(1);
+    let trusted = TrustedNetwork::new(&genesis).unwrap();
+    let good = seal(&genesis);
+    let refuse = |edit: &dyn Fn(&mut SealProof)| {
+        let (mut trusted, mut seal) = (trusted.clone(), good.clone());
+        edit(&mut seal);
+        let refused = trusted.advance(&codec::encode(&seal)).unwrap_err();
+        assert_eq!(trusted.epoch(), Epoch::ZERO, "nothing is believed of it");
+        refused
+    };
+    let another = refuse(&|seal| seal.committee.seed = Digest::ZERO);
+    assert!(matches!(another, LightError::Seal(_)));
+    let unfinal = refuse(&|seal| seal.certificate = finalize(&genesis, &seal.header, 0..2));
+    assert!(matches!(unfinal, LightError::Certificate(_)));
+    let resign = |seal: &mut SealProof| {
+        seal.certificate = finalize(&genesis, &seal.header, 0..3);
+    };
+    let unsealed = refuse(&|seal| {
+        seal.header.next = None;
+        resign(seal);
+    });
+    assert!(matches!(unsealed, LightError::Seal(_)));
+    let backwards = refuse(&|seal| {
+        seal.committee.epoch = Epoch::ZERO;
+        let named = seal.header.next.as_mut().unwrap();
+        (named.epoch, named.root) = (Epoch::ZERO, seal.committee.root());
+        resign(seal);
+    });
+    assert!(matches!(backwards, LightError::Seal(_)));
+    let elsewhere = refuse(&|seal| seal.header.chain_id = Digest::ZERO);
+    assert!(matches!(elsewhere, LightError::Network { .. }));
+    let later = refuse(&|seal| seal.header.epoch = Epoch::new(1));
+    assert!(matches!(later, LightError::Header { .. }));
 }

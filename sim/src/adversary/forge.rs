@@ -1,19 +1,21 @@
 //! Blocks and votes that a Byzantine member signs and an honest one never would.
 
+use crate::checks::Place;
 use crate::random::Random;
 use skerry::chain::jobs::Shared;
+use skerry::committees::Committees;
+use skerry_types::committee::VerifyingCommittee;
 use skerry_types::consensus::{ConsensusMessage, Proposal};
 use skerry_types::crypto::bls::SecretKey;
 use skerry_types::crypto::hash::plain;
-use skerry_types::ids::{ChainRef, Digest, MemberIndex};
+use skerry_types::ids::{Digest, MemberIndex};
 use skerry_types::vote::{Statement, Vote};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Signs anything with one validator's key.
 pub(super) struct Forger {
     secret: SecretKey,
-    members: BTreeMap<ChainRef, MemberIndex>,
+    committees: Arc<Committees>,
     shared: Arc<Shared>,
 }
 
@@ -26,21 +28,28 @@ pub(super) fn digest_of(message: &ConsensusMessage) -> Digest {
 }
 
 impl Forger {
-    pub(super) fn new(
-        secret: SecretKey,
-        members: BTreeMap<ChainRef, MemberIndex>,
-        shared: Arc<Shared>,
-    ) -> Self {
+    pub(super) fn new(secret: SecretKey, shared: Arc<Shared>) -> Self {
         Self {
             secret,
-            members,
+            committees: shared.committees.clone(),
             shared,
         }
     }
 
-    fn vote(&self, chain: ChainRef, statement: Statement) -> Option<Vote> {
-        let committee = self.shared.committees.open(chain)?;
-        let signer = *self.members.get(&chain)?;
+    /// Learns of an instance that its honest code takes part in.
+    pub(super) fn learn(&mut self, committee: &Arc<VerifyingCommittee>) {
+        let of = committee.instance();
+        if self.committees.of(of.chain, of.epoch).is_none() {
+            Arc::make_mut(&mut self.committees).insert(committee.clone());
+        }
+    }
+
+    fn vote(&self, (chain, epoch): Place, statement: Statement) -> Option<Vote> {
+        let committee = self.committees.of(chain, epoch)?;
+        let key = self.secret.public_key();
+        let mut members = committee.committee().members.iter();
+        let signer = members.position(|member| member.public_key == key)?;
+        let signer = MemberIndex::new(u16::try_from(signer).ok()?);
         let message = statement.signing_digest(committee.instance());
         let signature = self.shared.scheme.sign(&self.secret, &message);
         Some(Vote {
@@ -53,7 +62,7 @@ impl Forger {
     /// Votes of the same view that must not stand beside `vote`.
     pub(super) fn contradictions(
         &self,
-        chain: ChainRef,
+        place: Place,
         vote: &Vote,
         twin: Option<Digest>,
     ) -> Vec<Vote> {
@@ -75,26 +84,26 @@ impl Forger {
         }
         statements
             .into_iter()
-            .filter_map(|statement| self.vote(chain, statement))
+            .filter_map(|statement| self.vote(place, statement))
             .collect()
     }
 
     /// Another block for the same view, as good as the first.
     pub(super) fn twin(
         &self,
-        chain: ChainRef,
+        place: Place,
         proposal: &Proposal,
         random: &mut Random,
     ) -> Option<ConsensusMessage> {
         let mut twin = proposal.clone();
         twin.header.time = twin.header.time.saturating_add(random.between(1, 3));
-        self.sign(chain, twin)
+        self.sign(place, twin)
     }
 
     /// The same block with a report that nobody else comes to.
     pub(super) fn misreport(
         &self,
-        chain: ChainRef,
+        place: Place,
         proposal: &Proposal,
         random: &mut Random,
     ) -> Option<ConsensusMessage> {
@@ -107,13 +116,13 @@ impl Forger {
             2 => result.channels_root = nonsense,
             _ => wrong.header.report.block.digest = nonsense,
         }
-        self.sign(chain, wrong)
+        self.sign(place, wrong)
     }
 
-    fn sign(&self, chain: ChainRef, mut proposal: Proposal) -> Option<ConsensusMessage> {
+    fn sign(&self, place: Place, mut proposal: Proposal) -> Option<ConsensusMessage> {
         let digest = proposal.header.digest();
         let vote = self.vote(
-            chain,
+            place,
             Statement::Notarize {
                 view: proposal.view,
                 digest,

@@ -6,17 +6,18 @@
 
 mod forge;
 
+use crate::checks::Place;
 use crate::counts::Counts;
 use crate::plan::Malice;
 use crate::random::Random;
 use forge::Forger;
 use skerry::chain::jobs::Shared;
-use skerry::wire::{CROSS_LINK_BYTES_MAX, kind};
-use skerry_types::beacon::CrossLink;
+use skerry::wire::{Announcement, CROSS_LINK_BYTES_MAX, kind};
 use skerry_types::codec::{decode, encode};
+use skerry_types::committee::VerifyingCommittee;
 use skerry_types::consensus::{ConsensusMessage, PeerStatus};
 use skerry_types::crypto::bls::SecretKey;
-use skerry_types::ids::{ChainRef, Digest, Epoch, Height, MemberIndex, View};
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, View};
 use skerry_types::limits::CONSENSUS_MESSAGE_BYTES_MAX;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -46,28 +47,27 @@ pub struct Adversary {
     forger: Forger,
     memory: VecDeque<OutFrame>,
     /// The other block of a view in which it equivocates.
-    twins: BTreeMap<(ChainRef, View), Option<ConsensusMessage>>,
+    twins: BTreeMap<(Place, View), Option<ConsensusMessage>>,
     /// Blocks with another report.
     misreports: BTreeMap<Digest, Option<ConsensusMessage>>,
 }
 
 impl Adversary {
-    /// The will of a validator with a key and its places in the committees.
-    pub fn new(
-        malice: Malice,
-        random: Random,
-        secret: SecretKey,
-        members: BTreeMap<ChainRef, MemberIndex>,
-        shared: Arc<Shared>,
-    ) -> Self {
+    /// The will of a validator with a key.
+    pub fn new(malice: Malice, random: Random, secret: SecretKey, shared: Arc<Shared>) -> Self {
         Self {
             malice,
             random,
-            forger: Forger::new(secret, members, shared),
+            forger: Forger::new(secret, shared),
             memory: VecDeque::new(),
             twins: BTreeMap::new(),
             misreports: BTreeMap::new(),
         }
+    }
+
+    /// Learns of an instance that its honest code takes part in.
+    pub fn learn(&mut self, committee: &Arc<VerifyingCommittee>) {
+        self.forger.learn(committee);
     }
 
     /// What goes out instead of `frame`.
@@ -115,12 +115,12 @@ impl Adversary {
     /// is not yet.
     pub fn publish(&mut self, payload: &Arc<[u8]>, counts: &mut Counts) -> Arc<[u8]> {
         if self.random.chance(self.malice.boast)
-            && let Ok(mut link) = decode::<CrossLink>(payload, CROSS_LINK_BYTES_MAX)
+            && let Ok(Announcement::Final(mut link)) = decode(payload, CROSS_LINK_BYTES_MAX)
         {
             counts.note("false announcements");
             let bits = self.random.between(1, 63);
             link.header.height = Height::new(self.random.between(1, 1 << bits));
-            return encode(&link).into();
+            return encode(&Announcement::Final(link)).into();
         }
         payload.clone()
     }
@@ -170,9 +170,12 @@ impl Adversary {
                 counts.note("contradicting votes");
                 let twin = self
                     .twins
-                    .get(&(frame.chain, vote.statement.view()))
+                    .get(&((frame.chain, frame.epoch), vote.statement.view()))
                     .and_then(|twin| twin.as_ref().map(forge::digest_of));
-                for other in self.forger.contradictions(frame.chain, &vote, twin) {
+                for other in self
+                    .forger
+                    .contradictions((frame.chain, frame.epoch), &vote, twin)
+                {
                     let payload = encode(&ConsensusMessage::Vote(other)).into();
                     frames.push(OutFrame {
                         payload,
@@ -194,19 +197,19 @@ impl Adversary {
             frames.push(frame);
             return;
         };
+        let place = (frame.chain, frame.epoch);
         let digest = proposal.header.digest();
         if !self.misreports.contains_key(&digest) {
-            let wrong = self.random.chance(self.malice.misreport).then(|| {
-                self.forger
-                    .misreport(frame.chain, &proposal, &mut self.random)
-            });
+            let wrong = self
+                .random
+                .chance(self.malice.misreport)
+                .then(|| self.forger.misreport(place, &proposal, &mut self.random));
             self.misreports.insert(digest, wrong.flatten());
             let twin = self
                 .random
                 .chance(self.malice.equivocate)
-                .then(|| self.forger.twin(frame.chain, &proposal, &mut self.random));
-            self.twins
-                .insert((frame.chain, proposal.view), twin.flatten());
+                .then(|| self.forger.twin(place, &proposal, &mut self.random));
+            self.twins.insert((place, proposal.view), twin.flatten());
         }
         if let Some(Some(wrong)) = self.misreports.get(&digest) {
             counts.note("wrong reports");
@@ -218,7 +221,7 @@ impl Adversary {
         }
         let twin = self
             .twins
-            .get(&(frame.chain, proposal.view))
+            .get(&(place, proposal.view))
             .and_then(Option::as_ref);
         match twin {
             Some(twin) if self.random.chance(500) => {

@@ -1,12 +1,15 @@
-//! Rules about what members sign and what becomes of it, judged from outside: with the weights of
-//! the genesis, what is durable in whose vote log, and what each honest node's own execution gave.
+//! Rules about what members sign and what becomes of it, judged from outside: with the weights that
+//! the beacon gives them, what is durable in whose vote log, and what each honest node's own execution gave.
 //! Byzantine members count as having signed everything.
 
-use super::Broken;
+use super::{Broken, Place};
 use crate::plan::Plan;
+use skerry_execution::views;
+use skerry_storage::StateTree;
 use skerry_types::block::{BlockRef, ExecutionResult, Header};
 use skerry_types::certificate::Certificate;
-use skerry_types::ids::{ChainRef, Digest, Height, View};
+use skerry_types::committee::Committee;
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, MemberIndex, View};
 use skerry_types::vote::Statement;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +24,9 @@ struct Member {
 /// What is known of blocks, results and signatures.
 #[derive(Debug)]
 pub(super) struct Protocol {
-    members: BTreeMap<ChainRef, Vec<Member>>,
+    members: BTreeMap<Place, Vec<Member>>,
+    malice: BTreeSet<usize>,
+    chains: Vec<ChainRef>,
     headers: BTreeMap<Digest, Header>,
     /// Headers that report a block, by that block.
     reports: BTreeMap<Digest, BTreeSet<Digest>>,
@@ -30,7 +35,7 @@ pub(super) struct Protocol {
     /// Who notarized a block whose proposal has not left its leader yet.
     unseen: BTreeMap<Digest, BTreeSet<usize>>,
     /// What is durable in the vote log of whom.
-    signed: BTreeSet<(usize, ChainRef, Statement)>,
+    signed: BTreeSet<(usize, Place, Statement)>,
     /// The newest block that each node holds final.
     tops: BTreeMap<(usize, ChainRef), Height>,
 }
@@ -38,30 +43,78 @@ pub(super) struct Protocol {
 impl Protocol {
     /// Of a plan whose run begins.
     pub(super) fn new(plan: &Plan) -> Self {
-        let members_of = |chain: ChainRef| {
-            let committee = plan.genesis.committee(chain);
-            let members = committee.into_iter().flat_map(|it| it.members);
-            members
-                .filter_map(|member| {
-                    let node = usize::try_from(member.validator.get()).ok()?;
-                    Some(Member {
-                        node,
-                        weight: u128::from(member.weight.get()),
-                        is_honest: !plan.malice.contains_key(&node),
-                    })
-                })
-                .collect()
-        };
-        let chains = plan.genesis.chains().into_iter();
-        Self {
-            members: chains.map(|chain| (chain, members_of(chain))).collect(),
+        let mut protocol = Self {
+            members: BTreeMap::new(),
+            malice: plan.malice.keys().copied().collect(),
+            chains: plan.genesis.chains(),
             headers: BTreeMap::new(),
             reports: BTreeMap::new(),
             results: BTreeMap::new(),
             unseen: BTreeMap::new(),
             signed: BTreeSet::new(),
             tops: BTreeMap::new(),
+        };
+        for committee in plan
+            .genesis
+            .chains()
+            .into_iter()
+            .filter_map(|chain| plan.genesis.committee(chain))
+        {
+            protocol.take_committee(&committee);
         }
+        protocol
+    }
+
+    fn take_committee(&mut self, committee: &Committee) {
+        let place = (committee.chain, committee.epoch);
+        let members = committee.members.iter().filter_map(|member| {
+            let node = usize::try_from(member.validator.get()).ok()?;
+            Some(Member {
+                node,
+                weight: u128::from(member.weight.get()),
+                is_honest: !self.malice.contains(&node),
+            })
+        });
+        self.members.insert(place, members.collect());
+    }
+
+    /// Takes up the committees of the epoch that a committed beacon state is in. That all nodes commit
+    /// the same states is judged elsewhere.
+    /// Gives those that were not known.
+    pub(super) fn take_committees(&mut self, beacon: &StateTree) -> Vec<Committee> {
+        let mut taken = Vec::new();
+        let epoch = views::epoch(beacon, ChainRef::Beacon).map(|record| record.epoch);
+        for chain in self.chains.clone() {
+            let place = epoch.map(|epoch| (chain, epoch));
+            let Some(place) = place.filter(|place| !self.members.contains_key(place)) else {
+                continue;
+            };
+            if let Some(committee) = views::committee(beacon, place.0, place.1) {
+                self.take_committee(&committee);
+                taken.push(committee);
+            }
+        }
+        taken
+    }
+
+    /// Which member of an instance a node is.
+    pub(super) fn member(&self, place: Place, node: usize) -> Option<MemberIndex> {
+        let members = self.members.get(&place)?;
+        let index = members.iter().position(|member| member.node == node)?;
+        Some(MemberIndex::new(u16::try_from(index).ok()?))
+    }
+
+    /// Which members of a chain's instances a node is.
+    pub(super) fn members(&self, chain: ChainRef, node: usize) -> BTreeSet<MemberIndex> {
+        let places = self.members.keys().filter(|(of, _)| *of == chain);
+        places
+            .filter_map(|place| self.member(*place, node))
+            .collect()
+    }
+
+    /// The epoch of a block that somebody proposed.
+    pub(super) fn epoch_of(&self, block: &Digest) -> Option<Epoch> {
+        self.headers.get(block).map(|header| header.epoch)
     }
 
     /// A header that somebody proposed.
@@ -94,13 +147,13 @@ impl Protocol {
     }
 
     /// A statement is durable in a vote log.
-    pub(super) fn on_signed(&mut self, node: usize, chain: ChainRef, statement: Statement) {
-        self.signed.insert((node, chain, statement));
+    pub(super) fn on_signed(&mut self, node: usize, place: Place, statement: Statement) {
+        self.signed.insert((node, place, statement));
     }
 
     /// Whether a statement is durable in a node's vote log.
-    pub(super) fn has_signed(&self, node: usize, chain: ChainRef, statement: Statement) -> bool {
-        self.signed.contains(&(node, chain, statement))
+    pub(super) fn has_signed(&self, node: usize, place: Place, statement: Statement) -> bool {
+        self.signed.contains(&(node, place, statement))
     }
 
     /// An honest node signs a notarize only for what reports the result of its own execution. A leader
@@ -134,8 +187,9 @@ impl Protocol {
 
     /// A certificate holds more than two thirds of the weight, and no honest member that did not
     /// sign.
-    pub(super) fn check_certificate(&self, chain: ChainRef, certificate: &Certificate) -> Broken {
-        let members = self.members.get(&chain).map(Vec::as_slice);
+    pub(super) fn check_certificate(&self, place: Place, certificate: &Certificate) -> Broken {
+        let chain = format!("{} epoch {}", place.0, place.1);
+        let members = self.members.get(&place).map(Vec::as_slice);
         let members = members.unwrap_or_default();
         let statement = certificate.statement;
         let signers = certificate.signers.members(members.len());
@@ -146,7 +200,7 @@ impl Protocol {
                 return Err(format!("{chain}: {statement:?} by {signer}, who is nobody"));
             };
             weight = weight.saturating_add(member.weight);
-            if member.is_honest && !self.has_signed(member.node, chain, statement) {
+            if member.is_honest && !self.has_signed(member.node, place, statement) {
                 return Err(format!(
                     "{chain}: a certificate of {statement:?} names node {}, which did not sign it",
                     member.node
@@ -165,13 +219,16 @@ impl Protocol {
     /// Every view between a final block and its parent has a quorum that nullified it.
     pub(super) fn check_gap(&self, header: &Header) -> Broken {
         let parent = self.headers.get(&header.parent);
+        // The views of an epoch begin anew; a seal may have been notarized in a later one than its own.
+        let parent = parent.filter(|parent| parent.epoch == header.epoch);
+        let place = (header.chain, header.epoch);
         let mut view = parent.map_or(View::ZERO, |parent| parent.view).next();
-        let members = self.members.get(&header.chain).map(Vec::as_slice);
+        let members = self.members.get(&place).map(Vec::as_slice);
         let members = members.unwrap_or_default();
         while view < header.view {
             let statement = Statement::Nullify { view };
             let nullified = members.iter().filter(|member| {
-                !member.is_honest || self.has_signed(member.node, header.chain, statement)
+                !member.is_honest || self.has_signed(member.node, place, statement)
             });
             let weight = nullified.map(|member| member.weight).sum();
             if !is_quorum(weight, members) {

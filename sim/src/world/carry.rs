@@ -2,6 +2,7 @@
 
 use super::{Event, World};
 use crate::adversary::OutFrame;
+use crate::checks::Place;
 use crate::disk::{LogPlace, StoreDone, StoreJob};
 use crate::plan::{MILLI, Planted};
 use crate::work;
@@ -39,7 +40,7 @@ impl World {
                 payload,
                 after,
             } => {
-                self.check_send(node, chain, kind, &payload, after);
+                self.check_send(node, (chain, epoch), kind, &payload, after);
                 self.send(
                     node,
                     OutFrame {
@@ -95,6 +96,7 @@ impl World {
                 }
             }
             Output::Link(link) => self.tell(node, ChainRef::Beacon, LOCAL, Input::Link(link)),
+            Output::Ready(ready) => self.tell(node, ChainRef::Beacon, LOCAL, Input::Ready(ready)),
             Output::Block { block, .. } => self.on_block(node, chain, &block),
             Output::Abandoned(_) => self.counts.note("abandoned blocks"),
             Output::Submitted { tag, results } => {
@@ -180,7 +182,8 @@ impl World {
                     let running = self.machines[node].running.as_mut();
                     let state = running.and_then(|running| running.chains.get_mut(&place.chain));
                     if let Some(state) = state {
-                        state.synced = state.synced.max(place.position);
+                        let synced = state.synced.entry(place.epoch).or_default();
+                        *synced = place.position.max(*synced);
                     }
                     self.tell_durable(node, place);
                 }
@@ -275,7 +278,7 @@ impl World {
     fn check_send(
         &mut self,
         node: usize,
-        chain: ChainRef,
+        (chain, epoch): Place,
         frame_kind: u8,
         payload: &[u8],
         after: LogPosition,
@@ -302,15 +305,11 @@ impl World {
         let Some(state) = running.and_then(|running| running.chains.get(&chain)) else {
             return;
         };
-        let committee = self.shared.committees.open(chain);
-        let member = machine
-            .validator
-            .zip(committee)
-            .and_then(|(id, committee)| committee.committee().index_of(id));
+        let synced = state.synced.get(&epoch).copied().unwrap_or_default();
         let frame = (frame_kind, payload);
         let broken = self
             .checks
-            .on_send(node, chain, member, frame, after, state.synced);
+            .on_send(node, (chain, epoch), frame, after, synced);
         self.judge(broken);
     }
 
@@ -468,9 +467,8 @@ impl World {
                     self.violate(format!("node {node} stops voting on {chain}: {reason}"));
                 }
             }
-            // What it holds for wrong is what all others report; it is to stop by itself.
-            Note::Invalid { .. }
-                if self.plan.planted == Some(Planted::WrongResult) && node == 0 => {}
+            // The one and the others hold each other's reports for wrong; it is to stop by itself.
+            Note::Invalid { .. } if self.plan.planted == Some(Planted::WrongResult) => {}
             Note::Invalid { block, reason } => {
                 self.counts.note("invalid proposals noticed");
                 // Bytes that a Byzantine node damaged on their way say nothing of the block.
@@ -494,8 +492,8 @@ impl World {
     /// Whether a fault that was noticed names a Byzantine member.
     fn accuses_byzantine(&self, chain: ChainRef, text: &str) -> bool {
         self.plan.malice.keys().any(|node| {
-            let member = self.machines[*node].member(&self.plan.genesis, chain);
-            member.is_some_and(|member| {
+            let mut members = self.checks.members(*node, chain).into_iter();
+            members.any(|member| {
                 text.starts_with(&format!("{member}: "))
                     || text.contains(&format!("signer: {member:?}"))
             })

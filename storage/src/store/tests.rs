@@ -155,6 +155,7 @@ fn committed(backend: &Arc<MemoryBackend>, steps: &[Step]) -> ChainStore {
         .commit(&Commit {
             finalized,
             states: working(steps).map(Step::state).collect(),
+            ..Commit::default()
         })
         .unwrap();
     store
@@ -348,11 +349,13 @@ fn a_crash_at_every_point_leaves_a_consistent_prefix() {
                     store.commit(&Commit {
                         finalized,
                         states: Vec::new(),
+                        ..Commit::default()
                     })?;
                     let states = working(pair).map(Step::state).collect();
                     store.commit(&Commit {
                         finalized: Vec::new(),
                         states,
+                        ..Commit::default()
                     })?;
                     store.prune_outgoing(shard(1), Sequence::new(20))?;
                 }
@@ -376,7 +379,13 @@ fn a_crash_at_every_point_leaves_a_consistent_prefix() {
                 .filter(|step| step.header.height.get() > state_at)
                 .map(Step::state)
                 .collect();
-            store.commit(&Commit { finalized, states }).unwrap();
+            store
+                .commit(&Commit {
+                    finalized,
+                    states,
+                    ..Commit::default()
+                })
+                .unwrap();
             assert_eq!(
                 check_consistent(&store, &steps),
                 (6, 5),
@@ -414,6 +423,7 @@ fn a_failed_write_closes_the_store_for_good() {
     let commit = Commit {
         finalized: steps[2..].iter().map(Step::entry).collect(),
         states: vec![],
+        ..Commit::default()
     };
     assert!(matches!(
         store.commit(&commit),
@@ -517,6 +527,7 @@ fn abandoned_siblings_go_when_their_height_is_final() {
         .commit(&Commit {
             finalized,
             states: Vec::new(),
+            ..Commit::default()
         })
         .unwrap();
     for block in [&sibling, &nephew, &grandnephew] {
@@ -537,6 +548,7 @@ fn abandoned_siblings_go_when_their_height_is_final() {
         .commit(&Commit {
             finalized: Vec::new(),
             states,
+            ..Commit::default()
         })
         .unwrap();
     assert_eq!(store.block(&sibling.digest()).unwrap(), None);
@@ -554,6 +566,7 @@ fn final_blocks_continue_the_chain() {
         store.commit(&Commit {
             finalized: entries,
             states: Vec::new(),
+            ..Commit::default()
         })
     };
     let entry = |at: usize| FinalizedEntry {
@@ -618,6 +631,7 @@ fn states_are_committed_in_order_and_only_of_final_blocks() {
         store.commit(&Commit {
             finalized: Vec::new(),
             states: vec![entry],
+            ..Commit::default()
         })
     };
     assert!(matches!(
@@ -629,6 +643,7 @@ fn states_are_committed_in_order_and_only_of_final_blocks() {
         .commit(&Commit {
             finalized,
             states: Vec::new(),
+            ..Commit::default()
         })
         .unwrap();
     assert!(matches!(
@@ -800,8 +815,8 @@ fn another_network_chain_or_format_is_refused() {
     assert!(matches!(
         error,
         StoreError::Format {
-            expected: 2,
-            actual: 3
+            expected: 3,
+            actual: 4
         }
     ));
 }
@@ -864,6 +879,7 @@ fn rocks_gives_back_after_reopening_what_memory_does() {
             .commit(&Commit {
                 finalized: vec![certified],
                 states,
+                ..Commit::default()
             })
             .unwrap();
     }
@@ -908,6 +924,7 @@ fn random_histories_with_power_cuts_never_go_back_behind_a_commit() {
                     .commit(&Commit {
                         finalized: entries,
                         states: Vec::new(),
+                        ..Commit::default()
                     })
                     .unwrap();
                 finalized = to;
@@ -919,6 +936,7 @@ fn random_histories_with_power_cuts_never_go_back_behind_a_commit() {
                     .commit(&Commit {
                         finalized: Vec::new(),
                         states,
+                        ..Commit::default()
                     })
                     .unwrap();
                 state = usize::try_from(step.header.height.get()).unwrap();

@@ -106,6 +106,10 @@ purposes! {
     HELLO = "skerry v1 hello";
     /// Development keys.
     DEVELOPMENT_KEY = "skerry v1 development key";
+    /// What a newcomer to a committee signs.
+    READY = "skerry v1 ready";
+    /// The mix of randomness reveals.
+    MIX = "skerry v1 mix";
 }
 
 /// Hash of `bytes` for one purpose.

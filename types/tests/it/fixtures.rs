@@ -1,7 +1,9 @@
 //! Fixed values that the other files share: keys from repeated bytes, one of each type.
 
 use skerry_types::amount::{Amount, Asset};
-use skerry_types::beacon::{CrossLink, Facts, ShardRecord, SystemOperation};
+use skerry_types::beacon::{
+    CommitteeRef, CrossLink, EpochRecord, Facts, Randomness, Ready, ShardRecord, SystemOperation,
+};
 use skerry_types::block::{
     BlockKind, BlockRef, Body, ExecutionResult, Header, NextCommittee, ParentVotes, Report,
 };
@@ -339,6 +341,7 @@ pub(crate) fn shard_record() -> ShardRecord {
         version: Version,
         chain: shard(0),
         epoch: Epoch::new(2),
+        genesis: digest(0x5e),
         header: BlockRef {
             height: Height::new(10),
             digest: digest(10),
@@ -360,9 +363,35 @@ pub(crate) fn shard_record() -> ShardRecord {
     }
 }
 
+pub(crate) fn epoch_record() -> EpochRecord {
+    EpochRecord {
+        version: Version,
+        epoch: Epoch::new(2),
+        protocol: 1,
+        randomness: Randomness::Reveals,
+        started: TimeMs::new(1_700_000_000_000),
+        committees: vec![CommitteeRef {
+            root: digest(0x54),
+            weight: 406,
+        }],
+    }
+}
+
+pub(crate) fn ready() -> Ready {
+    let (validator, chain, epoch) = (ValidatorId::new(2), shard(1), Epoch::new(3));
+    let message = Ready::signing_digest(&digest(0xc1), validator, chain, epoch);
+    Ready {
+        validator,
+        chain,
+        epoch,
+        signature: vote_key(0x42).sign(&message),
+    }
+}
+
 pub(crate) fn facts() -> Facts {
     Facts {
         version: Version,
+        epoch: epoch_record(),
         shards: vec![shard_record()],
         beacon_channels: channels(),
     }
@@ -388,12 +417,15 @@ pub(crate) fn body() -> Body {
             signature: certificate.signature,
         }),
         facts: Some(facts()),
-        system: vec![SystemOperation::CrossLink(Box::new(CrossLink {
-            header: linked.clone(),
-            path: Vec::new(),
-            certificate: certificate.clone(),
-            channels: channels(),
-        }))],
+        system: vec![
+            SystemOperation::CrossLink(Box::new(CrossLink {
+                header: linked.clone(),
+                path: Vec::new(),
+                certificate: certificate.clone(),
+                channels: channels(),
+            })),
+            SystemOperation::Ready(ready()),
+        ],
         inbound: vec![InboundBatch {
             batch: batch(),
             proof: BatchProof {

@@ -7,7 +7,7 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
-use self::state::{FactsHead, facts_beacon_key, facts_head_key, facts_shard_key};
+use self::state::{FactsHead, facts_beacon_key, facts_epoch_key, facts_head_key, facts_shard_key};
 use crate::block::BlockContext;
 use crate::error::CallError;
 use crate::genesis::write_facts;
@@ -16,7 +16,7 @@ use crate::modules::{self, BEACON_FACTS};
 use crate::overlay::BlockOverlay;
 use crate::view::decode_record;
 use serde_json::json;
-use skerry_types::beacon::{Facts, ShardRecord};
+use skerry_types::beacon::{EpochRecord, Facts, ShardRecord};
 use skerry_types::block::BlockRef;
 use skerry_types::codec::{self, Version};
 use skerry_types::genesis::Genesis;
@@ -45,6 +45,10 @@ pub(crate) fn records_of(
         (
             facts_beacon_key(chain),
             Value::from(codec::encode(&facts.beacon_channels)),
+        ),
+        (
+            facts_epoch_key(chain),
+            Value::from(codec::encode(&facts.epoch)),
         ),
     ];
     for record in &facts.shards {
@@ -102,6 +106,9 @@ impl Module for BeaconFactsModule {
                 .map(|_| ())
                 .map_err(broken),
             [b'b'] => decode_record::<Vec<ChannelSummary>>(value)
+                .map(|_| ())
+                .map_err(broken),
+            [b'e'] => decode_record::<EpochRecord>(value)
                 .map(|_| ())
                 .map_err(broken),
             [b's', _, _, _] => decode_record::<ShardRecord>(value)

@@ -41,6 +41,11 @@ pub fn facts_shard_key(chain: ChainRef, shard: ChainRef) -> StateKey {
     key(chain, vec![b's', depth, low, high])
 }
 
+/// Key of the imported [`skerry_types::beacon::EpochRecord`].
+pub fn facts_epoch_key(chain: ChainRef) -> StateKey {
+    key(chain, vec![b'e'])
+}
+
 /// Key of the imported channel summaries of the beacon.
 pub fn facts_beacon_key(chain: ChainRef) -> StateKey {
     key(chain, vec![b'b'])

@@ -18,7 +18,7 @@ use crate::error::{CallError, CrossLinkSkip};
 use crate::genesis::EmptyState;
 use crate::module::{Call, Module};
 use crate::modules::channels::state::{OutboundState, outbound_key};
-use crate::modules::{self, CROSSLINKS};
+use crate::modules::{self, CROSSLINKS, epochs};
 use crate::network::NetworkInfo;
 use crate::overlay::BlockOverlay;
 use crate::view::decode_record;
@@ -58,6 +58,7 @@ pub(crate) fn genesis_records(genesis: &Genesis, network: &NetworkInfo) -> Vec<S
                 version: Version,
                 chain: *chain,
                 epoch: Epoch::ZERO,
+                genesis: digest,
                 header: start,
                 reported: start,
                 state_root: Digest::ZERO,
@@ -119,11 +120,14 @@ pub(crate) fn apply(
     let stored = load_records(overlay, context);
     let mut candidates: BTreeMap<ChainRef, ShardRecord> = BTreeMap::new();
     let mut skipped = Vec::new();
-    for SystemOperation::CrossLink(link) in operations {
+    for operation in operations {
+        let SystemOperation::CrossLink(link) = operation else {
+            continue;
+        };
         let chain = link.header.chain;
         match candidates.get(&chain).or_else(|| stored.get(&chain)) {
             None => skipped.push(CrossLinkSkip::UnknownShard(chain)),
-            Some(record) => match raise(record, link, context) {
+            Some(record) => match raise(overlay, record, link, context) {
                 Ok(record) => {
                     candidates.insert(chain, record);
                 }
@@ -145,6 +149,10 @@ pub(crate) fn apply(
         skipped.push(CrossLinkSkip::NotClosed { shard, peer });
     }
     for (chain, record) in candidates {
+        let before = stored.get(&chain).map(|record| record.epoch);
+        if before != Some(record.epoch) {
+            epochs::note_instance(overlay, (chain, record.epoch, record.genesis));
+        }
         overlay.put(
             shard_record_key(chain),
             Some(Value::from(codec::encode(&record))),
@@ -155,6 +163,7 @@ pub(crate) fn apply(
 
 /// The record after a cross-link, by itself.
 fn raise(
+    overlay: &mut BlockOverlay<'_>,
     record: &ShardRecord,
     link: &CrossLink,
     context: &BlockContext,
@@ -188,10 +197,24 @@ fn raise(
         return Err(CrossLinkSkip::CounterFalls(shard));
     }
     let supply = supply_after(record, channels).ok_or(CrossLinkSkip::SupplyNegative(shard))?;
+    let (epoch, genesis) = match header.next {
+        None => (header.epoch, record.genesis),
+        Some(next) => {
+            let committee = epochs::committee(overlay, shard, next.epoch);
+            let known = committee.as_ref().map(epochs::reference);
+            if next.epoch <= header.epoch
+                || known.is_none_or(|it| (it.root, it.weight) != (next.root, next.weight))
+            {
+                return Err(CrossLinkSkip::NextCommittee(next.epoch));
+            }
+            (next.epoch, header.digest())
+        }
+    };
     Ok(ShardRecord {
         version: Version,
         chain: shard,
-        epoch: header.epoch,
+        epoch,
+        genesis,
         header: header.block_ref(),
         reported: header.report.block,
         state_root: header.report.result.state_root,
@@ -303,6 +326,7 @@ impl Module for CrossLinksModule {
             .filter_map(|record| decode_record::<ShardRecord>(&record.value).ok())
             .map(|record| {
                 let value = json!({
+                    "epoch": record.epoch,
                     "height": record.header.height,
                     "reported_height": record.reported.height,
                     "state_root": record.state_root,
