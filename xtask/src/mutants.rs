@@ -3,7 +3,8 @@
 //! panic, when there are faults.
 //!
 //! A patch begins with a line that says what is wrong and a line `caught by: PHRASE | PHRASE…`, of
-//! which the violation must contain one; then comes the difference as git prints it.
+//! which the violation must contain one; a third line `network: NAME` chooses another network than
+//! the smallest. Then comes the difference as git prints it.
 
 use std::{
     fs,
@@ -24,6 +25,7 @@ struct Mutant {
     path: PathBuf,
     what: String,
     phrases: Vec<String>,
+    network: String,
 }
 
 impl Mutant {
@@ -37,12 +39,15 @@ impl Mutant {
             .and_then(|line| line.strip_prefix("caught by: "));
         let phrases =
             phrases.with_context(|| format!("{place}: the second line is not `caught by: …`"))?;
+        let network = lines.next().and_then(|line| line.strip_prefix("network: "));
+        let network = network.unwrap_or("one").to_owned();
         let name = path.file_stem().unwrap_or_default();
         Ok(Self {
             name: name.to_string_lossy().into_owned(),
             phrases: phrases.split(" | ").map(str::to_owned).collect(),
             what,
             path,
+            network,
         })
     }
 }
@@ -157,7 +162,8 @@ impl Workshop {
             "it does not compile:\n{}",
             text(&built.stderr)
         );
-        let calm = self.simulate(&["--calm", "--seeds", CALM_SEEDS, "--stop"])?;
+        let network = mutant.network.as_str();
+        let calm = self.simulate(network, &["--calm", "--seeds", CALM_SEEDS])?;
         if let Some(line) = violation(&calm) {
             bail!("it does not pass seeds without faults: {line}");
         }
@@ -166,7 +172,7 @@ impl Workshop {
             "it fails without faults:\n{}",
             text(&calm.stderr)
         );
-        let played = self.simulate(&["--seeds", SEEDS, "--stop"])?;
+        let played = self.simulate(network, &["--seeds", SEEDS])?;
         let Some(line) = violation(&played) else {
             bail!(
                 "no rule was broken in {SEEDS} seeds; {}",
@@ -181,8 +187,9 @@ impl Workshop {
         Ok(line)
     }
 
-    fn simulate(&self, arguments: &[&str]) -> Result<Output> {
+    fn simulate(&self, network: &str, arguments: &[&str]) -> Result<Output> {
         let mut line = vec!["run", "--quiet", "--package", "skerry-sim", "--"];
+        line.extend(["--network", network, "--stop"]);
         line.extend(arguments);
         self.cargo(&line)
     }

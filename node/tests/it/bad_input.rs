@@ -293,6 +293,7 @@ fn a_stranger_and_a_babbling_peer_disturb_nobody() {
             shards: 1,
             validators: 4,
             seats: None,
+            epoch_seconds: 0,
         },
     );
     network.start_all();

@@ -12,6 +12,7 @@ fn a_killed_validator_comes_back_and_catches_up() {
         shards: 1,
         validators: 4,
         seats: None,
+        epoch_seconds: 0,
     };
     let mut network = Network::new("catch-up", plan);
     network.start_all();

@@ -13,6 +13,7 @@ fn two_copies_of_a_validator_are_noticed_and_stop_voting() {
             shards: 1,
             validators: 4,
             seats: None,
+            epoch_seconds: 0,
         },
     );
     network.start_all();

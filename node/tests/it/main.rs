@@ -12,6 +12,7 @@
 //! | `kills`, `cuts` | is anything lost that was reported as final |
 //! | `trace` | is every vote durable before it is sent |
 //! | `seats`, `catch_up` | who can be missing, and come back |
+//! | `epochs` | do committees change while nodes come and go |
 //! | `copies` | what happens when two nodes run one vote key |
 //! | `bad_input` | does each mistake get its own answer, and harm nobody |
 //! | `proof_flips` | does a verifier notice every change of a proof |
@@ -22,6 +23,7 @@ mod bad_input;
 mod catch_up;
 mod copies;
 mod cuts;
+mod epochs;
 mod kills;
 mod load;
 mod net;

@@ -155,6 +155,8 @@ pub(crate) struct Plan {
     pub(crate) validators: u16,
     /// As `--seats` takes them.
     pub(crate) seats: Option<&'static str>,
+    /// Length of an epoch; 0: the first one never ends.
+    pub(crate) epoch_seconds: u64,
 }
 
 /// Two shards, four validators, each with a seat in every committee: the smallest network that has
@@ -163,6 +165,7 @@ pub(crate) const SMALL: Plan = Plan {
     shards: 2,
     validators: 4,
     seats: Some("1,1,1,1"),
+    epoch_seconds: 0,
 };
 
 /// One node and, while it runs, its process.
@@ -337,6 +340,7 @@ impl Network {
         option("--validators", plan.validators.to_string());
         option("--port-base", base.to_string());
         option("--out", dir.display().to_string());
+        option("--epoch-seconds", plan.epoch_seconds.to_string());
         if let Some(seats) = plan.seats {
             option("--seats", seats.to_owned());
         }

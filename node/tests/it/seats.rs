@@ -10,6 +10,7 @@ fn a_shard_goes_on_without_two_seats_and_stops_without_three() {
         shards: 1,
         validators: 4,
         seats: Some("3,3,2,1"),
+        epoch_seconds: 0,
     };
     let mut network = Network::new("seats", plan);
     network.start_all();

@@ -1,0 +1,55 @@
+//! Committees change while real processes come and go.
+
+use crate::load::{Load, exact, still_final};
+use crate::net::{Network, Plan, run, until};
+use std::collections::BTreeMap;
+
+/// The epoch of every chain, as the first node that answers says.
+fn epochs(network: &Network) -> Option<BTreeMap<String, u64>> {
+    let status = network.nodes.iter().find_map(|node| node.status())?;
+    let chains = status.chains.into_iter();
+    Some(chains.map(|chain| (chain.chain, chain.epoch)).collect())
+}
+
+fn all_reach(network: &Network, epoch: u64) {
+    until(&format!("every chain is in epoch {epoch}"), || {
+        let epochs = epochs(network)?;
+        epochs.values().all(|it| *it >= epoch).then_some(())
+    });
+}
+
+#[test]
+fn committees_change_while_a_validator_is_gone_for_two_epochs() {
+    let plan = Plan {
+        shards: 2,
+        validators: 8,
+        seats: None,
+        epoch_seconds: 5,
+    };
+    let mut network = Network::new("epochs", plan);
+    network.start_all();
+    network.goes_on(1);
+    let load = Load::start(&network);
+    all_reach(&network, 2);
+    network.nodes.get_mut(3).expect("v3").kill();
+    let gone = epochs(&network).expect("somebody answers");
+    let newest = gone.values().copied().max().unwrap_or_default();
+    all_reach(&network, newest + 2);
+    network.nodes.get_mut(3).expect("v3").start();
+    network.goes_on(2);
+    let reports = load.reports();
+    let transfers = load.finish();
+    still_final(&network, &reports);
+    exact(&network, &transfers);
+
+    // A wallet that trusts the genesis alone follows the committees to the one of today.
+    let (address, rpc) = (network.address(0).to_string(), network.nodes[0].rpc());
+    let genesis = network.genesis_file.display().to_string();
+    let shown = run(&[
+        "query", "account", &address, "--rpc", &rpc, "--verify", "--trust", &genesis, "--json",
+    ]);
+    assert_eq!(shown.expect("the proof is good")["verified"], true);
+
+    network.stop_all();
+    network.verify().expect("the stopped stores agree");
+}
