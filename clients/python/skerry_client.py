@@ -353,11 +353,15 @@ def genesis_bytes(genesis: dict[str, Any]) -> bytes:
         ("base_fee", lambda amount: u128(int(amount))),
         ("block_gas", u64),
         ("inbound_gas", u64),
+        ("min_bond", u64),
+        ("unbonding_epochs", u64),
+        ("jail_epochs", u64),
+        ("slash_bps", u16),
     )
 
     def validator(it: dict[str, Any]) -> bytes:
         keys = _hex(it["vote_key"], 48) + _hex(it["possession"], 96)
-        return text(it["name"]) + keys + u64(it["stake"])
+        return text(it["name"]) + keys + address_bytes(it["operator"]) + u64(it["stake"])
 
     def account(it: dict[str, Any]) -> bytes:
         assets = (Asset(denom_bytes(a["denom"]), int(a["amount"])) for a in it["assets"])

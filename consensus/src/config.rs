@@ -3,6 +3,7 @@
 
 use crate::error::StartError;
 use crate::log::VoteRecord;
+use crate::safety::Voice;
 use skerry_types::block::Header;
 use skerry_types::certificate::Certificate;
 use skerry_types::committee::VerifyingCommittee;
@@ -98,11 +99,13 @@ impl Root {
 pub struct Start {
     /// The newest final block.
     pub root: Root,
-    /// All records of this chain and epoch in the vote log, in order. Their positions are 1, 2, 3,
-    /// …; the next one gets the next number.
+    /// All records of this chain and epoch in the vote log, in order, without those of the key.
+    /// Their positions are 1, 2, 3, …; the next one gets the next number.
     pub log: Vec<VoteRecord>,
     /// Headers above the root whose bytes are durable.
     pub blocks: Vec<Header>,
+    /// Whether the key may be used from the start.
+    pub voice: Voice,
 }
 
 /// What a leader builds on: a certified block or the genesis of the instance.

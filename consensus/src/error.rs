@@ -171,6 +171,9 @@ pub enum Refusal {
     /// The replica has no key, or was told to stop.
     #[error("this replica does not vote")]
     NoVoter,
+    /// The key's history is not whole.
+    #[error("the history of this key is not whole, so it signs nothing for now")]
+    Mute,
     /// Below the floor: final, or given up at an import of the log.
     #[error("view {view} lies below the floor {floor}")]
     BelowFloor {

@@ -2,6 +2,7 @@
 
 use crate::check::CheckResult;
 use crate::error::BuildRefusal;
+use crate::safety::Voice;
 use skerry_types::block::Header;
 use skerry_types::certificate::Certificate;
 use skerry_types::consensus::ConsensusMessage;
@@ -66,6 +67,8 @@ pub enum Input {
     /// Never vote again, but follow: the own results differ from the quorum's, or an operator
     /// says so.
     StopVoting,
+    /// Sign nothing until told otherwise, but watch for votes of the own key; or sign again.
+    Voice(Voice),
 }
 
 /// What the glue found of a proposal.

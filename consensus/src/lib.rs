@@ -43,6 +43,10 @@
 //! entered is resumed with its timers armed, and nothing is proposed in a view of an own vote: a
 //! proposal leaves only once the own notarize is in the log.
 //!
+//! A replica that is *mute* ([`safety::Voice`]) has a key whose history is not whole. It follows like
+//! any other and signs nothing; a certificate with a vote of the own key that is not in the log makes
+//! it so by itself. When that is over is the glue's business.
+//!
 //! # What is absent
 //!
 //! The crate never looks at a body, a result or a beacon reference (the glue verifies), never waits
@@ -68,7 +72,6 @@
 //! | `timers`, `silence` | what is waited for, and for whom not |
 //! | `fetches`, `checks` | what is asked for, being checked |
 //! | [`check`] | signature checks as pure jobs |
-//! | [`evidence`] | proof that a member contradicted itself |
 //! | [`log`] | the records of the vote log |
 //! | [`status`], [`error`] | what operators see, why something is refused |
 
@@ -86,7 +89,6 @@ pub mod check;
 mod checks;
 pub mod config;
 pub mod error;
-pub mod evidence;
 mod fetches;
 mod follow;
 pub mod input;

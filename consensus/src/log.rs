@@ -4,11 +4,15 @@
 //! The votes keep the replica from contradicting itself after a restart. The certificates keep the
 //! chain alive when all stop at once: whoever has voted to finalize can still show the others the
 //! notarization that they lack.
+//!
+//! Beside what belongs to an instance there are records of the key ([`LogEntry::is_of_key`]): that
+//! its history is not whole, until when it signs nothing for that, and that it has moved. They
+//! count whatever the epoch of the record; [`LogEntry::Mute`] is of its chain, the others of all.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::{self, CodecError, Version};
-use skerry_types::ids::{ChainRef, Epoch, View};
+use skerry_types::ids::{ChainRef, Epoch, TimeMs, View};
 use skerry_types::vote::Vote;
 
 /// Largest encoded record.
@@ -35,8 +39,35 @@ pub enum LogEntry {
     /// A certificate held; the view after it has been entered.
     Certificate(Certificate),
     /// The key will not vote in views below this one, whatever it voted before; written when a log
-    /// is exported and imported.
+    /// is compacted, exported and imported.
     Floor(View),
+    /// The history is not whole: until this time the key may have signed what is not in the log.
+    Lost {
+        /// The node's clock when it was noticed.
+        at: TimeMs,
+    },
+    /// What a loss means on a chain, once that is known.
+    Mute {
+        /// Of the loss.
+        since: TimeMs,
+        /// The key signs nothing on the chain before a block of this epoch or a later one is final.
+        until: Epoch,
+    },
+    /// The history was handed to another place: no node runs on this log any more.
+    Exported {
+        /// When.
+        at: TimeMs,
+    },
+    /// What another place exported was taken up, or what this one did came back.
+    Imported {
+        /// When.
+        at: TimeMs,
+    },
+    /// The log was begun empty for a key that, as its operator says, no committee had seated.
+    FirstUse {
+        /// When.
+        at: TimeMs,
+    },
 }
 
 impl VoteRecord {
@@ -55,13 +86,19 @@ impl VoteRecord {
 }
 
 impl LogEntry {
-    /// The view spoken of.
+    /// The view spoken of; zero in what is of the key.
     pub const fn view(&self) -> View {
         match self {
             Self::Vote(vote) => vote.statement.view(),
             Self::Certificate(certificate) => certificate.view(),
             Self::Floor(view) => *view,
+            _ => View::ZERO,
         }
+    }
+
+    /// Whether it speaks of the key and its history, not of an instance of consensus.
+    pub const fn is_of_key(&self) -> bool {
+        !matches!(self, Self::Vote(_) | Self::Certificate(_) | Self::Floor(_))
     }
 }
 

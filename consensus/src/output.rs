@@ -3,11 +3,11 @@
 use crate::check::CheckJob;
 use crate::config::Parent;
 use crate::error::HeaderError;
-use crate::evidence::Evidence;
 use crate::log::VoteRecord;
 use skerry_types::block::Header;
 use skerry_types::certificate::Certificate;
 use skerry_types::consensus::ConsensusMessage;
+use skerry_types::evidence::Evidence;
 use skerry_types::ids::{Digest, Height, LogPosition, MemberIndex, View};
 use skerry_types::vote::Statement;
 
@@ -121,7 +121,7 @@ pub enum Output {
         /// Its leader.
         leader: MemberIndex,
     },
-    /// A member signed what contradicts itself.
+    /// Members signed what contradicts itself; each signature was verified.
     Fault(Box<Evidence>),
     /// A member sent what no honest one sends; for peer scores.
     Misbehaved {
@@ -138,7 +138,8 @@ pub enum Output {
         error: HeaderError,
     },
     /// A certificate holds a vote of the own key that this replica does not know: another one signs
-    /// with it, or the log is not its newest. The replica votes no more.
+    /// with it, or the log is not its newest. The replica is mute until
+    /// [`crate::input::Input::Voice`] says otherwise; said once until then, also when it was mute.
     SignedElsewhere {
         /// What the vote says.
         statement: Statement,

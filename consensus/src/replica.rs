@@ -8,13 +8,12 @@ use crate::check::{CheckOutcome, CheckResult, CheckWork, JobId};
 use crate::checks::{Checks, Purpose};
 use crate::config::{Config, Parent, Start, VIEWS_AHEAD_MAX};
 use crate::error::StartError;
-use crate::evidence::Evidence;
 use crate::fetches::Fetches;
 use crate::input::{Certification, Input, Verdict};
 use crate::log::{LogEntry, VoteRecord};
 use crate::output::{Offence, Output, To};
 use crate::round::{Round, Stage};
-use crate::safety::Signer;
+use crate::safety::{Signer, Voice};
 use crate::silence::Silence;
 use crate::status::{MemberStatus, Status};
 use crate::timers::{Pace, Timers};
@@ -24,7 +23,8 @@ use skerry_types::certificate::Certificate;
 use skerry_types::codec::Version;
 use skerry_types::committee::LeaderSchedule;
 use skerry_types::consensus::{ConsensusMessage, FetchRequest};
-use skerry_types::ids::{Digest, LogPosition, MemberIndex, TimeMs, View, Weight};
+use skerry_types::evidence::{Evidence, contradict};
+use skerry_types::ids::{ChainRef, Digest, Epoch, LogPosition, MemberIndex, TimeMs, View, Weight};
 use skerry_types::vote::{Statement, Vote};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -71,6 +71,8 @@ pub struct Replica {
     /// Own votes that count once they are durable.
     undurable: VecDeque<(LogPosition, Vote)>,
     behind_at: Option<TimeMs>,
+    /// Whether a vote of the own key was seen that is not in the log.
+    saw_foreign: bool,
 }
 
 /// How far the leader of the current view has come, when it is this replica.
@@ -108,7 +110,8 @@ impl Replica {
         let leaders = LeaderSchedule::new(committee);
         let instance = *config.committee.instance();
         let scheme = std::sync::Arc::clone(&config.scheme);
-        let signer = Signer::new(config.secret.clone(), scheme, instance, config.me);
+        let mut signer = Signer::new(config.secret.clone(), scheme, instance, config.me);
+        signer.set_voice(start.voice);
         let finalization = match &start.root {
             crate::config::Root::Genesis => None,
             crate::config::Root::Finalized { certificate, .. } => Some(certificate.clone()),
@@ -143,6 +146,7 @@ impl Replica {
             last_position,
             undurable: VecDeque::new(),
             behind_at: None,
+            saw_foreign: false,
             config,
         })
     }
@@ -182,6 +186,7 @@ impl Replica {
                 certificate,
             } => self.on_synced(*header, certificate, out),
             Input::StopVoting => self.signer.stop(),
+            Input::Voice(voice) => self.on_voice(voice),
         }
         self.settle(out);
     }
@@ -505,7 +510,10 @@ impl Replica {
     ) {
         let unknown: Vec<Certificate> = certificates
             .into_iter()
-            .filter(|certificate| !self.is_known(&certificate.statement))
+            .filter(|certificate| {
+                let statement = &certificate.statement;
+                !self.is_known(statement) || self.contradicted(statement).is_some()
+            })
             .collect();
         if let Some(job) = self.checks.receive(from, unknown) {
             out.push(Output::Check(Box::new(job)));
@@ -601,7 +609,7 @@ impl Replica {
     fn on_evidence_checked(&mut self, checked: Vec<(Vote, bool)>, out: &mut Vec<Output>) {
         let mut votes = checked.into_iter();
         if let (Some((one, true)), Some((other, true))) = (votes.next(), votes.next())
-            && let Some(evidence) = Evidence::of(one, other)
+            && let Some(evidence) = Evidence::of_votes(self.place(), one, other)
         {
             out.push(Output::Fault(Box::new(evidence)));
         }
@@ -642,6 +650,19 @@ impl Replica {
         self.tree.on_bytes(&digest, bytes);
     }
 
+    /// The key may be used again, or must not be.
+    fn on_voice(&mut self, voice: Voice) {
+        self.signer.set_voice(voice);
+        match voice {
+            Voice::Speaks => {
+                self.saw_foreign = false;
+                // The present view may have been given up without a word.
+                self.timers = Timers::of_view(self.pace(), self.now);
+            }
+            Voice::Mute => self.lead = Lead::No,
+        }
+    }
+
     fn on_synced(&mut self, header: Header, certificate: Certificate, out: &mut Vec<Output>) {
         let digest = header.digest();
         let is_own = matches!(
@@ -660,6 +681,7 @@ impl Replica {
 
     /// Takes up a good certificate. Whether it was news.
     pub(crate) fn accept(&mut self, certificate: Certificate, out: &mut Vec<Output>) -> bool {
+        self.report_conflict(&certificate, out);
         if self.is_known(&certificate.statement) {
             return false;
         }
@@ -693,16 +715,49 @@ impl Replica {
         true
     }
 
-    /// Stops voting when a certificate proves that the own key signed what this replica did not: two
+    /// A certificate held here that a statement contradicts.
+    fn contradicted(&self, statement: &Statement) -> Option<&Certificate> {
+        let round = self.rounds.get(&statement.view());
+        let mut held = round
+            .into_iter()
+            .filter(|round| !round.conflicting)
+            .flat_map(Round::certificates)
+            .chain(&self.finalization);
+        held.find(|held| contradict(&held.statement, statement))
+    }
+
+    /// Two good certificates that contradict each other: a third of the weight broke the rules. Said
+    /// once a view.
+    fn report_conflict(&mut self, certificate: &Certificate, out: &mut Vec<Output>) {
+        let held = self.contradicted(&certificate.statement).cloned();
+        let evidence = held
+            .and_then(|held| Evidence::of_certificates(self.place(), held, certificate.clone()));
+        if let Some(evidence) = evidence {
+            let round = self.rounds.entry(certificate.view()).or_default();
+            if !std::mem::replace(&mut round.conflicting, true) {
+                out.push(Output::Fault(Box::new(evidence)));
+            }
+        }
+    }
+
+    /// Chain and epoch.
+    fn place(&self) -> (ChainRef, Epoch) {
+        let instance = self.config.committee.instance();
+        (instance.chain, instance.epoch)
+    }
+
+    /// Falls mute when a certificate proves that the own key signed what this replica did not: two
     /// that sign with one key, or one that has lost a part of its log, would contradict each other.
+    /// Who is mute looks as well: the other may go on.
     fn look_for_own_vote(&mut self, certificate: &Certificate, out: &mut Vec<Output>) {
         let statement = certificate.statement;
         let members = self.config.committee.committee().members.len();
         let signers = certificate.signers.members(members).unwrap_or_default();
         let is_foreign =
             signers.contains(&self.config.me) && self.signer.has_signed(&statement) == Some(false);
-        if is_foreign && self.signer.is_voting() {
-            self.signer.stop();
+        if is_foreign && self.signer.has_key() && !self.saw_foreign {
+            self.on_voice(Voice::Mute);
+            self.saw_foreign = true;
             out.push(Output::SignedElsewhere { statement });
         }
     }
@@ -909,6 +964,8 @@ impl Replica {
                     entered = entered.max(*floor);
                     self.propose_from = self.propose_from.max(*floor);
                 }
+                // What is of the key was refused at the start.
+                _ => {}
             }
         }
         self.signer.raise_floor(self.finalized_view().next());
@@ -980,7 +1037,8 @@ fn check_start(config: &Config, start: &Start) -> Result<(), StartError> {
     }
     for (position, record) in (1_u64..).zip(&start.log) {
         let (chain, epoch) = (record.chain, record.epoch);
-        if chain != committee.chain || epoch != committee.epoch {
+        let is_own = chain == committee.chain && epoch == committee.epoch;
+        if !is_own || record.entry.is_of_key() {
             return Err(StartError::Record {
                 position,
                 chain,

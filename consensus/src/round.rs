@@ -22,6 +22,8 @@ pub(crate) struct Round {
     pub(crate) equivocated: bool,
     /// The notarized block's bytes are malformed for good.
     pub(crate) malformed: bool,
+    /// Two certificates contradict each other, and that was said.
+    pub(crate) conflicting: bool,
 }
 
 /// A proposal that was received.

@@ -119,10 +119,21 @@ pub fn guard_parent(
     Ok(())
 }
 
+/// Whether the vote key may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Voice {
+    /// It signs what the rules allow.
+    #[default]
+    Speaks,
+    /// Its history is not whole, so it signs nothing until it is told otherwise.
+    Mute,
+}
+
 /// The vote key with the memory of what it signed.
 #[derive(Debug)]
 pub struct Signer {
     secret: Option<SecretKey>,
+    voice: Voice,
     scheme: Arc<dyn VoteScheme>,
     instance: Instance,
     me: MemberIndex,
@@ -140,6 +151,7 @@ impl Signer {
     ) -> Self {
         Self {
             secret,
+            voice: Voice::Speaks,
             scheme,
             instance,
             me,
@@ -165,9 +177,19 @@ impl Signer {
         self.secret = None;
     }
 
+    /// Signs nothing from now on, or again; without a key nothing either way.
+    pub fn set_voice(&mut self, voice: Voice) {
+        self.voice = voice;
+    }
+
+    /// Whether there is a key that may sign now or later.
+    pub fn has_key(&self) -> bool {
+        self.secret.is_some()
+    }
+
     /// Whether anything can be signed.
     pub fn is_voting(&self) -> bool {
-        self.secret.is_some()
+        self.has_key() && self.voice == Voice::Speaks
     }
 
     /// Whether `statement` was signed here; `None` below the floor, where nothing is remembered.
@@ -195,6 +217,9 @@ impl Signer {
     pub fn sign(&mut self, statement: Statement, current: View) -> Result<Vote, Refusal> {
         let view = statement.view();
         let secret = self.secret.as_ref().ok_or(Refusal::NoVoter)?;
+        if self.voice == Voice::Mute {
+            return Err(Refusal::Mute);
+        }
         if view < self.floor {
             return Err(Refusal::BelowFloor {
                 view,

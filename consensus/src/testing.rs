@@ -5,11 +5,11 @@
 //! honest member across restarts, and no vote on the wire that is not durable.
 
 use crate::config::{Config, Root, Start};
-use crate::evidence::{Evidence, contradict};
 use crate::input::{Certification, Input, Verdict};
 use crate::log::{LogEntry, VoteRecord};
 use crate::output::{Output, To};
 use crate::replica::Replica;
+use crate::safety::Voice;
 use skerry_types::amount::Amount;
 use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header, Report};
 use skerry_types::certificate::{Bitmap, Certificate};
@@ -19,6 +19,7 @@ use skerry_types::consensus::{ConsensusMessage, FetchReply, Proposal};
 use skerry_types::crypto::bls::SecretKey;
 use skerry_types::crypto::hash::{Purpose, hash};
 use skerry_types::crypto::scheme::{MockScheme, VoteScheme};
+use skerry_types::evidence::{Conflict, Evidence, contradict};
 use skerry_types::ids::{
     ChainRef, Digest, Epoch, Gas, Height, LogPosition, MemberIndex, TimeMs, ValidatorId, View,
     Weight,
@@ -110,6 +111,7 @@ pub(crate) fn genesis_start() -> Start {
         root: Root::Genesis,
         log: Vec::new(),
         blocks: Vec::new(),
+        voice: Voice::Speaks,
     }
 }
 
@@ -344,6 +346,7 @@ impl Cluster {
             root: node.root.clone(),
             log: node.log.clone(),
             blocks: blocks.filter(|header| header.height > height).collect(),
+            voice: Voice::Speaks,
         };
         let config = config(&self.committee, me, Arc::new(MockScheme));
         node.replica = Some(Replica::new(config, start).expect("the start belongs to the config"));
@@ -642,11 +645,9 @@ impl Cluster {
             }
             Output::Entered { .. } => self.views_entered += 1,
             Output::Fault(evidence) => {
-                assert!(evidence.verify(&self.committee, &MockScheme));
-                assert!(
-                    self.nodes[evidence.first.signer.index()].byzantine,
-                    "{evidence:?}"
-                );
+                assert!(is_proven(&evidence, &self.committee));
+                let signer = evidence.signer().expect("two votes");
+                assert!(self.nodes[signer.index()].byzantine, "{evidence:?}");
                 self.faults.push(*evidence);
             }
             Output::Misbehaved { member, offence } => {
@@ -870,4 +871,20 @@ impl Cluster {
             _ => vec![message.clone()],
         }
     }
+}
+
+/// Whether evidence holds, signatures included.
+pub(crate) fn is_proven(evidence: &Evidence, committee: &VerifyingCommittee) -> bool {
+    let signed = match &evidence.conflict {
+        Conflict::Votes { first, second } => [first, second]
+            .into_iter()
+            .all(|vote| vote.verify(committee, &MockScheme)),
+        Conflict::Certificates { first, second } => [first, second]
+            .into_iter()
+            .all(|certificate| certificate.verify(committee, &MockScheme).is_ok()),
+        Conflict::Finals { .. } => false,
+    };
+    let instance = committee.instance();
+    let is_here = (evidence.chain, evidence.epoch) == (instance.chain, instance.epoch);
+    is_here && evidence.is_conflict() && signed
 }

@@ -4,8 +4,8 @@
 //! a quorum of weight is there; then all votes of the statement are checked as one aggregate, and
 //! one by one only if that fails.
 
-use crate::evidence::contradict;
 use skerry_types::crypto::bls::Signature;
+use skerry_types::evidence::contradict;
 use skerry_types::ids::{Digest, MemberIndex, Weight};
 use skerry_types::vote::{Statement, Vote};
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,5 @@
-//! What a block does, in this order: beacon facts or operations of validators, acknowledgements,
+//! What a block does, in this order: beacon facts or operations of validators (evidence first, so that
+//! a fenced shard is not cross-linked), acknowledgements,
 //! accepting inbound batches, executing inbound messages in their gas lane, transactions, hooks.
 //!
 //! This sequential executor is the specification. It is a function of its arguments and never
@@ -7,9 +8,10 @@
 
 use crate::error::CrossLinkSkip;
 use crate::fees::Ledger;
+use crate::fence::Fences;
 use crate::inbox::Inbox;
 use crate::module::Module;
-use crate::modules::{MODULES, beacon_facts, channels, crosslinks, epochs};
+use crate::modules::{MODULES, beacon_facts, channels, crosslinks, epochs, evidence};
 use crate::network::NetworkInfo;
 use crate::outbox::Outbox;
 use crate::overlay::BlockOverlay;
@@ -42,6 +44,9 @@ pub struct BlockContext {
     pub beacon: BlockRef,
     /// On the beacon, the reveals since the last working block, folded; else zero.
     pub entropy: Digest,
+    /// On the beacon, what the votes of the block's epoch are bound to: the seal before it, or the
+    /// chain's start. No other chain looks at it.
+    pub instance: Digest,
 }
 
 /// Folds one more reveal into the entropy of a block.
@@ -124,6 +129,7 @@ pub fn execute_with(
         ledger: Ledger::default(),
         receipts: Vec::with_capacity(work.transactions.len()),
         alarms: Vec::new(),
+        fences: Fences::default(),
     };
     let skipped = block.beacon_part(work);
     let mut inbox = Inbox::load(&mut block.overlay, context);
@@ -147,8 +153,8 @@ fn transactions_gas(modules: &[&'static dyn Module], work: &BlockWork) -> Gas {
     work.transactions
         .iter()
         .fold(Gas::ZERO, |sum, transaction| {
-            let gas = crate::fees::transaction_gas_with(modules, transaction);
-            sum.saturating_add(gas.unwrap_or(Gas::ZERO).get())
+            let cost = crate::fees::transaction_cost(modules, transaction);
+            sum.saturating_add(cost.map_or(0, |cost| cost.gas.get()))
         })
 }
 
@@ -161,18 +167,28 @@ pub(crate) struct Block<'a> {
     pub(crate) ledger: Ledger,
     pub(crate) receipts: Vec<Receipt>,
     pub(crate) alarms: Vec<String>,
+    pub(crate) fences: Fences,
 }
 
 impl Block<'_> {
-    /// Imports facts or applies cross-links, then forgets what the destinations accepted.
+    /// Imports facts or applies evidence and cross-links, then forgets what the destinations accepted.
     fn beacon_part(&mut self, work: &BlockWork) -> Vec<CrossLinkSkip> {
         let Self {
-            context, overlay, ..
+            context,
+            overlay,
+            ledger,
+            ..
         } = self;
         if context.chain.is_beacon() {
+            epochs::note_own_instance(overlay, context);
+            let evidence = work.system.iter().filter_map(|operation| match operation {
+                SystemOperation::Evidence(evidence) => Some(&**evidence),
+                SystemOperation::CrossLink(_) | SystemOperation::Ready(_) => None,
+            });
+            evidence::apply(overlay, ledger, context, evidence);
             let ready = work.system.iter().filter_map(|operation| match operation {
                 SystemOperation::Ready(ready) => Some(ready),
-                SystemOperation::CrossLink(_) => None,
+                SystemOperation::CrossLink(_) | SystemOperation::Evidence(_) => None,
             });
             epochs::note_ready(overlay, ready);
             let skipped = crosslinks::apply(overlay, context, &work.system);

@@ -6,7 +6,9 @@
 
 use crate::error::Rejection;
 use crate::fees;
+use crate::modules::MODULES;
 use crate::network::NetworkInfo;
+use crate::requests;
 use crate::views;
 use skerry_types::amount::Amount;
 use skerry_types::ids::{ChainRef, Denom, Gas, Height};
@@ -80,7 +82,12 @@ pub fn check_static(
         });
     }
     check_expiry(body.valid_until, context.beacon_height)?;
-    let expected = fees::transaction_gas(transaction)?;
+    let cost = fees::transaction_cost(MODULES, transaction)?;
+    let expected = cost.gas;
+    let (limit, actual) = (requests::gas_max(context.network), cost.lane);
+    if actual > limit {
+        return Err(Rejection::RequestGas { limit, actual });
+    }
     if body.gas_limit < expected {
         return Err(Rejection::GasLimitTooLow {
             expected,

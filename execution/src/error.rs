@@ -4,14 +4,17 @@
 //! the API; a [`BlockError`] is a reason not to vote; a [`ProofFailure`] a reason to blame a peer.
 //! Errors of other crates are quoted in the text, so none is also a `source`.
 
+use crate::module::Place;
 use skerry_types::amount::Amount;
 use skerry_types::block::{BlockKind, NextCommittee};
 use skerry_types::certificate::CertificateError;
 use skerry_types::codec::CodecError;
 use skerry_types::ids::{
-    Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, Sequence, ValidatorId,
+    Address, ChainRef, Denom, Digest, Epoch, Gas, Height, MemberIndex, ModuleId, Sequence,
+    ValidatorId,
 };
 use skerry_types::merkle::ProofError;
+use skerry_types::message::Flow;
 use skerry_types::receipt::Failure;
 use skerry_types::transaction::TransactionError;
 
@@ -72,6 +75,15 @@ pub enum CallError {
         /// The executing chain.
         here: ChainRef,
     },
+    /// Nothing new is sent to a shard with two histories.
+    #[error(
+        "{shard} is fenced: it finalized two blocks at one height; nothing is sent to it until its \
+         committee is redrawn"
+    )]
+    ShardFenced {
+        /// The shard.
+        shard: ChainRef,
+    },
     /// The module touched what its plan does not declare. A bug of the module, never of the user.
     #[error("module {module:?} touched {object}, which its plan does not declare for {access}")]
     Undeclared {
@@ -124,6 +136,7 @@ impl CallError {
             Self::Overflow { .. } => "OVERFLOW",
             Self::DeadlinePassed { .. } => "DEADLINE_PASSED",
             Self::ElsewhereObject { .. } => "ELSEWHERE_OBJECT",
+            Self::ShardFenced { .. } => "SHARD_FENCED",
             Self::Undeclared { .. } => "UNDECLARED_ACCESS",
             Self::Invariant { .. } => "BROKEN_INVARIANT",
             Self::RecordTooLarge { .. } => "RECORD_TOO_LARGE",
@@ -242,9 +255,38 @@ pub enum Rejection {
         /// Why.
         cause: Box<CallError>,
     },
-    /// Bundles on other chains are not available in this version.
-    #[error("the bundle's target is not home; remote bundles are not available yet")]
+    /// Bundles on other shards are not available in this version.
+    #[error(
+        "the bundle's target is another shard, where bundles are not available yet; \
+         its home and the beacon are"
+    )]
     RemoteTarget,
+    /// The module's calls do not run at the bundle's target.
+    #[error("operation {operation}: calls of {module} run on {place}; set the bundle's target so")]
+    WrongPlace {
+        /// Position of the operation.
+        operation: usize,
+        /// Name of the module.
+        module: &'static str,
+        /// Where its calls run.
+        place: Place,
+    },
+    /// A bundle for another chain does not fit a message.
+    #[error("the bundle makes a message of {actual} bytes, a message has at most {limit}")]
+    RequestTooLarge {
+        /// Allowed.
+        limit: usize,
+        /// Found.
+        actual: usize,
+    },
+    /// A bundle for another chain needs more gas there than one message may.
+    #[error("the bundle needs {actual} gas at its target, one message may have {limit}")]
+    RequestGas {
+        /// Allowed: a quarter of the inbound lane.
+        limit: Gas,
+        /// Needed.
+        actual: Gas,
+    },
     /// The beacon takes no transactions.
     #[error("the beacon executes no transactions; send to the sender's home shard")]
     BeaconTakesNone,
@@ -266,6 +308,9 @@ impl Rejection {
             Self::UnknownModule { .. } => "UNKNOWN_MODULE",
             Self::Call { .. } => "UNDECODABLE_CALL",
             Self::RemoteTarget => "REMOTE_TARGET",
+            Self::WrongPlace { .. } => "WRONG_PLACE",
+            Self::RequestTooLarge { .. } => "REQUEST_TOO_LARGE",
+            Self::RequestGas { .. } => "REQUEST_GAS",
             Self::BeaconTakesNone => "BEACON_TAKES_NONE",
         }
     }
@@ -424,20 +469,39 @@ pub enum BlockError {
         bytes: u64,
     },
     /// The beacon accepts only what the cross-links show as sent.
-    #[error("a batch from {batch_source} ends at {actual}, cross-linked as sent is {expected}")]
+    #[error(
+        "with a batch from {batch_source} {actual:?} is accepted, cross-linked as sent is {expected:?}"
+    )]
     NotCrossLinked {
         /// The batch's source.
         batch_source: ChainRef,
         /// Cross-linked.
-        expected: Sequence,
-        /// End of the batch.
-        actual: Sequence,
+        expected: Box<Flow>,
+        /// Accepted, with the batch.
+        actual: Box<Flow>,
     },
 }
 
 /// Why a batch or a cross-link proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProofFailure {
+    /// The beacon keeps nothing to judge the evidence by.
+    #[error("no committee of epoch {epoch} of {chain} is kept: it is too old, or has not begun")]
+    NotAdmissible {
+        /// The chain of the evidence.
+        chain: ChainRef,
+        /// Its epoch.
+        epoch: Epoch,
+    },
+    /// The two sides of the evidence agree, or do not stand in their order.
+    #[error("the two sides of the evidence do not contradict each other")]
+    NoConflict,
+    /// A vote of the evidence is not the signer's.
+    #[error("a vote of the evidence is not signed by member {}", .0.get())]
+    VoteSignature(MemberIndex),
+    /// The source is fenced, and its cross-linked state does not stand for the batch.
+    #[error("{0} is fenced, and its last cross-link does not prove the batch")]
+    Fenced(ChainRef),
     /// No validator of the beacon's state.
     #[error("{0} is no validator")]
     Validator(ValidatorId),
@@ -518,6 +582,9 @@ pub enum ProofFailure {
 /// Why a cross-link changes nothing: it is skipped, in every node alike.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CrossLinkSkip {
+    /// The shard has two histories; its last cross-link stands.
+    #[error("{0} is fenced")]
+    Fenced(ChainRef),
     /// Not a shard of this network.
     #[error("{0} is no shard of this network")]
     UnknownShard(ChainRef),

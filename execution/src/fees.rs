@@ -6,9 +6,10 @@
 
 use crate::error::Rejection;
 use crate::gas;
-use crate::module::{BlockTotals, Call, Module};
+use crate::module::{BlockTotals, Call, Module, Place};
 use crate::modules::bank::state::saturating_sum;
 use crate::modules::{self, MODULES};
+use crate::requests;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::ids::{Denom, Gas};
 use skerry_types::transaction::{Bundle, CheckedTransaction, Target};
@@ -16,17 +17,29 @@ use skerry_types::transaction::{Bundle, CheckedTransaction, Target};
 /// A bundle's calls, decoded, and their gas.
 pub(crate) struct DecodedBundle {
     pub(crate) calls: Vec<(&'static dyn Module, Box<dyn Call>)>,
+    /// Gas where the bundle runs.
     pub(crate) gas: Gas,
 }
 
-/// Decodes the calls of a bundle.
+/// What a bundle costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BundleCost {
+    /// Gas that the sender pays at home; all of it, wherever the bundle runs.
+    pub gas: Gas,
+    /// Gas that the message needs at its destination; zero for a bundle that runs at home.
+    pub lane: Gas,
+}
+
+/// Decodes the calls of a bundle, which all run at its target.
 pub(crate) fn decode_bundle(
     modules: &[&'static dyn Module],
     bundle: &Bundle,
 ) -> Result<DecodedBundle, Rejection> {
-    if bundle.target != Target::Home {
-        return Err(Rejection::RemoteTarget);
-    }
+    let place = match bundle.target {
+        Target::Home => Place::Shards,
+        Target::Beacon => Place::Beacon,
+        Target::Near(_) => return Err(Rejection::RemoteTarget),
+    };
     let mut calls = Vec::with_capacity(bundle.operations.len());
     let assets = gas::times(gas::KEY_WRITTEN, bundle.assets.len());
     // What is left on the sheet may create a balance for each asset that is named.
@@ -41,18 +54,37 @@ pub(crate) fn decode_bundle(
             operation,
             cause: Box::new(cause),
         })?;
+        if module.place() != place {
+            let (module, place) = (module.name(), module.place());
+            return Err(Rejection::WrongPlace {
+                operation,
+                module,
+                place,
+            });
+        }
         total = gas::sum(&[total.get(), gas::OPERATION, call.gas().get()]);
         calls.push((module, call));
     }
     Ok(DecodedBundle { calls, gas: total })
 }
 
+/// What a decoded bundle costs, without the transaction around it.
+pub(crate) fn cost_of(bundle: &Bundle, decoded: &DecodedBundle) -> Result<BundleCost, Rejection> {
+    if bundle.target == Target::Home {
+        let (gas, lane) = (decoded.gas, Gas::ZERO);
+        return Ok(BundleCost { gas, lane });
+    }
+    requests::cost(bundle, decoded.gas)
+}
+
 /// Gas of what a bundle does, without the transaction around it.
 ///
 /// # Errors
-/// When a module does not exist, a call is not one of its module, or the target is not home.
+/// When a module does not exist, a call is not one of its module or does not run at the target, or
+/// the bundle does not fit a message.
 pub fn bundle_gas(bundle: &Bundle) -> Result<Gas, Rejection> {
-    decode_bundle(MODULES, bundle).map(|decoded| decoded.gas)
+    let decoded = decode_bundle(MODULES, bundle)?;
+    cost_of(bundle, &decoded).map(|cost| cost.gas)
 }
 
 /// Gas of a transaction around its bundle: by the length of its wire form and its signatures.
@@ -69,19 +101,23 @@ pub fn envelope_gas(wire_bytes: usize, signatures: usize) -> Gas {
 /// # Errors
 /// As [`bundle_gas`].
 pub fn transaction_gas(transaction: &CheckedTransaction) -> Result<Gas, Rejection> {
-    transaction_gas_with(MODULES, transaction)
+    transaction_cost(MODULES, transaction).map(|cost| cost.gas)
 }
 
-/// [`transaction_gas`] with another table of modules.
+/// What a transaction costs, by a table of modules.
 ///
 /// # Errors
 /// As [`bundle_gas`].
-pub(crate) fn transaction_gas_with(
+pub(crate) fn transaction_cost(
     modules: &[&'static dyn Module],
     transaction: &CheckedTransaction,
-) -> Result<Gas, Rejection> {
-    let inner = decode_bundle(modules, &transaction.body().bundle)?.gas;
-    Ok(inner.saturating_add(envelope_of(transaction).get()))
+) -> Result<BundleCost, Rejection> {
+    let bundle = &transaction.body().bundle;
+    let cost = cost_of(bundle, &decode_bundle(modules, bundle)?)?;
+    Ok(BundleCost {
+        gas: cost.gas.saturating_add(envelope_of(transaction).get()),
+        ..cost
+    })
 }
 
 pub(crate) fn envelope_of(transaction: &CheckedTransaction) -> Gas {

@@ -6,6 +6,7 @@
 //! as created, whether it exists or not.
 
 use skerry_types::ids::Gas;
+use skerry_types::limits;
 
 /// A transaction by itself: nonce, fee, receipt.
 pub const TRANSACTION: u64 = 4_000;
@@ -42,6 +43,11 @@ pub fn sum(parts: &[u64]) -> Gas {
 
 /// Gas of a key that may be created and is written.
 pub const KEY: u64 = KEY_WRITTEN + KEY_CREATED;
+
+/// Gas of a reply: the same for every one, so that it can be paid in advance.
+pub fn reply() -> Gas {
+    message(limits::REPLY_BYTES, limits::ASSETS_MAX)
+}
 
 /// Gas of a message of `bytes` that carries `assets` assets: executing it costs the same at every
 /// destination, and it is bought with the transaction that sends it.

@@ -10,13 +10,14 @@ use crate::modules::channels::state::{InboundState, inbound_key, inbox_body_key}
 use crate::modules::{CHANNELS, EXECUTOR};
 use crate::outbox::{add_flow, assets_of, flow_of};
 use crate::overlay::BlockOverlay;
+use crate::requests::{self, Arrived, Returned};
 use crate::transaction::Machine;
 use crate::view::decode_record;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{self, Version};
 use skerry_types::ids::{ChainRef, Digest, Gas};
 use skerry_types::limits;
-use skerry_types::message::{Batch, Message, MessageId, Payload};
+use skerry_types::message::{Batch, Flow, Message, MessageId, Payload};
 use skerry_types::receipt::{Failure, Receipt, Status, Subject};
 use skerry_types::state::Value;
 use std::collections::VecDeque;
@@ -44,6 +45,15 @@ pub(crate) struct Inbox<'w> {
 
 fn decode_message(wire: &[u8]) -> Option<Message> {
     codec::decode(wire, limits::MESSAGE_BYTES_MAX).ok()
+}
+
+/// The counters of a channel after a batch, as its destination counts when it accepts the batch.
+#[must_use]
+pub fn flow_after(accepted: Flow, batch: &Batch) -> Flow {
+    batch.messages.iter().fold(accepted, |flow, wire| {
+        let message = decode_message(wire);
+        add_flow(flow, &flow_of(wire.len(), message.as_ref()))
+    })
 }
 
 impl<'w> Inbox<'w> {
@@ -259,7 +269,43 @@ fn deliver(
                 },
             }
         }
-        Payload::Request { .. } | Payload::Reply { .. } | Payload::System(_) => Some(dropped(
+        Payload::Request {
+            sender,
+            beneficiary,
+            reply_to,
+            hops,
+            gas,
+            bundle,
+            ..
+        } => {
+            let arrived = Arrived {
+                id,
+                origin,
+                sender: *sender,
+                beneficiary: *beneficiary,
+                reply_to: *reply_to,
+                hops: *hops,
+                gas: *gas,
+                bundle,
+            };
+            requests::execute(block, machine, &arrived, &mut receipt).err()
+        }
+        Payload::Reply {
+            request,
+            beneficiary,
+            assets,
+            ..
+        } => {
+            let returned = Returned {
+                id,
+                origin,
+                request: *request,
+                beneficiary: *beneficiary,
+                assets,
+            };
+            requests::finish(block, machine, &returned, &mut receipt).err()
+        }
+        Payload::System(_) => Some(dropped(
             "NOT_AVAILABLE",
             "this kind of message has no use yet".to_owned(),
         )),
@@ -273,7 +319,8 @@ fn deliver(
     receipt
 }
 
-fn dropped(code: &str, detail: String) -> Status {
+/// Accepted, and of no effect.
+pub(crate) fn dropped(code: &str, detail: String) -> Status {
     Status::Dropped(Failure {
         module: EXECUTOR,
         code: code.to_owned(),
@@ -306,13 +353,7 @@ fn check_transfer(context: &BlockContext, incoming: &Incoming<'_>) -> Result<(),
             ),
         ));
     }
-    let canonical = !assets.is_empty()
-        && assets.len() <= limits::ASSETS_MAX
-        && assets.iter().all(|asset: &Asset| !asset.amount.is_zero())
-        && assets
-            .windows(2)
-            .all(|pair| matches!(pair, [first, second] if first.denom < second.denom));
-    if canonical {
+    if !assets.is_empty() && is_canonical(assets) {
         Ok(())
     } else {
         Err(Status::Dropped(Failure {
@@ -321,4 +362,13 @@ fn check_transfer(context: &BlockContext, incoming: &Incoming<'_>) -> Result<(),
             detail: "assets must be from 1 to 8, above zero, denoms strictly increasing".to_owned(),
         }))
     }
+}
+
+/// Whether assets are at most [`limits::ASSETS_MAX`], above zero, denoms strictly increasing.
+pub(crate) fn is_canonical(assets: &[Asset]) -> bool {
+    assets.len() <= limits::ASSETS_MAX
+        && assets.iter().all(|asset| !asset.amount.is_zero())
+        && assets
+            .windows(2)
+            .all(|pair| matches!(pair, [first, second] if first.denom < second.denom))
 }

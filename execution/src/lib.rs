@@ -19,8 +19,10 @@
 //! | [`fees`], [`gas`] | what it costs |
 //! | [`check`] | whether a transaction may be admitted or proposed |
 //! | [`validate`] | whether a block is valid |
-//! | [`proofs`] | whether a batch or a cross-link proves itself |
+//! | [`proofs`] | whether a batch, a cross-link, evidence proves itself |
+//! | [`fence`] | what counts of a shard with two histories |
 //! | [`inbox`], [`outbox`] | how messages arrive and leave |
+//! | [`requests`] | how a bundle runs on another chain, and what comes home |
 //! | [`module`], [`plan`], [`view`], [`sheet`] | what a module is and what it may touch |
 //! | [`modules`] | which modules exist |
 //! | [`views`] | how others read the state |
@@ -40,6 +42,7 @@ pub mod block;
 pub mod check;
 pub mod error;
 pub mod fees;
+pub mod fence;
 pub mod gas;
 pub mod genesis;
 pub mod inbox;
@@ -50,6 +53,7 @@ pub mod outbox;
 mod overlay;
 pub mod plan;
 pub mod proofs;
+pub mod requests;
 pub mod sheet;
 pub mod supply;
 pub mod transaction;

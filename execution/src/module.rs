@@ -27,6 +27,11 @@ pub trait Module: Sync {
     /// Its permanent name, as the command line and JSON use it.
     fn name(&self) -> &'static str;
 
+    /// Where its calls run.
+    fn place(&self) -> Place {
+        Place::Shards
+    }
+
     /// Reads a call.
     ///
     /// # Errors
@@ -89,6 +94,34 @@ pub trait Module: Sync {
     /// # Errors
     /// Says which invariant is broken.
     fn check_invariants(&self, key: &StateKey, value: &[u8]) -> Result<(), String>;
+}
+
+/// On which chains the calls of a module run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the shards, for who lives there.
+    Shards,
+    /// On the beacon, by request from any shard.
+    Beacon,
+}
+
+impl Place {
+    /// Whether calls run on `chain`.
+    pub const fn is_on(self, chain: ChainRef) -> bool {
+        match self {
+            Self::Shards => !chain.is_beacon(),
+            Self::Beacon => chain.is_beacon(),
+        }
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Shards => "shards",
+            Self::Beacon => "the beacon",
+        })
+    }
 }
 
 /// A decoded call.

@@ -26,11 +26,18 @@ pub fn assets_of(payload: &Payload) -> &[Asset] {
 
 /// What one message adds to the counters of its channel: source and destination compute the same.
 pub fn flow_of(bytes: usize, message: Option<&Message>) -> Flow {
-    let assets = message.map_or(&[][..], |message| assets_of(&message.payload));
+    let payload = message.map(|message| &message.payload);
+    let assets = payload.map_or(&[][..], assets_of);
+    let arrival = gas::message(bytes, assets.len());
+    let gas = match payload {
+        Some(Payload::Request { gas, .. }) => arrival.saturating_add(gas.get()),
+        Some(Payload::Reply { .. }) => gas::reply(),
+        _ => arrival,
+    };
     let mut flow = Flow {
         messages: 1,
         bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
-        gas: gas::message(bytes, assets.len()).get(),
+        gas: gas.get(),
         ..Flow::default()
     };
     for asset in assets {
@@ -59,6 +66,16 @@ pub const fn add_flow(left: Flow, right: &Flow) -> Flow {
     }
 }
 
+/// Whether no counter of `lower` is above that of `upper`.
+pub const fn within(lower: &Flow, upper: &Flow) -> bool {
+    lower.messages <= upper.messages
+        && lower.bytes <= upper.bytes
+        && lower.gas <= upper.gas
+        && lower.sker <= upper.sker
+        && lower.stsker <= upper.stsker
+        && lower.rssker <= upper.rssker
+}
+
 /// Messages of one block to one destination.
 struct Pending {
     state: crate::modules::channels::state::OutboundState,
@@ -79,6 +96,35 @@ impl Outbox {
         }
     }
 
+    fn pending(&mut self, overlay: &mut BlockOverlay<'_>, destination: ChainRef) -> &mut Pending {
+        let source = self.chain;
+        self.pending.entry(destination).or_insert_with(|| {
+            let stored = overlay.get(outbound_key(source, destination));
+            let state = stored
+                .and_then(|value| decode_record(&value).ok())
+                .unwrap_or_default();
+            Pending {
+                state,
+                batches: Vec::new(),
+            }
+        })
+    }
+
+    /// The id of the next message to a destination.
+    pub(crate) fn next(
+        &mut self,
+        overlay: &mut BlockOverlay<'_>,
+        destination: ChainRef,
+    ) -> MessageId {
+        let source = self.chain;
+        let sequence = self.pending(overlay, destination).state.next();
+        MessageId {
+            source,
+            destination,
+            sequence,
+        }
+    }
+
     /// Numbers a message and keeps it for its batch.
     pub(crate) fn send(
         &mut self,
@@ -88,16 +134,7 @@ impl Outbox {
         payload: Payload,
     ) -> MessageId {
         let source = self.chain;
-        let pending = self.pending.entry(destination).or_insert_with(|| {
-            let stored = overlay.get(outbound_key(source, destination));
-            let state = stored
-                .and_then(|value| decode_record(&value).ok())
-                .unwrap_or_default();
-            Pending {
-                state,
-                batches: Vec::new(),
-            }
-        });
+        let pending = self.pending(overlay, destination);
         let message = Message {
             version: Version,
             origin,

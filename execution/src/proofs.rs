@@ -1,4 +1,4 @@
-//! Whether a batch or a cross-link proves itself: finality, path, Merkle proof, root.
+//! Whether a batch, a cross-link or evidence proves itself: finality, path, Merkle proof, root.
 //!
 //! The caller picks the committee of the source for the header's epoch; a notarization never
 //! suffices. Checking the certificate costs about a millisecond, so [`verify_path`] and the rest
@@ -13,10 +13,11 @@ use skerry_types::block::Header;
 use skerry_types::certificate::Certificate;
 use skerry_types::committee::VerifyingCommittee;
 use skerry_types::crypto::scheme::VoteScheme;
+use skerry_types::evidence::{Conflict, Evidence, FinalHeader};
 use skerry_types::ids::Digest;
 use skerry_types::message::{BatchRecord, InboundBatch, channels_root};
 use skerry_types::state::StateRead;
-use skerry_types::vote::Statement;
+use skerry_types::vote::{Statement, Vote};
 
 /// Longest path from a header to the certified descendant. A leader may run sixteen blocks ahead of
 /// finality, and idle blocks further.
@@ -199,5 +200,44 @@ pub fn verify_ready(
         Ok(())
     } else {
         Err(ProofFailure::ReadySignature(validator))
+    }
+}
+
+/// Checks that evidence proves what it says, by committee and instance of a beacon state.
+///
+/// # Errors
+/// When that state does not keep them, the two sides agree, or a signature or path is wrong.
+pub fn verify_evidence(
+    evidence: &Evidence,
+    chain_id: &Digest,
+    beacon: &dyn StateRead,
+    scheme: &dyn VoteScheme,
+) -> Result<(), ProofFailure> {
+    let (chain, epoch) = (evidence.chain, evidence.epoch);
+    let missing = || ProofFailure::NotAdmissible { chain, epoch };
+    let genesis = views::instance(beacon, chain, epoch).ok_or_else(missing)?;
+    let committee = views::committee(beacon, chain, epoch).ok_or_else(missing)?;
+    if !evidence.is_conflict() {
+        return Err(ProofFailure::NoConflict);
+    }
+    let committee = VerifyingCommittee::new(committee, *chain_id, genesis, scheme);
+    let committee = committee.ok_or_else(missing)?;
+    let vote = |vote: &Vote| {
+        let good = vote.verify(&committee, scheme);
+        good.then_some(())
+            .ok_or(ProofFailure::VoteSignature(vote.signer))
+    };
+    let certificate = |certificate: &Certificate| {
+        let good = certificate.verify(&committee, scheme);
+        good.map_err(ProofFailure::Certificate)
+    };
+    let is_final =
+        |it: &FinalHeader| verify_final(&it.header, &it.path, &it.certificate, &committee, scheme);
+    match &evidence.conflict {
+        Conflict::Votes { first, second } => vote(first).and_then(|()| vote(second)),
+        Conflict::Certificates { first, second } => {
+            certificate(first).and_then(|()| certificate(second))
+        }
+        Conflict::Finals { first, second } => is_final(first).and_then(|()| is_final(second)),
     }
 }

@@ -280,6 +280,7 @@ impl World {
                 digest: Digest::ZERO,
             },
             entropy: Digest::ZERO,
+            instance: genesis_digest(&self.network.chain_id, chain),
         }
     }
 

@@ -6,6 +6,7 @@
 use crate::block::BlockWork;
 use crate::error::{BlockError, CallError, ProofFailure, Rejection};
 use crate::fees::{bundle_gas, transaction_gas};
+use crate::inbox::flow_after;
 use crate::module::{Call, Environment, Module};
 use crate::modules::account::calls::AccountCall;
 use crate::modules::bank::BankModule;
@@ -21,16 +22,17 @@ use crate::testing::{
     Draft, Draws, User, World, bank, certificate, header, operation, shard, transfer, user,
 };
 use crate::validate::{BlockInput, CheckedBody, validate_block};
-use crate::view::encode_amount;
+use crate::view::{decode_record, encode_amount};
 use crate::views;
 use skerry_types::amount::{Amount, Asset};
+use skerry_types::beacon::ShardRecord;
 use skerry_types::block::{BlockKind, Body};
 use skerry_types::codec::{self, Version};
 use skerry_types::crypto::ed25519::PublicKey;
 use skerry_types::genesis::Parameters;
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, Sequence};
 use skerry_types::merkle::{KeyProof, Level, OwnerEntry, PathProof, leaf_hash, value_hash};
-use skerry_types::message::{Batch, BatchProof, InboundBatch, Message, Payload};
+use skerry_types::message::{Batch, BatchProof, Flow, InboundBatch, Message, Payload};
 use skerry_types::receipt::{Receipt, Status};
 use skerry_types::state::StateKey;
 use skerry_types::transaction::{Authenticator, Target};
@@ -815,7 +817,7 @@ fn call_of_no_module_and_remote_target_have_no_gas() {
     let bundle = Draft::new(alice, 0, vec![]).call(garbage).bundle;
     assert!(matches!(bundle_gas(&bundle), Err(Rejection::Call { .. })));
     let mut bundle = Draft::new(alice, 0, vec![]).bundle;
-    bundle.target = Target::Beacon;
+    bundle.target = Target::Near(user(1, 1).address);
     assert_eq!(bundle_gas(&bundle), Err(Rejection::RemoteTarget));
 }
 
@@ -902,7 +904,7 @@ fn admission_rules_make_a_block_invalid() {
     assert_eq!(change(&|it| it.valid_until = 49), "EXPIRED");
     assert_eq!(change(&|it| it.valid_until = 50 + 20_001), "EXPIRY_TOO_FAR");
     assert_eq!(
-        change(&|it| it.bundle.target = Target::Beacon),
+        change(&|it| it.bundle.target = Target::Near(user(1, 1).address)),
         "REMOTE_TARGET"
     );
     let other = Some(Authenticator::Ed25519(PublicKey([1; 32])));
@@ -1197,4 +1199,48 @@ fn batch_proves_itself_from_its_own_or_a_descendants_finalization() {
     ));
     let proof = &broken.proof;
     assert!(verify_path(&proof.header, &proof.path, &proof.certificate, &committee).is_ok());
+}
+
+/// A cross-link counts messages and value; who links the one and sends the other creates value.
+#[test]
+fn the_beacon_accepts_no_more_value_than_is_cross_linked() {
+    let (mut world, _, _) = two_users();
+    let mut inbound = inbound_of(&world, Sequence::new(0));
+    inbound.batch.destination = ChainRef::Beacon;
+    let sent = flow_after(Flow::default(), &inbound.batch);
+    assert!(sent.sker > 0 && sent.messages > 0);
+    let key = views::shard_record_key(inbound.batch.source);
+    let body = Body {
+        inbound: vec![inbound],
+        ..Body::default()
+    };
+    let mut judged = |linked: Flow| {
+        let state = world.states.get_mut(&ChainRef::Beacon).unwrap();
+        let mut record: ShardRecord = decode_record(&state.0[&key]).unwrap();
+        for summary in &mut record.channels {
+            if summary.peer.is_beacon() {
+                summary.sent = linked;
+            }
+        }
+        state.0.insert(key.clone(), codec::encode(&record).into());
+        validate(&world, ChainRef::Beacon, &body)
+    };
+    assert_eq!(judged(sent), Ok(0));
+    let less = |change: &dyn Fn(&mut Flow)| {
+        let mut linked = sent;
+        change(&mut linked);
+        linked
+    };
+    for linked in [
+        less(&|flow| flow.sker -= 1),
+        less(&|flow| flow.messages -= 1),
+        less(&|flow| flow.gas -= 1),
+        less(&|flow| flow.bytes -= 1),
+    ] {
+        let result = judged(linked);
+        assert!(
+            matches!(result, Err(BlockError::NotCrossLinked { .. })),
+            "{result:?}"
+        );
+    }
 }

@@ -13,11 +13,13 @@ use crate::modules::bank::state::{balance_key, credit, debit};
 use crate::modules::{self, BANK, EXECUTOR};
 use crate::overlay::{Layer, Layered};
 use crate::plan::{Access, Plan, PlanContext};
+use crate::requests;
 use crate::sheet::Sheet;
 use crate::view::{StateView, decode_amount, encode_amount};
-use skerry_types::amount::Amount;
+use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::Version;
-use skerry_types::ids::{Address, Denom, Digest, Gas, ModuleId};
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, ModuleId};
+use skerry_types::limits;
 use skerry_types::message::MessageId;
 use skerry_types::receipt::{Event, Failure, Receipt, Status, Subject};
 use skerry_types::transaction::{Bundle, CheckedTransaction, Nonce};
@@ -68,7 +70,7 @@ impl Machine {
             messages: Vec::new(),
             events: Vec::new(),
         };
-        let decoded = match decode(block, transaction) {
+        let (decoded, gas) = match decode(block, transaction) {
             Ok(decoded) => decoded,
             Err(rejection) => {
                 // The block was invalid; nothing is charged and the operator is told.
@@ -79,7 +81,7 @@ impl Machine {
                 return receipt;
             }
         };
-        let charge = match charge(block, transaction, decoded.gas) {
+        let charge = match charge(block, transaction, gas) {
             Ok(charge) => charge,
             Err(status) => {
                 receipt.status = status;
@@ -122,10 +124,9 @@ impl Machine {
         let body = transaction.body();
         let bundle = &body.bundle;
         let executor = |error| (EXECUTOR, Box::new(error));
-        let actual = block.context.beacon.height;
-        if bundle.deadline < actual {
-            let deadline = bundle.deadline;
-            return Err(executor(CallError::DeadlinePassed { deadline, actual }));
+        check_deadline(block, bundle).map_err(executor)?;
+        if let Some(destination) = requests::destination(bundle) {
+            check_fence(block, destination).map_err(executor)?;
         }
         let mut state = Layered {
             overlay: &mut block.overlay,
@@ -134,8 +135,44 @@ impl Machine {
         for asset in &bundle.assets {
             debit(&mut state, body.sender, *asset).map_err(executor)?;
         }
+        let origin = transaction.id();
+        if let Some(destination) = requests::destination(bundle) {
+            state.commit();
+            let id = block.outbox.next(&mut block.overlay, destination);
+            let (sender, price) = (body.sender, body.gas_price);
+            let payload = requests::request(id, sender, decoded.gas, price, bundle);
+            let (overlay, outbox) = (&mut block.overlay, &mut block.outbox);
+            let sent = outbox.send(overlay, destination, origin, payload);
+            requests::note(block, &sent, sender);
+            return Ok((vec![sent], Vec::new()));
+        }
+        let scene = scene(block, body.sender, origin, body.nonce);
+        let sheet = self.calls(block, scene, bundle, decoded)?;
+        for (destination, _) in &self.effects.sent {
+            check_fence(block, *destination).map_err(executor)?;
+        }
+        self.finish(block, bundle, body.sender, &sheet)
+            .map_err(executor)?;
+        let mut messages = Vec::with_capacity(self.effects.sent.len());
+        for (destination, payload) in self.effects.sent.drain(..) {
+            messages.push(
+                block
+                    .outbox
+                    .send(&mut block.overlay, destination, origin, payload),
+            );
+        }
+        Ok((messages, std::mem::take(&mut self.effects.events)))
+    }
+
+    /// Runs the calls of a bundle one after the other; gives what is on the sheet then.
+    fn calls(
+        &mut self,
+        block: &mut Block<'_>,
+        mut scene: Scene<'_>,
+        bundle: &Bundle,
+        decoded: &DecodedBundle,
+    ) -> Result<Sheet, Refusal> {
         let mut sheet = Sheet::with(&bundle.assets);
-        let mut scene = scene(block, body.sender, transaction.id(), body.nonce);
         for (module, call) in &decoded.calls {
             let context = PlanContext {
                 network: scene.network,
@@ -164,18 +201,63 @@ impl Machine {
             result.map_err(|error| (module.id(), Box::new(error)))?;
             scene.operation = scene.operation.saturating_add(1);
         }
-        self.finish(block, bundle, body.sender, &sheet)
-            .map_err(executor)?;
-        let origin = transaction.id();
-        let mut messages = Vec::with_capacity(self.effects.sent.len());
-        for (destination, payload) in self.effects.sent.drain(..) {
-            messages.push(
-                block
-                    .outbox
-                    .send(&mut block.overlay, destination, origin, payload),
-            );
+        Ok(sheet)
+    }
+
+    /// Runs a bundle that came by a message; gives what is left of its assets.
+    ///
+    /// # Errors
+    /// When a call refuses or the sheet does not end as it must; nothing has changed then.
+    pub(crate) fn request(
+        &mut self,
+        block: &mut Block<'_>,
+        sender: Address,
+        origin: Digest,
+        bundle: &Bundle,
+        decoded: &DecodedBundle,
+    ) -> Result<(Vec<Asset>, Vec<Event>), Failure> {
+        let ran = self.try_request(block, sender, origin, bundle, decoded);
+        ran.map_err(|(module, error)| {
+            self.forget(block);
+            if error.is_alarm() {
+                block.alarms.push(format!("request of {origin}: {error}"));
+            }
+            error.failure(module)
+        })
+    }
+
+    fn try_request(
+        &mut self,
+        block: &mut Block<'_>,
+        sender: Address,
+        origin: Digest,
+        bundle: &Bundle,
+        decoded: &DecodedBundle,
+    ) -> Result<(Vec<Asset>, Vec<Event>), Refusal> {
+        let executor = |error| (EXECUTOR, Box::new(error));
+        check_deadline(block, bundle).map_err(executor)?;
+        let scene = scene(block, sender, origin, Nonce::default());
+        let sheet = self.calls(block, scene, bundle, decoded)?;
+        let left = sheet.finish(&bundle.minimum_outputs).map_err(executor)?;
+        // Its one message is the reply, by which everything goes home.
+        let Effects { credits, sent, .. } = &self.effects;
+        let error = if !credits.is_empty() || !sent.is_empty() {
+            Some("a request only acts on what is at its destination".to_owned())
+        } else if left.len() > limits::ASSETS_MAX {
+            Some(format!("{} denoms are left, a reply has 8", left.len()))
+        } else {
+            None
+        };
+        if let Some(detail) = error {
+            let code = "REPLY_ONLY";
+            return Err(executor(CallError::Refused { code, detail }));
         }
-        Ok((messages, std::mem::take(&mut self.effects.events)))
+        Layered {
+            overlay: &mut block.overlay,
+            layer: &mut self.layer,
+        }
+        .commit();
+        Ok((left, std::mem::take(&mut self.effects.events)))
     }
 
     /// Credits what the bundle earned and keeps its changes.
@@ -297,6 +379,20 @@ impl Machine {
     }
 }
 
+fn check_deadline(block: &Block<'_>, bundle: &Bundle) -> Result<(), CallError> {
+    let (deadline, actual) = (bundle.deadline, block.context.beacon.height);
+    if deadline < actual {
+        return Err(CallError::DeadlinePassed { deadline, actual });
+    }
+    Ok(())
+}
+
+/// Refuses a message to a fenced shard.
+fn check_fence(block: &mut Block<'_>, destination: ChainRef) -> Result<(), CallError> {
+    let (overlay, here) = (&mut block.overlay, block.context.chain);
+    block.fences.check(overlay, here, destination)
+}
+
 /// All objects of a bundle live on the executing chain.
 fn check_home(scene: &Scene<'_>, plan: &Plan) -> Result<(), CallError> {
     for (object, _) in plan.objects() {
@@ -324,8 +420,11 @@ fn scene<'s>(block: &Block<'s>, sender: Address, origin: Digest, nonce: Nonce) -
     }
 }
 
-/// Decodes the calls and checks what validation has checked before.
-fn decode(block: &Block<'_>, transaction: &CheckedTransaction) -> Result<DecodedBundle, Rejection> {
+/// Decodes the calls and checks what validation has checked before. Gives the gas to charge, too.
+fn decode(
+    block: &Block<'_>,
+    transaction: &CheckedTransaction,
+) -> Result<(DecodedBundle, Gas), Rejection> {
     let body = transaction.body();
     let network = &block.context.network;
     let here = block.context.chain;
@@ -340,12 +439,13 @@ fn decode(block: &Block<'_>, transaction: &CheckedTransaction) -> Result<Decoded
             here,
         });
     }
-    let mut decoded = fees::decode_bundle(block.modules, &body.bundle)?;
-    decoded.gas = decoded
+    let decoded = fees::decode_bundle(block.modules, &body.bundle)?;
+    let cost = fees::cost_of(&body.bundle, &decoded)?;
+    let gas = cost
         .gas
         .saturating_add(fees::envelope_of(transaction).get());
-    if body.gas_limit < decoded.gas {
-        let (expected, actual) = (decoded.gas, body.gas_limit);
+    if body.gas_limit < gas {
+        let (expected, actual) = (gas, body.gas_limit);
         return Err(Rejection::GasLimitTooLow { expected, actual });
     }
     let expected = network.parameters.base_fee;
@@ -355,7 +455,7 @@ fn decode(block: &Block<'_>, transaction: &CheckedTransaction) -> Result<Decoded
             actual: body.gas_price,
         });
     }
-    Ok(decoded)
+    Ok((decoded, gas))
 }
 
 /// Uses the nonce and takes the fee, or says why the transaction is void.

@@ -8,14 +8,17 @@
 
 use crate::check::{AdmissionContext, check_static, transactions_gas_max};
 use crate::error::BlockError;
+use crate::inbox::flow_after;
 use crate::network::NetworkInfo;
+use crate::outbox::within;
 use crate::views;
+use skerry_types::beacon::SystemOperation;
 use skerry_types::block::{BlockKind, Body, Header};
 use skerry_types::codec;
 use skerry_types::crypto::hash::{Purpose, hash};
 use skerry_types::ids::{ChainRef, Digest, Epoch, Gas, Sequence};
 use skerry_types::limits;
-use skerry_types::message::Batch;
+use skerry_types::message::{Batch, Flow};
 use skerry_types::state::StateRead;
 use skerry_types::transaction::CheckedTransaction;
 use std::collections::{BTreeMap, BTreeSet};
@@ -180,6 +183,14 @@ pub fn validate_block(input: &BlockInput<'_>) -> Result<ValidBlock, BlockError> 
         body.system.len(),
         limits::SYSTEM_OPERATIONS_MAX,
     )?;
+    let is_evidence =
+        |operation: &&SystemOperation| matches!(operation, SystemOperation::Evidence(_));
+    let evidence = body.system.iter().filter(is_evidence).count();
+    at_most("evidence", evidence, limits::BLOCK_EVIDENCE_MAX)?;
+    for evidence in body.system.iter().filter(is_evidence) {
+        let bytes = codec::encode(evidence).len();
+        at_most("bytes of evidence", bytes, limits::EVIDENCE_BYTES_MAX)?;
+    }
     check_chain_kind(chain, body)?;
     check_facts(input, body)?;
     check_inbound(input, body.inbound.iter().map(|inbound| &inbound.batch))?;
@@ -273,6 +284,7 @@ fn check_inbound<'b>(
 ) -> Result<(), BlockError> {
     let here = input.chain;
     let mut cursors: BTreeMap<ChainRef, Sequence> = BTreeMap::new();
+    let mut flows: BTreeMap<ChainRef, Flow> = BTreeMap::new();
     let mut total: u64 = 0;
     for batch in batches {
         let (batch_source, destination) = (batch.source, batch.destination);
@@ -297,7 +309,11 @@ fn check_inbound<'b>(
         }
         cursors.insert(batch_source, batch.end());
         if here.is_beacon() {
-            check_cross_linked(input.parent, batch)?;
+            let accepted = flows
+                .entry(batch_source)
+                .or_insert_with(|| views::inbound(input.parent, here, batch_source).accepted);
+            *accepted = flow_after(*accepted, batch);
+            check_cross_linked(input.parent, batch_source, accepted)?;
         }
     }
     let limit = u64::try_from(limits::INBOUND_BYTES_MAX).unwrap_or(u64::MAX);
@@ -331,25 +347,21 @@ fn check_batch_size(batch: &Batch) -> Result<(), BlockError> {
     }
 }
 
-/// Every beacon block is a consistent cut: it accepts only what is cross-linked as sent.
-fn check_cross_linked(beacon: &dyn StateRead, batch: &Batch) -> Result<(), BlockError> {
-    let record = views::shard_record(beacon, batch.source);
-    let sent = record.and_then(|record| {
-        let to_beacon = record
-            .channels
-            .iter()
-            .find(|summary| summary.peer.is_beacon())?;
-        Some(to_beacon.sent.messages)
-    });
-    let expected = Sequence::new(sent.unwrap_or(0));
-    let actual = batch.end();
-    if actual <= expected {
+/// Every beacon block is a consistent cut: it accepts only what is cross-linked as sent, in number and
+/// in value.
+fn check_cross_linked(
+    beacon: &dyn StateRead,
+    batch_source: ChainRef,
+    accepted: &Flow,
+) -> Result<(), BlockError> {
+    let linked = views::linked_to_beacon(beacon, batch_source);
+    if within(accepted, &linked) {
         return Ok(());
     }
     Err(BlockError::NotCrossLinked {
-        batch_source: batch.source,
-        expected,
-        actual,
+        batch_source,
+        expected: Box::new(linked),
+        actual: Box::new(*accepted),
     })
 }
 

@@ -6,6 +6,7 @@
 use crate::modules::BANK;
 use crate::modules::account::state::{AuthenticatorRecord, authenticator_key, decode_nonce};
 use crate::modules::bank::state::{BALANCE, read_claim_key, read_denom_key};
+use crate::modules::staking::state::{VALIDATORS_EVER_MAX, count_key};
 use crate::network::NetworkInfo;
 use crate::view::{decode_amount, decode_record, read_amount};
 use borsh::BorshDeserialize;
@@ -14,6 +15,8 @@ use skerry_types::beacon::{EpochRecord, Facts, ShardRecord};
 use skerry_types::block::NextCommittee;
 use skerry_types::codec::Version;
 use skerry_types::committee::Committee;
+use skerry_types::crypto::bls::PublicKey;
+use skerry_types::evidence::Evidence;
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Sequence, ValidatorId};
 use skerry_types::limits;
 use skerry_types::merkle::OwnerEntry;
@@ -27,7 +30,8 @@ pub use crate::modules::beacon_facts::state::{
     FactsHead, facts_beacon_key, facts_epoch_key, facts_head_key, facts_shard_key,
 };
 pub use crate::modules::channels::state::{
-    InboundState, OutboundState, batch_record_key, inbound_key, inbox_body_key, outbound_key,
+    InboundState, OutboundState, RequestRecord, batch_record_key, inbound_key, inbox_body_key,
+    outbound_key, request_key,
 };
 pub use crate::modules::crosslinks::state::shard_record_key;
 pub use crate::modules::epochs::state::{
@@ -35,7 +39,11 @@ pub use crate::modules::epochs::state::{
     seating_key,
 };
 pub use crate::modules::epochs::{deal::newcomers, settle_after};
-pub use crate::modules::staking::state::{ValidatorRecord, validator_key};
+pub use crate::modules::evidence::state::{Offences, Punished, offences_key, offences_object};
+pub use crate::modules::staking::calls::registration_digest;
+pub use crate::modules::staking::state::{
+    Stage as ValidatorStage, ValidatorRecord, pool as bond_pool, validator_key, vote_key_key,
+};
 pub use crate::modules::token::state::{TokenRecord, supply_key, token_key};
 
 fn record<T: BorshDeserialize>(state: &dyn StateRead, key: &StateKey) -> Option<T> {
@@ -179,7 +187,7 @@ pub fn committee(beacon: &dyn StateRead, chain: ChainRef, epoch: Epoch) -> Optio
     record(beacon, &committee_key(chain, epoch))
 }
 
-/// What the votes of a shard in an epoch are bound to, in a beacon state that still has it.
+/// What the votes of a chain in an epoch are bound to, in a beacon state that still has it.
 pub fn instance(beacon: &dyn StateRead, chain: ChainRef, epoch: Epoch) -> Option<Digest> {
     let noted: Option<(Version, Digest)> = record(beacon, &instance_key(chain, epoch));
     noted.map(|(_, genesis)| genesis)
@@ -212,22 +220,79 @@ pub fn validator(beacon: &dyn StateRead, validator: ValidatorId) -> Option<Valid
     record(beacon, &validator_key(validator))
 }
 
+/// All validators that ever were, in a beacon state, in order of id.
+pub fn validators(beacon: &dyn StateRead) -> Vec<(ValidatorId, ValidatorRecord)> {
+    let count: Option<(Version, u32)> = record(beacon, &count_key());
+    let count = count.map_or(0, |(_, count)| count.min(VALIDATORS_EVER_MAX));
+    (0..count)
+        .map(ValidatorId::new)
+        .filter_map(|id| Some((id, validator(beacon, id)?)))
+        .collect()
+}
+
+/// The validator that has a vote key, or had it, in a beacon state.
+pub fn validator_of_key(beacon: &dyn StateRead, vote_key: &PublicKey) -> Option<ValidatorId> {
+    let noted: Option<(Version, ValidatorId)> = record(beacon, &vote_key_key(vote_key));
+    noted.map(|(_, validator)| validator)
+}
+
+/// Who was punished for what it signed on a chain in an epoch, in a beacon state that still has it.
+pub fn offences(beacon: &dyn StateRead, chain: ChainRef, epoch: Epoch) -> Offences {
+    record(beacon, &offences_key(chain, epoch)).unwrap_or_default()
+}
+
+/// Whether evidence, once verified, would change a beacon state: it is of a committee that is kept,
+/// and proves an offence that was not punished or a fork that has not fenced its shard.
+pub fn is_news(beacon: &dyn StateRead, evidence: &Evidence) -> bool {
+    let (chain, epoch) = (evidence.chain, evidence.epoch);
+    if instance(beacon, chain, epoch).is_none() {
+        return false;
+    }
+    let Some(committee) = committee(beacon, chain, epoch) else {
+        return false;
+    };
+    let punished = offences(beacon, chain, epoch);
+    let guilty = evidence.guilty(committee.members.len()).into_iter();
+    let mut guilty = guilty.filter_map(|index| committee.member(index));
+    let is_open = || shard_record(beacon, chain).is_some_and(|record| !record.fenced);
+    guilty.any(|member| !punished.has(member.validator)) || evidence.is_fork() && is_open()
+}
+
 /// The epoch of `source` whose headers prove batches to `chain`, in a state of `chain`.
 pub fn open_epoch(state: &dyn StateRead, chain: ChainRef, source: ChainRef) -> Option<Epoch> {
     if source.is_beacon() {
         return epoch(state, chain).map(|record| record.epoch);
     }
-    let of_source = if chain.is_beacon() {
-        shard_record(state, source)
+    known_record(state, chain, source).map(|record| record.epoch)
+}
+
+/// The record of a shard, as a state of `chain` has it: the beacon's own, or the imported one.
+pub fn known_record(
+    state: &dyn StateRead,
+    chain: ChainRef,
+    shard: ChainRef,
+) -> Option<ShardRecord> {
+    if chain.is_beacon() {
+        shard_record(state, shard)
     } else {
-        imported_record(state, chain, source)
-    };
-    of_source.map(|record| record.epoch)
+        imported_record(state, chain, shard)
+    }
 }
 
 /// The record of a shard in the beacon's state.
 pub fn shard_record(beacon: &dyn StateRead, shard: ChainRef) -> Option<ShardRecord> {
     record(beacon, &shard_record_key(shard))
+}
+
+/// What its record of a shard shows as sent to the beacon.
+pub fn linked_to_beacon(beacon: &dyn StateRead, shard: ChainRef) -> Flow {
+    let record = shard_record(beacon, shard);
+    let channels = record.iter().flat_map(|record| &record.channels);
+    let mut to_beacon = channels.filter(|summary| summary.peer.is_beacon());
+    to_beacon
+        .next()
+        .map(|summary| summary.sent)
+        .unwrap_or_default()
 }
 
 /// The facts that a beacon state shows.

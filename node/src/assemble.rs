@@ -21,7 +21,7 @@ use crate::runner::{
     ChainMetrics, Event, Mailboxes, PeerNumbers, Runner, RunnerParts, mailbox, now_ms,
 };
 use crate::view::{ChainView, Command, NodeView, PeerSummary};
-use crate::votes::{VoteHistory, VoteWriter};
+use crate::votes::{FirstUse, VoteHistory, VoteWriter, begin_if_first, key::records_for};
 use parking_lot::RwLock;
 use skerry_execution::network::NetworkInfo;
 use skerry_network::{
@@ -33,7 +33,7 @@ use skerry_types::codec::encode;
 use skerry_types::crypto::bls::{PublicKey, SecretKey};
 use skerry_types::crypto::scheme::{BlsScheme, VoteScheme};
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Epoch, ValidatorId};
+use skerry_types::ids::{ChainRef, Epoch};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -59,6 +59,8 @@ pub struct Settings {
     pub cache: SharedCache,
     /// How votes are signed and checked.
     pub scheme: Arc<dyn VoteScheme>,
+    /// Whether a vote log that is missing may begin empty.
+    pub first_use: FirstUse,
 }
 
 /// A running node.
@@ -88,19 +90,28 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
         data,
         cache,
         scheme,
+        first_use,
     } = settings;
     let genesis = Arc::new(home::read_genesis(&config.genesis)?);
     genesis.check(true)?;
     let chain_id = genesis.chain_id();
     let shared = shared_with(&genesis, scheme)?;
-    let validator = load_validator(&config, &genesis)?;
-    let me = validator.as_ref().map(|(id, _)| *id);
-    let secret = validator.map(|(_, secret)| secret);
-    let chains = chains_to_follow(&config, &genesis, me);
+    let secret = load_validator(&config, &genesis)?;
+    let key = secret.as_ref().map(SecretKey::public_key);
+    let chains = chains_to_follow(&config, &genesis, key);
     let mut stores = BTreeMap::new();
     for chain in &chains {
         stores.insert(*chain, open_store(&data, &cache, chain_id, *chain)?);
     }
+    // Before anybody is told of the key.
+    let history = match &config.validator {
+        None => None,
+        Some(files) => {
+            let public = secret.as_ref().map(SecretKey::public_key);
+            begin_if_first(&files.vote_log, first_use, public.as_ref(), &genesis)?;
+            Some(VoteHistory::open(&files.vote_log, stores.clone())?)
+        }
+    };
     let identity = NetworkKey::load_or_create(&config.network.key)?;
     let proof = secret
         .as_ref()
@@ -121,10 +132,9 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
     )?;
     let mailboxes = Mailboxes::default();
     let peer_numbers = PeerNumbers::default();
-    let (votes, votes_thread, records) = match &config.validator {
+    let (votes, votes_thread, records) = match history {
         None => (None, None, Vec::new()),
-        Some(files) => {
-            let (history, records) = VoteHistory::open(&files.vote_log, stores.clone())?;
+        Some((history, records)) => {
             let (writer, thread) = VoteWriter::start(history, &config.name)
                 .map_err(|error| NodeError::Environment(error.to_string()))?;
             (Some(writer), Some(thread), records)
@@ -156,11 +166,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
                 shared: shared.clone(),
                 store: store.clone(),
                 secret: secret.clone(),
-                log: records
-                    .iter()
-                    .filter(|record| record.chain == *chain)
-                    .cloned()
-                    .collect(),
+                log: records_for(&records, *chain),
                 mempool: MempoolLimits::default(),
                 beacon: feed,
             },
@@ -315,43 +321,38 @@ pub fn beacon_start(genesis: &Genesis, shared: &Shared) -> BeaconFinal {
     }
 }
 
-/// Which validator this node is, with its key.
-fn load_validator(
-    config: &NodeConfig,
-    genesis: &Genesis,
-) -> Result<Option<(ValidatorId, SecretKey)>, NodeError> {
+/// The key of the validator that this node is.
+fn load_validator(config: &NodeConfig, genesis: &Genesis) -> Result<Option<SecretKey>, NodeError> {
     let Some(files) = &config.validator else {
         return Ok(None);
     };
     let secret = home::read_validator_key(&files.key, genesis)?;
     let public = secret.public_key();
-    let position = genesis.validators.iter().position(|v| v.vote_key == public);
-    let id = position
-        .and_then(|position| u32::try_from(position).ok())
-        .map(ValidatorId::new)
-        .ok_or_else(|| NodeError::NotAValidator {
-            key: format!("{public:?}"),
-        })?;
-    Ok(Some((id, secret)))
+    let is_founder = genesis.validators.iter().any(|it| it.vote_key == public);
+    // Where no epoch ends, nobody else ever gets a seat.
+    if genesis.parameters.epoch_ms == 0 && !is_founder {
+        let key = format!("{public:?}");
+        return Err(NodeError::NotAValidator { key });
+    }
+    Ok(Some(secret))
 }
 
 fn chains_to_follow(
     config: &NodeConfig,
     genesis: &Genesis,
-    validator: Option<ValidatorId>,
+    key: Option<PublicKey>,
 ) -> Vec<ChainRef> {
     let seated = |chain: &ChainRef| {
         let committee = genesis.committee(*chain);
-        committee
-            .zip(validator)
-            .is_some_and(|(committee, id)| committee.index_of(id).is_some())
+        let mut members = committee.iter().flat_map(|it| &it.members);
+        members.any(|member| Some(member.public_key) == key)
     };
     genesis
         .chains()
         .into_iter()
         // Where committees change, any chain may be next.
         .filter(|chain| {
-            let rotates = genesis.parameters.epoch_ms > 0 && validator.is_some();
+            let rotates = genesis.parameters.epoch_ms > 0 && key.is_some();
             chain.is_beacon() || rotates || config.follow == Follow::All || seated(chain)
         })
         .collect()

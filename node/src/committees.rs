@@ -65,13 +65,6 @@ impl Committees {
         self.open.get(&(chain, epoch))
     }
 
-    /// That of a chain in the newest epoch that has begun, as far as this node knows.
-    pub fn newest(&self, chain: ChainRef) -> Option<&Arc<VerifyingCommittee>> {
-        let of_chain = (chain, Epoch::ZERO)..=(chain, Epoch::new(u64::MAX));
-        let (_, newest) = self.open.range(of_chain).next_back()?;
-        Some(newest)
-    }
-
     /// The members of a chain in an epoch, begun or not.
     pub fn seated(&self, chain: ChainRef, epoch: Epoch) -> Option<&Arc<Committee>> {
         self.seated.get(&(chain, epoch))

@@ -10,6 +10,7 @@ use crate::error::NodeError;
 use crate::home::{self, NetworkPlan, Ports, faucet_port};
 use crate::start::{CACHE_BYTES, stop_asked};
 use crate::view::ChainView;
+use crate::votes::FirstUse;
 use serde_json::json;
 use skerry_storage::SharedCache;
 use skerry_types::crypto::scheme::SharedScheme;
@@ -186,6 +187,7 @@ async fn start_all(folder: &Path, names: &[String]) -> Result<Vec<Node>, NodeErr
             data: home.join("data"),
             cache: cache.clone(),
             scheme: scheme.clone(),
+            first_use: FirstUse::No,
         };
         starting.push(tokio::spawn(start(settings)));
     }

@@ -62,6 +62,21 @@ pub enum NodeError {
     /// The vote log cannot be used.
     #[error("the vote log cannot be used; never sign without it")]
     VoteLog(#[from] skerry_storage::VoteLogError),
+    /// The key's history was handed to another place.
+    #[error(
+        "the vote log {} was exported: the key votes elsewhere, and two nodes with one key get \
+         slashed", path.display()
+    )]
+    ExportedLog {
+        /// The log.
+        path: PathBuf,
+    },
+    /// A log cannot begin empty for a key that has had a seat.
+    #[error("vote key {key} has a seat in the genesis, so it is not its first use")]
+    NotFirstUse {
+        /// The public key.
+        key: String,
+    },
     /// The replica cannot start from what was stored.
     #[error("the consensus core cannot start")]
     Replica(#[from] skerry_consensus::error::StartError),

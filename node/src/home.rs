@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 const ACCOUNT_BALANCE: u128 = 1_000_000 * 1_000_000_000;
 /// Balance of the faucet.
 const FAUCET_BALANCE: u128 = 1_000_000_000 * 1_000_000_000;
+/// Balance of a validator's operator, for its fees.
+const OPERATOR_BALANCE: u128 = 1_000 * 1_000_000_000;
 /// Balance of an account of the load generator.
 const LOAD_BALANCE: u128 = 1_000 * 1_000_000_000;
 /// Funded accounts in each shard.
@@ -109,6 +111,13 @@ const CONTAINER_GRPC: u16 = 50051;
 /// Port of HTTP in containers.
 const CONTAINER_HTTP: u16 = 9464;
 
+/// A validator's key in its node's folder.
+pub const VALIDATOR_KEY: &str = "keys/validator.json";
+/// The key's signing history.
+pub const VOTE_LOG: &str = "keys/vote.log";
+/// A node's network identity in its folder.
+pub const NETWORK_KEY: &str = "keys/network.key";
+
 /// The validator key as it lies on disk: plain, for development networks only.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -130,11 +139,48 @@ fn write_secret(path: &Path, text: &str) -> Result<(), NodeError> {
 
 /// Writes under another name and renames, so that nobody ever reads half a file.
 fn write_with_mode(path: &Path, text: &str, mode: u32) -> Result<(), NodeError> {
+    stage_with_mode(path, text, mode)?.publish()
+}
+
+/// A file that is written and synced, and has not got its name.
+#[derive(Debug)]
+#[must_use]
+pub struct StagedFile {
+    unfinished: PathBuf,
+    path: PathBuf,
+}
+
+impl StagedFile {
+    /// Gives the file its name, durably.
+    ///
+    /// # Errors
+    /// When the file system fails.
+    pub fn publish(self) -> Result<(), NodeError> {
+        let folder = self.path.parent().filter(|folder| *folder != Path::new(""));
+        let synced = std::fs::rename(&self.unfinished, &self.path)
+            .and_then(|()| std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all());
+        synced.map_err(|source| NodeError::File {
+            action: "cannot write",
+            path: self.path.clone(),
+            source,
+        })
+    }
+}
+
+/// Writes and syncs a file that is to be called `path`.
+///
+/// # Errors
+/// When the file system fails.
+pub fn stage_file(path: &Path, text: &str) -> Result<StagedFile, NodeError> {
+    stage_with_mode(path, text, 0o644)
+}
+
+fn stage_with_mode(path: &Path, text: &str, mode: u32) -> Result<StagedFile, NodeError> {
     use std::os::unix::fs::OpenOptionsExt as _;
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let unfinished = PathBuf::from(name);
     let file = || -> std::io::Result<()> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".new");
-        let unfinished = PathBuf::from(name);
         let folder = path.parent().filter(|folder| *folder != Path::new(""));
         if let Some(folder) = folder {
             std::fs::create_dir_all(folder)?;
@@ -150,15 +196,17 @@ fn write_with_mode(path: &Path, text: &str, mode: u32) -> Result<(), NodeError> 
             .mode(mode)
             .open(&unfinished)?;
         file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path)?;
-        std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        file.sync_all()
     };
-    file().map_err(|source| NodeError::File {
-        action: "cannot write",
-        path: path.to_owned(),
-        source,
-    })
+    let path = path.to_owned();
+    match file() {
+        Ok(()) => Ok(StagedFile { unfinished, path }),
+        Err(source) => Err(NodeError::File {
+            action: "cannot write",
+            path,
+            source,
+        }),
+    }
 }
 
 fn read_text(path: &Path) -> Result<String, NodeError> {
@@ -185,28 +233,68 @@ pub fn read_genesis(path: &Path) -> Result<Genesis, NodeError> {
     serde_json::from_str(&text).map_err(|error| content(path, error))
 }
 
+/// The public part of a validator key, and the network that it is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ValidatorIdentity {
+    /// The vote key.
+    pub public_key: PublicKey,
+    /// The network.
+    pub chain_id: Digest,
+}
+
+fn read_key_file(path: &Path) -> Result<ValidatorKeyFile, NodeError> {
+    serde_json::from_str(&read_text(path)?).map_err(|error| content(path, error))
+}
+
+/// Reads the public part of a validator key.
+///
+/// # Errors
+/// When the file cannot be read or is no key file.
+pub fn read_validator_identity(path: &Path) -> Result<ValidatorIdentity, NodeError> {
+    let file = read_key_file(path)?;
+    Ok(ValidatorIdentity {
+        public_key: file.public_key,
+        chain_id: file.chain_id,
+    })
+}
+
 /// Reads a validator key for use on a network.
 ///
 /// # Errors
 /// When the file cannot be read, does not fit together, or holds a development key of another
 /// network.
 pub fn read_validator_key(path: &Path, genesis: &Genesis) -> Result<SecretKey, NodeError> {
-    let text = read_text(path)?;
-    let file: ValidatorKeyFile =
-        serde_json::from_str(&text).map_err(|error| content(path, error))?;
     let chain_id = genesis.chain_id();
-    if file.development && (!genesis.development || file.chain_id != chain_id) {
-        return Err(NodeError::DevelopmentKey {
-            path: path.to_owned(),
-            made_for: file.chain_id.to_string(),
-            used_on: chain_id.to_string(),
-        });
+    let secret = read_development_key(path, &chain_id)?;
+    if !genesis.development {
+        return Err(foreign_key(path, &chain_id, &chain_id));
     }
+    Ok(secret)
+}
+
+fn foreign_key(path: &Path, made_for: &Digest, used_on: &Digest) -> NodeError {
+    NodeError::DevelopmentKey {
+        path: path.to_owned(),
+        made_for: made_for.to_string(),
+        used_on: used_on.to_string(),
+    }
+}
+
+/// Reads a plain validator key of the development network with this chain id.
+///
+/// # Errors
+/// When the file cannot be read, does not fit together, or holds a development key of another
+/// network.
+pub fn read_development_key(path: &Path, chain_id: &Digest) -> Result<SecretKey, NodeError> {
+    let file = read_key_file(path)?;
     if !file.development {
         return Err(content(
             path,
             "plain validator keys are for development networks only",
         ));
+    }
+    if file.chain_id != *chain_id {
+        return Err(foreign_key(path, &file.chain_id, chain_id));
     }
     let seed: [u8; 32] = hex::decode(&file.seed)
         .ok()
@@ -220,6 +308,67 @@ pub fn read_validator_key(path: &Path, genesis: &Genesis) -> Result<SecretKey, N
         ));
     }
     Ok(secret)
+}
+
+/// Writes a validator's key and its empty signing history into a node's folder.
+fn save_validator_key(
+    secret: &SecretKey,
+    chain_id: Digest,
+    folder: &Path,
+) -> Result<(), NodeError> {
+    let file = ValidatorKeyFile {
+        version: 1,
+        public_key: secret.public_key(),
+        development: true,
+        chain_id,
+        seed: hex::encode(secret.seed()),
+    };
+    let text = serde_json::to_string_pretty(&file)
+        .map_err(|error| NodeError::Environment(error.to_string()))?;
+    write_secret(&folder.join(VALIDATOR_KEY), &text)?;
+    Ok(VoteLog::create(&folder.join(VOTE_LOG))?)
+}
+
+/// Makes a validator's key for a development network in a node's folder; gives its public part.
+///
+/// # Errors
+/// When a file cannot be written, or there is no randomness.
+pub fn write_validator_key(folder: &Path, genesis: &Genesis) -> Result<PublicKey, NodeError> {
+    let path = folder.join(VALIDATOR_KEY);
+    if path.exists() {
+        return Err(content(&path, "there is a key already; it is kept"));
+    }
+    let secret = SecretKey::from_seed(random()?);
+    save_validator_key(&secret, genesis.chain_id(), folder)?;
+    Ok(secret.public_key())
+}
+
+/// The addresses of a node's peers and its own, for a newcomer to dial.
+///
+/// # Errors
+/// When the node's network key cannot be read.
+pub fn peers_of(config: &NodeConfig) -> Result<Vec<String>, NodeError> {
+    let identity = NetworkKey::load(&config.network.key)?.peer();
+    let reachable = if config.network.external.is_empty() {
+        &config.network.listen
+    } else {
+        &config.network.external
+    };
+    let own = reachable.iter().filter(|address| address.contains("/tcp/"));
+    let own = own.map(|address| format!("{address}/p2p/{identity}"));
+    let mut peers = config.network.peers.clone();
+    peers.extend(own);
+    Ok(peers)
+}
+
+/// Writes a genesis into a node's folder.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn copy_genesis(genesis: &Genesis, folder: &Path) -> Result<(), NodeError> {
+    let text = serde_json::to_string_pretty(genesis)
+        .map_err(|error| NodeError::Environment(error.to_string()))?;
+    write_file(&folder.join("genesis.json"), &text)
 }
 
 fn random() -> Result<[u8; 32], NodeError> {
@@ -283,16 +432,20 @@ pub fn write_network(plan: &NetworkPlan) -> Result<(Genesis, Vec<FundedAccount>)
     let depth = u8::try_from(plan.shards.trailing_zeros()).unwrap_or(0);
     let salt = Digest::new(random()?);
     let mut secrets = Vec::new();
+    let mut operators = Vec::new();
     let mut validators = Vec::new();
     for index in 0..plan.validators {
         let secret = SecretKey::from_seed(random()?);
+        let operator = AccountKey::from_seed(random()?);
         validators.push(GenesisValidator {
             name: format!("v{index}"),
             vote_key: secret.public_key(),
             possession: secret.prove_possession(),
+            operator: operator.address(),
             stake: Weight::new(STAKE),
         });
         secrets.push(secret);
+        operators.push(operator);
     }
     let faucet = AccountKey::from_seed(random()?);
     let mut accounts = vec![GenesisAccount {
@@ -310,6 +463,10 @@ pub fn write_network(plan: &NetworkPlan) -> Result<(Genesis, Vec<FundedAccount>)
             }
         }
     }
+    accounts.extend(operators.iter().map(|key| GenesisAccount {
+        address: key.address(),
+        assets: vec![Asset::nsker(OPERATOR_BALANCE)],
+    }));
     accounts.extend(people.iter().map(|(_, key)| GenesisAccount {
         address: key.address(),
         assets: vec![Asset::nsker(ACCOUNT_BALANCE)],
@@ -331,16 +488,33 @@ pub fn write_network(plan: &NetworkPlan) -> Result<(Genesis, Vec<FundedAccount>)
         accounts,
     };
     genesis.check(false)?;
-    write_files(plan, &genesis, &secrets, &faucet, &people)
+    let keys = NetworkKeys {
+        secrets,
+        operators,
+        faucet,
+        people,
+    };
+    write_files(plan, &genesis, &keys)
+}
+
+/// The keys of a development network.
+struct NetworkKeys {
+    /// Of the validators.
+    secrets: Vec<SecretKey>,
+    /// Of their operators.
+    operators: Vec<AccountKey>,
+    /// Of the faucet.
+    faucet: AccountKey,
+    /// Of the funded accounts.
+    people: Vec<(ShardId, AccountKey)>,
 }
 
 fn write_files(
     plan: &NetworkPlan,
     genesis: &Genesis,
-    secrets: &[SecretKey],
-    faucet: &AccountKey,
-    people: &[(ShardId, AccountKey)],
+    keys: &NetworkKeys,
 ) -> Result<(Genesis, Vec<FundedAccount>), NodeError> {
+    let secrets = &keys.secrets;
     let chain_id = genesis.chain_id();
     let out = &plan.out;
     let mut network_keys = Vec::new();
@@ -364,18 +538,8 @@ fn write_files(
     for ((secret, key), index) in secrets.iter().zip(&network_keys).zip(0_u16..) {
         let name = format!("v{index}");
         let folder = out.join(&name);
-        let validator_key = ValidatorKeyFile {
-            version: 1,
-            public_key: secret.public_key(),
-            development: true,
-            chain_id,
-            seed: hex::encode(secret.seed()),
-        };
-        let text = serde_json::to_string_pretty(&validator_key)
-            .map_err(|error| NodeError::Environment(error.to_string()))?;
-        write_secret(&folder.join("keys/validator.json"), &text)?;
+        save_validator_key(secret, chain_id, &folder)?;
         save_network_key(key, &folder)?;
-        VoteLog::create(&folder.join("keys/vote.log"))?;
         let ports = Ports::validator(plan.port_base, index);
         let others = peers
             .iter()
@@ -383,8 +547,8 @@ fn write_files(
             .filter(|(_, other)| *other != index);
         let config = NodeConfig {
             validator: Some(ValidatorConfig {
-                key: "keys/validator.json".into(),
-                vote_log: "keys/vote.log".into(),
+                key: VALIDATOR_KEY.into(),
+                vote_log: VOTE_LOG.into(),
             }),
             ..node_config(
                 plan,
@@ -403,9 +567,13 @@ fn write_files(
         ..node_config(plan, "rpc".to_owned(), ports, peers)
     };
     write_config(&gateway, &folder)?;
-    write_key(faucet, chain_id, &out.join("faucet/key.json"))?;
+    for (operator, index) in keys.operators.iter().zip(0_u16..) {
+        let path = out.join(format!("v{index}/keys/operator.json"));
+        write_key(operator, chain_id, &path)?;
+    }
+    write_key(&keys.faucet, chain_id, &out.join("faucet/key.json"))?;
     let mut funded = Vec::new();
-    for ((shard, key), number) in people.iter().zip(0_usize..) {
+    for ((shard, key), number) in keys.people.iter().zip(0_usize..) {
         let key_file = out.join(format!("accounts/account-{number}.json"));
         write_key(key, chain_id, &key_file)?;
         let shard = format!("{shard:?}");
@@ -415,10 +583,8 @@ fn write_files(
             key_file,
         });
     }
-    let text = serde_json::to_string_pretty(genesis)
-        .map_err(|error| NodeError::Environment(error.to_string()))?;
     // Last, so that a folder with a genesis is whole.
-    write_file(&out.join("genesis.json"), &text)?;
+    copy_genesis(genesis, out)?;
     Ok((genesis.clone(), funded))
 }
 
@@ -440,7 +606,7 @@ fn node_config(plan: &NetworkPlan, name: String, ports: Ports, peers: Vec<String
         validator: None,
         follow: Follow::Committee,
         network: PeerConfig {
-            key: "keys/network.key".into(),
+            key: NETWORK_KEY.into(),
             listen: vec![
                 format!("/ip4/{host}/tcp/{}", ports.peers),
                 format!("/ip4/{host}/udp/{}/quic-v1", ports.peers),
@@ -460,10 +626,14 @@ fn node_config(plan: &NetworkPlan, name: String, ports: Ports, peers: Vec<String
 fn save_network_key(key: &NetworkKey, home: &Path) -> Result<(), NodeError> {
     let folder = home.join("keys");
     std::fs::create_dir_all(&folder).map_err(|error| content(&folder, error))?;
-    Ok(key.save(&folder.join("network.key"))?)
+    Ok(key.save(&home.join(NETWORK_KEY))?)
 }
 
-fn write_config(config: &NodeConfig, folder: &Path) -> Result<(), NodeError> {
+/// Writes a configuration into its node's folder.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_config(config: &NodeConfig, folder: &Path) -> Result<(), NodeError> {
     let path = folder.join("config.toml");
     config.write(&path).map_err(|source| NodeError::File {
         action: "cannot write",

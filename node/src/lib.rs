@@ -5,15 +5,15 @@
 //! | [`chain`] | what one chain of a node does with what it is told: consensus, execution, pools |
 //! | [`producer`] | what a leader proposes |
 //! | [`committees`] | whose certificates count |
-//! | [`mempool`], [`relay`], [`beacon`] | what waits: transactions, batches, beacon blocks and links |
+//! | [`mempool`], [`relay`], [`beacon`], [`evidence`] | what waits: transactions, batches, beacon blocks and links, evidence |
 //! | [`runner`], [`votes`] | how a chain gets time, disk, network, processors |
 //! | [`assemble`] | how the parts of a node join |
 //! | [`view`], [`grpc`], [`http`] | what readers see |
 //! | [`config`], [`home`] | files of a node and of a network |
 //! | [`start`], [`devnet`], [`faucet`], [`mod@bench`], [`verify`], [`cli`] | the commands |
 //!
-//! `chain`, `producer`, `committees`, `mempool`, `relay` and `beacon` have no clock, disk, socket, thread or
-//! randomness: the simulator runs them as they are.
+//! `chain`, `producer`, `committees`, `mempool`, `relay`, `beacon` and `evidence` have no clock, disk, socket,
+//! thread or randomness: the simulator runs them as they are.
 
 pub mod assemble;
 pub mod beacon;
@@ -24,10 +24,12 @@ pub mod committees;
 pub mod config;
 pub mod devnet;
 pub mod error;
+pub mod evidence;
 pub mod faucet;
 pub mod grpc;
 pub mod home;
 pub mod http;
+pub mod init;
 pub mod mempool;
 pub mod producer;
 pub mod relay;

@@ -6,16 +6,21 @@
 use crate::beacon::{BeaconFeed, BeaconFinal, LinkPool, ReadyPool};
 use crate::chain::jobs::Executed;
 use crate::committees::Committees;
+use crate::evidence::EvidencePool;
 use crate::mempool::{Budget, Mempool};
 use crate::relay::InboundPool;
 use skerry_execution::check::{self, AdmissionContext};
+use skerry_execution::fence::check_fence;
+use skerry_execution::inbox::flow_after;
 use skerry_execution::network::NetworkInfo;
+use skerry_execution::outbox::within;
 use skerry_execution::views;
 use skerry_storage::StateTree;
 use skerry_types::beacon::{CrossLink, SystemOperation};
 use skerry_types::block::{BlockKind, BlockRef, Body, Header, NextCommittee, ParentVotes, Report};
 use skerry_types::ids::{Address, ChainRef, Denom, Epoch, Gas, Height, TimeMs};
 use skerry_types::limits;
+use skerry_types::message::Flow;
 use skerry_types::transaction::CheckedTransaction;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -53,6 +58,8 @@ pub struct Situation<'a> {
     pub links: &'a LinkPool,
     /// Newcomers to committees that are ready, on the beacon.
     pub ready: &'a ReadyPool,
+    /// What is to be punished, on the beacon.
+    pub evidence: &'a EvidencePool,
     /// The committees that are known.
     pub committees: &'a Committees,
     /// Batches from other chains.
@@ -293,9 +300,12 @@ fn beacon_working(
     let links = situation.links.newer_than(record);
     let is_seal = |link: &Arc<CrossLink>| link.header.kind == BlockKind::Seal;
     let is_due = is_epoch_due(situation, executed);
+    let evidence = situation.evidence.due(&executed.state);
     // Other links, and words of newcomers, wait for the idle tick, so that the beacon's pace is not
     // the shards'.
-    let is_urgent = !inbound.is_empty() || is_due || links.iter().any(is_seal);
+    let waiting = views::inbox_waiting(&executed.state, situation.network, situation.chain);
+    let has_inbound = !inbound.is_empty() || waiting > 0;
+    let is_urgent = has_inbound || is_due || !evidence.is_empty() || links.iter().any(is_seal);
     if !is_urgent && !is_idle_time {
         return None;
     }
@@ -305,7 +315,11 @@ fn beacon_working(
     }
     let links = links.into_iter().map(|link| (*link).clone());
     let links = links.map(|link| SystemOperation::CrossLink(Box::new(link)));
-    let system = links.chain(ready.into_iter().map(SystemOperation::Ready));
+    let evidence = evidence.into_iter().map(|evidence| (*evidence).clone());
+    let evidence = evidence.map(|it| SystemOperation::Evidence(Box::new(it)));
+    let ready = ready.into_iter().map(SystemOperation::Ready);
+    // Evidence has room of its own: it comes first, and is bounded.
+    let system = evidence.chain(links).chain(ready);
     let parent = situation
         .parent
         .map_or(situation.parent_report.block, Header::block_ref);
@@ -336,8 +350,16 @@ fn inbound(
     let mut bytes = 0_usize;
     for source in situation.inbound.sources() {
         let cursor = views::inbound(&executed.state, situation.chain, source).accepted_cursor();
+        let linked = linked(situation.chain, executed, source);
+        let mut accepted = views::inbound(&executed.state, situation.chain, source).accepted;
         for inbound in situation.inbound.contiguous(source, cursor) {
-            if open_epoch(situation, executed, source) != Some(inbound.proof.header.epoch) {
+            let is_open =
+                open_epoch(situation, executed, source) == Some(inbound.proof.header.epoch);
+            accepted = flow_after(accepted, &inbound.batch);
+            if !is_open || linked.is_some_and(|linked| !within(&accepted, &linked)) {
+                break;
+            }
+            if !passes_fence(situation, executed, &inbound) {
                 break;
             }
             let size = usize::try_from(inbound.batch.message_bytes()).unwrap_or(usize::MAX);
@@ -352,16 +374,33 @@ fn inbound(
     chosen
 }
 
+/// On the beacon, what its record of `source` shows as sent to it: it accepts no more.
+fn linked(chain: ChainRef, executed: &Executed, source: ChainRef) -> Option<Flow> {
+    let on_beacon = chain.is_beacon();
+    on_beacon.then(|| views::linked_to_beacon(&executed.state, source))
+}
+
 /// The epoch of `source` whose headers prove something in the block to be.
 fn open_epoch(situation: &Situation<'_>, executed: &Executed, source: ChainRef) -> Option<Epoch> {
     let Some(feed) = situation.feed else {
         return views::open_epoch(&executed.state, situation.chain, source);
     };
-    let facts = feed.newest().facts.as_ref()?;
-    if source.is_beacon() {
-        return Some(facts.epoch.epoch);
-    }
-    facts.shard(source).map(|record| record.epoch)
+    feed.newest().facts.as_ref()?.open_epoch(source)
+}
+
+/// Whether the fence of the batch's source, if it has one, lets it into the block to be.
+fn passes_fence(
+    situation: &Situation<'_>,
+    executed: &Executed,
+    inbound: &skerry_types::message::InboundBatch,
+) -> bool {
+    let source = inbound.batch.source;
+    let facts = situation.feed.and_then(|feed| feed.newest().facts.as_ref());
+    let record = match facts {
+        Some(facts) => facts.shard(source).cloned(),
+        None => views::known_record(&executed.state, situation.chain, source),
+    };
+    record.is_none_or(|record| check_fence(&record, &inbound.proof).is_ok())
 }
 
 fn transactions(

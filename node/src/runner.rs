@@ -551,6 +551,9 @@ impl Driver {
                 Output::Beacon(block) => self.tell_shards(&block),
                 Output::Link(link) => self.tell_beacon(Input::Link(link)),
                 Output::Ready(ready) => self.tell_beacon(Input::Ready(ready)),
+                Output::Evidence(evidence) => self.tell_beacon(Input::Evidence(evidence)),
+                Output::Claim(evidence) => self.tell_beacon(Input::Claim(evidence)),
+                Output::Lost(at) => self.tell_others(at),
                 Output::Snapshot => {}
                 Output::Block { block, state } => {
                     let metrics = &self.parts.metrics;
@@ -592,6 +595,14 @@ impl Driver {
         }
     }
 
+    fn tell_others(&mut self, lost_at: TimeMs) {
+        for chain in self.parts.mailboxes.chains() {
+            if chain != self.node.chain() {
+                self.waiting.push_back((chain, Input::Lost(lost_at)));
+            }
+        }
+    }
+
     fn tell_beacon(&mut self, news: Input) {
         self.waiting.push_back((ChainRef::Beacon, news));
     }
@@ -610,12 +621,21 @@ impl Driver {
     fn note(&self, note: &Note) {
         let chain = self.node.chain();
         match note {
-            Note::Stopped(reason) => tracing::error!(%chain, reason, "voting stopped"),
+            Note::Stopped(reason) | Note::Mute(reason) => {
+                tracing::error!(%chain, reason, "voting stopped");
+            }
+            Note::Speaks(epoch) => tracing::info!(%chain, %epoch, "voting goes on"),
             Note::Invalid { block, reason } => {
                 self.parts.metrics.invalid.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%chain, height = %block.height, reason, "invalid block");
             }
             Note::Fault(what) => tracing::warn!(%chain, what, "fault"),
+            Note::Punished {
+                validator,
+                chain,
+                epoch,
+                slash,
+            } => tracing::warn!(%validator, %chain, %epoch, %slash, "validator punished"),
         }
     }
 }

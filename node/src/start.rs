@@ -3,6 +3,7 @@
 use crate::assemble::{Settings, start};
 use crate::config::NodeConfig;
 use crate::error::NodeError;
+use crate::votes::FirstUse;
 use skerry_storage::SharedCache;
 use skerry_types::crypto::scheme::BlsScheme;
 use std::path::PathBuf;
@@ -30,6 +31,9 @@ pub struct StartArgs {
     /// Address of metrics and health, instead of the configuration's
     #[arg(long, value_name = "HOST:PORT")]
     pub http_listen: Option<String>,
+    /// Begin an empty vote log where there is none: for a key that no committee ever seated
+    #[arg(long)]
+    pub first_use: bool,
     /// End when standard input does: for a program that starts nodes and must leave none behind
     #[arg(long)]
     pub end_with_stdin: bool,
@@ -60,6 +64,11 @@ pub async fn run(args: StartArgs) -> Result<(), NodeError> {
         data,
         cache,
         scheme: Arc::new(BlsScheme),
+        first_use: if args.first_use {
+            FirstUse::Yes
+        } else {
+            FirstUse::No
+        },
     });
     let node = tokio::select! {
         node = starting => node?,

@@ -3,9 +3,16 @@
 //! A record is on its way to the disk before the vote that it holds may be sent; the chain is told
 //! when it is durable. When a sync fails, nothing is answered any more, so nothing is sent.
 
+mod first_use;
+pub mod interchange;
+pub mod key;
+
+pub use first_use::{FirstUse, begin_if_first};
+
 use crate::chain::Input;
 use crate::error::NodeError;
 use crate::runner::Event;
+use key::KeyRecords;
 use skerry_consensus::log::{LogEntry, VoteRecord, compact};
 use skerry_storage::{ChainStore, StoreError, VoteLog, VoteLogError};
 use skerry_types::codec::Version;
@@ -40,7 +47,8 @@ impl VoteHistory {
     /// still matter, in order.
     ///
     /// # Errors
-    /// When the log cannot be read, is damaged or in use, or a store fails.
+    /// When the log cannot be read, is damaged, in use or exported to another place, or a store
+    /// fails.
     pub fn open(
         path: &Path,
         stores: BTreeMap<ChainRef, Arc<ChainStore>>,
@@ -52,11 +60,14 @@ impl VoteHistory {
             stores,
             compact_from: COMPACT_BYTES,
         };
-        let records = if history.is_long() {
-            history.compact()?
-        } else {
-            history.decode(replayed.records.iter().map(|record| &record.bytes))?
-        };
+        let mut records = history.decode(replayed.records.iter().map(|record| &record.bytes))?;
+        if KeyRecords::of(&records).exported_at.is_some() {
+            let path = path.to_owned();
+            return Err(NodeError::ExportedLog { path });
+        }
+        if history.is_long() {
+            records = history.compact()?;
+        }
         history.compact_from = history.log.length().saturating_add(GROWTH_BYTES);
         Ok((history, records))
     }
@@ -69,13 +80,7 @@ impl VoteHistory {
         &self,
         records: impl Iterator<Item = &'r Vec<u8>>,
     ) -> Result<Vec<VoteRecord>, NodeError> {
-        let decode = |bytes: &Vec<u8>| {
-            VoteRecord::decode(bytes).map_err(|error| NodeError::Content {
-                path: self.path.clone(),
-                reason: format!("a record is damaged: {error}; never sign without the log"),
-            })
-        };
-        records.map(decode).collect()
+        decode_records(&self.path, records)
     }
 
     /// Replaces what lies below the final views of the stores by floors, below which the key signs
@@ -95,9 +100,13 @@ impl VoteHistory {
             }
         }
         let (floors, kept) = settle(records, &finals);
-        // Floors are durable before anything is left out.
-        for floor in &floors {
-            self.log.append(&floor.encode())?;
+        // Floors, and what is of the key, are durable before anything is left out.
+        let known: BTreeSet<&Vec<u8>> = found.iter().map(|record| &record.bytes).collect();
+        let of_key = kept.iter().filter(|record| record.entry.is_of_key());
+        for record in floors.iter().chain(of_key).map(VoteRecord::encode) {
+            if !known.contains(&record) {
+                self.log.append(&record)?;
+            }
         }
         let wanted: BTreeSet<Vec<u8>> = kept.iter().map(VoteRecord::encode).collect();
         self.log
@@ -115,6 +124,23 @@ impl VoteHistory {
     }
 }
 
+/// Reads the records of the log at `path`.
+///
+/// # Errors
+/// When the bytes are no records.
+pub fn decode_records<'r>(
+    path: &Path,
+    records: impl Iterator<Item = &'r Vec<u8>>,
+) -> Result<Vec<VoteRecord>, NodeError> {
+    let decode = |bytes: &Vec<u8>| {
+        VoteRecord::decode(bytes).map_err(|error| NodeError::Content {
+            path: path.to_owned(),
+            reason: format!("a record is damaged: {error}; never sign without the log"),
+        })
+    };
+    records.map(decode).collect()
+}
+
 /// Epoch and view of a chain's newest final block.
 fn final_view(store: &ChainStore) -> Result<Option<(Epoch, View)>, StoreError> {
     let Some(newest) = store.finalized() else {
@@ -129,12 +155,16 @@ fn final_view(store: &ChainStore) -> Result<Option<(Epoch, View)>, StoreError> {
 
 /// The records that matter once these views are final: what speaks of later ones of the same
 /// epoch, behind floors, which are also given by themselves, and what speaks of later epochs. Those
-/// before are over.
+/// before are over. Of what is of the key the newest remains.
 fn settle(
     records: Vec<VoteRecord>,
     finals: &BTreeMap<(ChainRef, Epoch), View>,
 ) -> (Vec<VoteRecord>, Vec<VoteRecord>) {
-    let (mut floors, mut kept) = (Vec::new(), Vec::new());
+    let mut floors = Vec::new();
+    let (of_key, records): (Vec<_>, Vec<_>) = records
+        .into_iter()
+        .partition(|record| record.entry.is_of_key());
+    let mut kept = KeyRecords::of(&of_key).records();
     for (instance, view) in finals {
         let is_own = |record: &&VoteRecord| (record.chain, record.epoch) == *instance;
         let own: Vec<VoteRecord> = records.iter().filter(is_own).cloned().collect();

@@ -6,6 +6,7 @@ use skerry_types::beacon::{CrossLink, Ready};
 use skerry_types::block::Block;
 use skerry_types::certificate::Certificate;
 use skerry_types::committee::Committee;
+use skerry_types::evidence::Evidence;
 use skerry_types::ids::{ChainRef, Sequence};
 
 /// Kinds of frames; the network crate's table gives each its class and its largest size.
@@ -54,6 +55,8 @@ pub enum Announcement {
     Final(Box<CrossLink>),
     /// On the beacon's: a newcomer to a committee holds the chain's state.
     Ready(Ready),
+    /// On the beacon's: members of some committee contradicted themselves.
+    Evidence(Box<Evidence>),
 }
 
 /// Consecutive final blocks, each the parent of the next, and a finalization of the last. A seal ends

@@ -262,6 +262,19 @@ impl Client {
         present(reply.token, "token")
     }
 
+    /// All validators that ever were, and the open epoch.
+    ///
+    /// # Errors
+    /// When the node cannot be asked.
+    pub async fn validators(&self) -> Result<v1::ListValidatorsResponse, ClientError> {
+        let request = request(v1::ListValidatorsRequest {}, Duration::ZERO);
+        self.check(
+            service!(self, StateServiceClient)
+                .list_validators(request)
+                .await,
+        )
+    }
+
     /// Submits signed bytes and waits for `stage`, at most `wait`.
     ///
     /// # Errors

@@ -14,12 +14,16 @@
 //! | nothing of an epoch follows its seal; a seal names the epoch that the chain has seen | each final block |
 //! | a header proves something in the open epoch of its chain only | each final body |
 //! | nobody takes a seat without having said that it is ready | each committed beacon state |
+//! | nobody honest is slashed, nobody twice for one offence | each committed beacon state |
 //! | batches follow each other without gap, each message runs once | each final body and receipt |
 //! | nobody honest stops, is accused, or proposes what is invalid | each note |
 //! | what was committed survives a crash | each restart |
+//! | a key whose log was lost signs nothing before the next epoch but one | each vote, each `ready` |
 //! | supply is exact on every beacon state's cut | the end |
 
 mod epochs;
+mod mute;
+mod offences;
 mod protocol;
 
 use crate::counts::Counts;
@@ -27,6 +31,8 @@ use crate::disk::LogPlace;
 use crate::plan::Plan;
 use crate::times::Times;
 use epochs::Epochs;
+use mute::Losses;
+use offences::Offences;
 use protocol::Protocol;
 use skerry::chain::jobs::Executed;
 use skerry::wire::kind;
@@ -79,6 +85,8 @@ pub struct Checks {
     executed: BTreeMap<(ChainRef, ChainRef), u64>,
     views_nullified: BTreeSet<(Place, View)>,
     epochs: Epochs,
+    losses: Losses,
+    offences: Offences,
 }
 
 impl Checks {
@@ -100,6 +108,8 @@ impl Checks {
             executed: BTreeMap::new(),
             views_nullified: BTreeSet::new(),
             epochs: Epochs::default(),
+            losses: Losses::default(),
+            offences: Offences::new(plan),
         }
     }
 
@@ -148,6 +158,9 @@ impl Checks {
     }
 
     fn on_final(&mut self, chain: ChainRef, block: BlockRef) -> Broken {
+        if let Some(epoch) = self.protocol.epoch_of(&block.digest) {
+            self.losses.on_final(chain, epoch);
+        }
         match self.finals.insert((chain, block.height), block.digest) {
             Some(other) if other != block.digest => Err(format!(
                 "two final blocks of {chain} at height {}: {other} and {}",
@@ -223,6 +236,9 @@ impl Checks {
             counts.note("facts imported");
         }
         self.epochs.on_body(chain, height, body)?;
+        if chain.is_beacon() {
+            self.offences.on_body(height, body);
+        }
         for operation in &body.system {
             counts.note(match operation {
                 SystemOperation::CrossLink(link) if link.header.kind == BlockKind::Seal => {
@@ -230,6 +246,7 @@ impl Checks {
                 }
                 SystemOperation::CrossLink(_) => "cross-links included",
                 SystemOperation::Ready(_) => "newcomers ready",
+                SystemOperation::Evidence(_) => "evidence included",
             });
         }
         for inbound in &body.inbound {
@@ -299,6 +316,12 @@ impl Checks {
             None => {}
         }
         counts.note("states committed");
+        if chain.is_beacon() {
+            let states = self.states.get(&chain);
+            let before = states.and_then(|states| states.range(..block.height).next_back());
+            let change = (before.map(|(_, state)| state), &executed.state);
+            self.offences.on_state(block.height, change, counts)?;
+        }
         if let Some(alarm) = executed.alarms.first() {
             return Err(format!("{chain} {}: alarm: {alarm}", block.height));
         }
@@ -371,6 +394,7 @@ impl Checks {
         is_honest: bool,
         at: LogPlace,
         bytes: &[u8],
+        counts: &mut Counts,
     ) -> Broken {
         if let Ok(VoteRecord {
             entry: LogEntry::Vote(vote),
@@ -378,6 +402,10 @@ impl Checks {
         }) = VoteRecord::decode(bytes)
         {
             self.unsynced.insert((node, at), vote.statement);
+            if is_honest {
+                let place = (at.chain, at.epoch);
+                self.losses.on_vote(node, place, counts)?;
+            }
             if let (true, Statement::Notarize { digest, .. }) = (is_honest, vote.statement) {
                 self.protocol.on_notarize(node, digest)?;
             }
@@ -399,6 +427,26 @@ impl Checks {
                 self.protocol.on_signed(node, (chain, at.epoch), statement);
             }
         }
+    }
+
+    /// A node lost its vote log.
+    pub fn on_log_lost(&mut self, node: usize) {
+        self.losses.on_lost(node);
+    }
+
+    /// Whether a node lost its vote log at some time.
+    pub fn has_lost_log(&self, node: usize) -> bool {
+        self.losses.has_lost(node)
+    }
+
+    /// A node lost what it had committed.
+    pub fn on_data_lost(&mut self, node: usize) {
+        self.committed.retain(|(other, _), _| *other != node);
+    }
+
+    /// Whether an honest node may sign something of an epoch of a chain, after what its disk lost.
+    pub fn check_mute(&self, node: usize, place: Place) -> Broken {
+        self.losses.check(node, place)
     }
 
     /// The log as a restart found it.

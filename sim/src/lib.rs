@@ -18,7 +18,7 @@
 //! | [`network`] | when does a frame arrive |
 //! | [`disk`] | when is something durable, what does a power cut leave |
 //! | [`work`] | how long does computation take |
-//! | [`load`] | what do clients do, and what may they expect |
+//! | [`load`], [`operator`] | what do clients do, and what may they expect |
 //! | [`adversary`] | what does a Byzantine node do |
 //! | [`checks`] | what must hold |
 //! | [`counts`] | did each kind of fault and event occur at all |
@@ -34,6 +34,7 @@ pub mod load;
 pub mod machine;
 pub mod model;
 pub mod network;
+pub mod operator;
 pub mod plan;
 pub mod random;
 pub mod times;
@@ -41,5 +42,5 @@ pub mod trace;
 pub mod work;
 pub mod world;
 
-pub use plan::{Network, Plan, Planted};
+pub use plan::{Malice, Network, Plan, Planted};
 pub use world::{Report, Violation, run};

@@ -5,6 +5,7 @@
 //! and every balance is what the receipts make of the genesis.
 
 use crate::counts::Counts;
+use crate::operator::{Operator, Wish};
 use crate::plan::{BALANCE, Plan, SECOND};
 use crate::random::Random;
 use skerry::view::SubmitError;
@@ -44,6 +45,8 @@ struct Sent {
     to: Address,
     amount: u128,
     overdraws: bool,
+    /// What it asks of the beacon, where it is a request.
+    wish: Option<Wish>,
     again_at: u64,
 }
 
@@ -80,6 +83,9 @@ pub struct Load {
     /// What each account must hold in the end.
     expected: BTreeMap<Address, i128>,
     final_ids: BTreeMap<Digest, ChainRef>,
+    operator: Option<Operator>,
+    /// Final requests whose reply is not final.
+    unanswered: BTreeSet<Digest>,
 }
 
 fn client(key: &Arc<SecretKey>, plan: &Plan) -> Client {
@@ -109,9 +115,11 @@ impl Load {
             newest: BTreeMap::new(),
             hopes: BTreeMap::new(),
             next_tag: 0,
+            operator: Operator::of(plan, random.fork("operator")),
             random,
             expected,
             final_ids: BTreeMap::new(),
+            unanswered: BTreeSet::new(),
         }
     }
 
@@ -119,6 +127,7 @@ impl Load {
     pub fn act(&mut self, plan: &Plan, now: u64, counts: &mut Counts) -> Vec<Submission> {
         let who = self.random.index(self.clients.len());
         match self.random.below(100) {
+            0..=14 if self.operator.is_some() => self.ask(plan, now),
             0..=67 => self.pay(plan, who, now, Trick::None),
             68..=75 => {
                 counts.note("replacements");
@@ -167,6 +176,45 @@ impl Load {
         }
     }
 
+    /// The first client operates the newcomer.
+    fn ask(&mut self, plan: &Plan, now: u64) -> Vec<Submission> {
+        let who = 0;
+        let (sender, home, key) = {
+            let client = &self.clients[who];
+            (client.address, client.home, client.key.clone())
+        };
+        let operator = self.operator.as_mut();
+        let wish = operator.and_then(|operator| operator.wish(plan, &sender));
+        let Some((wish, amount, operation)) = wish else {
+            return Vec::new();
+        };
+        let sequence = self.clients[who].next;
+        self.clients[who].next += 1;
+        let mut body = self.body(plan, sender, sequence, sender, amount);
+        body.gas_limit = Gas::new(2_000_000);
+        body.bundle.target = Target::Beacon;
+        body.bundle.operations = vec![operation];
+        if amount == 0 {
+            body.bundle.assets.clear();
+        }
+        let signed = body.sign(&key);
+        let id = signed.body.id();
+        let wire: Arc<[u8]> = encode(&signed).into();
+        let sent = Sent {
+            wire: wire.clone(),
+            client: who,
+            sequence,
+            to: sender,
+            amount,
+            overdraws: false,
+            wish: Some(wish),
+            again_at: now + PATIENCE,
+        };
+        self.sent.insert(id, sent);
+        self.newest.insert((who, sequence), id);
+        vec![self.submission(home, id, wire, Hope::Taken)]
+    }
+
     fn recipient(&mut self) -> Address {
         let other = self.random.index(self.clients.len());
         self.clients[other].address
@@ -207,6 +255,7 @@ impl Load {
                 to,
                 amount,
                 overdraws,
+                wish: None,
                 again_at,
             };
             self.sent.insert(id, sent);
@@ -331,8 +380,14 @@ impl Load {
     ) -> Result<(), String> {
         let id = match receipt.subject {
             Subject::Transaction(id) => id,
-            Subject::Message { id, .. } => {
+            Subject::Message { id, origin } => {
                 counts.note("messages executed");
+                if id.destination.is_beacon() {
+                    return self.on_request(&origin, receipt, counts);
+                }
+                if id.source.is_beacon() {
+                    return self.on_reply(&origin, receipt, counts);
+                }
                 return match &receipt.status {
                     Status::Succeeded => Ok(()),
                     other => Err(format!("message {id} of a good transfer: {other:?}")),
@@ -366,13 +421,64 @@ impl Load {
             (Status::Succeeded, false) => {
                 counts.note("transactions succeeded");
                 *self.expected.entry(sender).or_default() -= fee + amount;
-                *self.expected.entry(sent.to).or_default() += amount;
+                if sent.wish.is_some() {
+                    self.unanswered.insert(id);
+                } else {
+                    *self.expected.entry(sent.to).or_default() += amount;
+                }
             }
             (Status::Failed(_), true) => {
                 counts.note("transactions failed");
                 *self.expected.entry(sender).or_default() -= fee;
             }
             (status, _) => return Err(format!("transaction {id}: {status:?}")),
+        }
+        Ok(())
+    }
+
+    /// A request was executed on the beacon.
+    fn on_request(
+        &mut self,
+        origin: &Digest,
+        receipt: &Receipt,
+        counts: &mut Counts,
+    ) -> Result<(), String> {
+        let wish = self.sent.get(origin).and_then(|sent| sent.wish);
+        let (Some(wish), Some(operator)) = (wish, &mut self.operator) else {
+            return Err(format!("nobody sent the request of {origin}"));
+        };
+        match &receipt.status {
+            Status::Succeeded => {
+                counts.note("requests done");
+                operator.on_done(wish, counts);
+            }
+            Status::Failed(_) => counts.note("requests refused"),
+            other => return Err(format!("request {wish:?} of {origin}: {other:?}")),
+        }
+        Ok(())
+    }
+
+    /// The reply to a request was executed at home: what it credits is what comes home.
+    fn on_reply(
+        &mut self,
+        origin: &Digest,
+        receipt: &Receipt,
+        counts: &mut Counts,
+    ) -> Result<(), String> {
+        if !self.unanswered.remove(origin) {
+            return Err(format!("a second reply, or one to nobody: {origin}"));
+        }
+        if receipt.status != Status::Succeeded {
+            return Err(format!("the reply to {origin}: {:?}", receipt.status));
+        }
+        counts.note("replies");
+        for event in &receipt.events {
+            let mut attributes = event.attributes.iter();
+            let amount = attributes.find(|(name, _)| name == "amount");
+            let amount: i128 = amount
+                .and_then(|(_, amount)| amount.parse().ok())
+                .ok_or_else(|| format!("the reply to {origin} credits {event:?}"))?;
+            *self.expected.entry(event.owner).or_default() += amount;
         }
         Ok(())
     }
@@ -395,11 +501,13 @@ impl Load {
             .collect()
     }
 
-    /// Whether every nonce that was used has its final transaction.
+    /// Whether every nonce that was used has its final transaction, and every request its reply.
     pub fn is_settled(&self) -> bool {
-        self.clients
-            .iter()
-            .all(|client| u64::try_from(client.done.len()) == Ok(client.next))
+        self.unanswered.is_empty()
+            && self
+                .clients
+                .iter()
+                .all(|client| u64::try_from(client.done.len()) == Ok(client.next))
     }
 
     /// Compares all balances of a chain with what they must be.

@@ -5,14 +5,15 @@
 
 use crate::adversary::Adversary;
 use crate::disk::{LogFile, StoreWriter, Trap, VoteWriter};
-use crate::plan::{EPOCH_MS, MILLI, Plan, Planted};
+use crate::plan::{EPOCH_MS, Loss, MILLI, Plan, Planted};
 use skerry::assemble::beacon_start;
 use skerry::beacon::BeaconFeed;
 use skerry::chain::jobs::Shared;
 use skerry::chain::{ChainNode, Setup, beacon_archive, beacon_points};
 use skerry::mempool::MempoolLimits;
-use skerry_consensus::log::VoteRecord;
-use skerry_storage::{ChainStore, Identity, MemoryBackend, VoteLog};
+use skerry::votes::key::{record, records_for};
+use skerry_consensus::log::{LogEntry, VoteRecord};
+use skerry_storage::{ChainStore, Identity, MemoryBackend, VoteLog, VoteLogError};
 use skerry_types::crypto::bls::{PublicKey, SecretKey};
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Epoch, Height, LogPosition, MemberIndex, TimeMs, ValidatorId};
@@ -71,6 +72,8 @@ pub struct Machine {
     pub running: Option<Running>,
     /// What makes it Byzantine.
     pub adversary: Option<Adversary>,
+    /// The vote log is gone, and has not been declared lost yet.
+    lacks_log: bool,
     secret: Option<SecretKey>,
     log: LogFile,
     disks: BTreeMap<ChainRef, Arc<MemoryBackend>>,
@@ -109,6 +112,7 @@ impl Machine {
             generation: 0,
             running: None,
             adversary: None,
+            lacks_log: false,
             secret,
             log: LogFile::default(),
             disks,
@@ -161,7 +165,7 @@ impl Machine {
         self.generation = self.generation.saturating_add(1);
         let genesis = Arc::new(plan.genesis.clone());
         let start = beacon_start(&genesis, shared);
-        let (votes, found) = self.open_log(plan)?;
+        let (votes, found) = self.open_log(plan, now)?;
         let records = &found.records;
         let mut chains = BTreeMap::new();
         let mut points = Vec::new();
@@ -186,13 +190,9 @@ impl Machine {
             let archive = archive.get_or_insert_with(|| beacon_archive(store.clone()));
             let feed = (!chain.is_beacon())
                 .then(|| BeaconFeed::new(points.clone(), start.clone(), archive.clone()));
-            let log: Vec<VoteRecord> = records
-                .iter()
-                .filter(|record| record.chain == chain)
-                .cloned()
-                .collect();
+            let log = records_for(records, chain);
             let mut synced: BTreeMap<Epoch, LogPosition> = BTreeMap::new();
-            for record in &log {
+            for record in log.iter().filter(|record| !record.entry.is_of_key()) {
                 let position = synced.entry(record.epoch).or_default();
                 *position = position.next();
             }
@@ -231,25 +231,52 @@ impl Machine {
         Ok(found)
     }
 
-    fn open_log(&self, plan: &Plan) -> Result<(Option<VoteWriter>, Found), String> {
+    fn open_log(&mut self, plan: &Plan, now: u64) -> Result<(Option<VoteWriter>, Found), String> {
         if self.secret.is_none() {
             return Ok((None, Found::default()));
         }
         if plan.planted == Some(Planted::LogForgotten) && self.generation > 1 {
             self.log.wipe();
         }
+        if std::mem::take(&mut self.lacks_log) {
+            self.declare_lost(now).map_err(|error| error.to_string())?;
+        }
         let (log, replayed) = VoteLog::open_device(Box::new(self.log.clone()), &mut |_| true)
             .map_err(|error| format!("vote log: {error}"))?;
-        let records = replayed
+        let mut records = replayed
             .records
             .iter()
             .map(|record| VoteRecord::decode(&record.bytes).map_err(|error| error.to_string()))
             .collect::<Result<Vec<_>, _>>()?;
+        if !self.is_honest() {
+            // Nothing keeps a Byzantine node quiet.
+            records.retain(|record| !record.entry.is_of_key());
+        }
         let found = Found {
             records,
             torn_bytes: replayed.torn_bytes,
         };
         Ok((Some(VoteWriter::new(self.log.clone(), log)), found))
+    }
+
+    /// What `skerry keys votes lost` does.
+    fn declare_lost(&self, now: u64) -> Result<(), VoteLogError> {
+        let (mut log, _) = VoteLog::open_device(Box::new(self.log.clone()), &mut |_| true)?;
+        let at = self.clock(now);
+        log.extend(&[record(ChainRef::Beacon, LogEntry::Lost { at }).encode()])
+    }
+
+    /// The disk loses something, while the power is gone.
+    pub fn lose(&mut self, what: Loss) {
+        if what != Loss::Data {
+            self.log.wipe();
+            self.lacks_log = true;
+        }
+        if what != Loss::Log {
+            for disk in self.disks.values_mut() {
+                *disk = Arc::new(MemoryBackend::new());
+            }
+        }
     }
 
     /// The vote log's file.

@@ -109,6 +109,16 @@ pub enum Fault {
         /// Down time of the repair.
         down: u64,
     },
+    /// A node loses power, and what lies on its disk; its operator brings it back as the rules have
+    /// it.
+    Lose {
+        /// Whose.
+        node: usize,
+        /// What is gone.
+        what: Loss,
+        /// For how long it is down.
+        down: u64,
+    },
     /// A clock is set.
     ClockJump {
         /// Whose.
@@ -116,6 +126,17 @@ pub enum Fault {
         /// Its new deviation.
         skew_ms: i64,
     },
+}
+
+/// What a disk loses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// The vote log; the operator declares it lost.
+    Log,
+    /// The data directory; the vote log lies elsewhere.
+    Data,
+    /// Both.
+    All,
 }
 
 impl Fault {
@@ -127,6 +148,10 @@ impl Fault {
             Self::Partition { one_way: false, .. } => "partition",
             Self::BreakStore { .. } => "broken store",
             Self::BreakLog { .. } => "broken vote log",
+            Self::Lose {
+                what: Loss::Data, ..
+            } => "lost data directory",
+            Self::Lose { .. } => "lost vote log",
             Self::ClockJump { .. } => "clock jump",
         }
     }
@@ -151,6 +176,8 @@ pub struct Malice {
     pub misreport: u64,
     /// Says that it is far ahead.
     pub boast: u64,
+    /// Accuses others falsely, by gossip and in its blocks.
+    pub slander: u64,
 }
 
 /// Everything that a seed decides.
@@ -211,7 +238,7 @@ const WORK_MAX: u64 = 1_500;
 fn validator_keys() -> &'static [SecretKey] {
     static KEYS: OnceLock<Vec<SecretKey>> = OnceLock::new();
     KEYS.get_or_init(|| {
-        (0_u8..8)
+        (0_u8..9)
             .map(|index| SecretKey::from_seed([index.saturating_add(1); 32]))
             .collect()
     })
@@ -294,13 +321,15 @@ fn draw_genesis(seed: u64, network: Network, random: &mut Random) -> Genesis {
     }
     let delta_ms = random.between(150, 350);
     let idle_interval_ms = random.between(60, 150);
-    let accounts = client_keys(network.depth(), CLIENTS_PER_SHARD)
+    let accounts: Vec<GenesisAccount> = client_keys(network.depth(), CLIENTS_PER_SHARD)
         .iter()
         .map(|key| GenesisAccount {
             address: Address::of_ed25519(&key.public_key()),
             assets: vec![Asset::nsker(BALANCE)],
         })
         .collect();
+    // Clients are the validators' operators, too.
+    let operators = accounts.iter().map(|account| account.address).cycle();
     Genesis {
         version: Version,
         name: "simulated".to_owned(),
@@ -314,17 +343,21 @@ fn draw_genesis(seed: u64, network: Network, random: &mut Random) -> Genesis {
             beacon_interval_ms: random.between(50, 250),
             epoch_ms,
             base_fee: Amount::new(10),
+            min_bond: Weight::new(1),
+            unbonding_epochs: 1,
             ..Parameters::default()
         },
         validators: keys
             .iter()
             .take(count)
             .zip(&stakes)
+            .zip(operators)
             .enumerate()
-            .map(|(index, (key, stake))| GenesisValidator {
+            .map(|(index, ((key, stake), operator))| GenesisValidator {
                 name: format!("v{index}"),
                 vote_key: key.public_key(),
                 possession: Signature([0; 96]),
+                operator,
                 stake: Weight::new(*stake),
             })
             .collect(),
@@ -344,7 +377,10 @@ impl Plan {
         let genesis = draw_genesis(seed, network, &mut root.fork("genesis"));
         let mut keys = client_keys(network.depth(), CLIENTS_PER_SHARD.saturating_add(1));
         let poor = keys.split_off(CLIENTS_PER_SHARD << network.depth());
-        let nodes = network.validators().saturating_add(1);
+        // Where epochs end, somebody may join whom the genesis does not know.
+        let joins = genesis.parameters.epoch_ms > 0 && root.fork("newcomer").chance(500);
+        let members = network.validators().saturating_add(usize::from(joins));
+        let nodes = members.saturating_add(1);
         let heal_at = random.between(6, 12).saturating_mul(SECOND);
         let on = |random: &mut Random, share: u64, most: u64| {
             if random.chance(share) {
@@ -365,15 +401,16 @@ impl Plan {
             .collect();
         let delay_min = random.between(200, 20 * MILLI);
         let malice = draw_malice(&genesis, &mut random);
-        let faults = draw_faults(&genesis, nodes, heal_at, &mut random);
+        let mut faults = draw_faults(&genesis, nodes, heal_at, &mut random);
+        // A third of the weight that lies or is lost is all that the protocol bears.
+        if malice.is_empty() {
+            faults.extend(draw_loss(&genesis, heal_at, &mut root.fork("losses")));
+            faults.sort_by_key(|(at, _)| *at);
+        }
         Self {
             seed,
             network,
-            keys: validator_keys()
-                .iter()
-                .take(network.validators())
-                .cloned()
-                .collect(),
+            keys: validator_keys().iter().take(members).cloned().collect(),
             clients: keys,
             poor,
             malice,
@@ -418,6 +455,7 @@ impl Plan {
         }
         plan.genesis.seats = vec![(0..4).map(ValidatorId::new).collect()];
         plan.genesis.parameters.epoch_ms = 0;
+        plan.keys.truncate(plan.genesis.validators.len());
         (plan.delay_min, plan.delay_max, plan.ordered) = (delay, delay, true);
         (plan.disk_max, plan.work_max) = (0, 0);
         plan.load_every = 4 * MILLI;
@@ -448,6 +486,11 @@ impl Plan {
             self.heal_at / MILLI,
             self.malice
         )
+    }
+
+    /// The key of the validator that joins; its node is the one after the founders'.
+    pub fn newcomer(&self) -> Option<&SecretKey> {
+        self.keys.get(self.network.validators())
     }
 
     /// The network's id.
@@ -484,6 +527,7 @@ fn draw_malice(genesis: &Genesis, random: &mut Random) -> BTreeMap<usize, Malice
         .filter(|index| may_be_byzantine(genesis, *index))
         .collect();
     random.shuffle(&mut candidates);
+    let slanders = random.fork("slander").chance(500);
     if let Some(index) = candidates.first() {
         let mut on = |most: u64| {
             if random.chance(400) {
@@ -503,6 +547,7 @@ fn draw_malice(genesis: &Genesis, random: &mut Random) -> BTreeMap<usize, Malice
                 damage: on(200),
                 misreport: on(500),
                 boast: on(900),
+                slander: if slanders { 150 } else { 0 },
             },
         );
     }
@@ -518,6 +563,27 @@ fn members(genesis: &Genesis, chain: ChainRef) -> Vec<usize> {
         .iter()
         .filter_map(|member| usize::try_from(member.validator.get()).ok())
         .collect()
+}
+
+/// A validator of less than a third that loses what is on its disk.
+fn draw_loss(genesis: &Genesis, heal_at: u64, random: &mut Random) -> Option<(u64, Fault)> {
+    if !random.chance(250) {
+        return None;
+    }
+    let candidates: Vec<usize> = (0..genesis.validators.len())
+        .filter(|index| may_be_byzantine(genesis, *index))
+        .collect();
+    let node = *random.pick(&candidates)?;
+    let whats = [Loss::Log, Loss::Data, Loss::All];
+    // Where epochs never end, a key without its history never signs again.
+    let what = if genesis.parameters.epoch_ms > 0 {
+        *random.pick(&whats)?
+    } else {
+        Loss::Data
+    };
+    let at = random.between(SECOND / 2, heal_at.saturating_sub(SECOND / 2));
+    let down = random.between(50 * MILLI, SECOND);
+    Some((at, Fault::Lose { node, what, down }))
 }
 
 fn draw_faults(

@@ -14,7 +14,11 @@ pub const fn lane(job: &Job) -> usize {
     match job {
         Job::Validate(_) | Job::Execute(_) => 0,
         Job::Transactions(_) => 1,
-        Job::Consensus { .. } | Job::Inbound { .. } | Job::Link { .. } | Job::Ready { .. } => 2,
+        Job::Consensus { .. }
+        | Job::Inbound { .. }
+        | Job::Link { .. }
+        | Job::Evidence { .. }
+        | Job::Ready { .. } => 2,
     }
 }
 
@@ -63,6 +67,10 @@ pub fn describe(done: &Done) -> (&'static str, Vec<u8>) {
                 "batch",
                 root.iter().flat_map(|root| *root.as_bytes()).collect(),
             )
+        }
+        Done::Evidence(evidence) => {
+            let bytes = evidence.iter().flat_map(|evidence| encode(&**evidence));
+            ("evidence", bytes.collect())
         }
         Done::Ready(ready) => ("ready", ready.iter().flat_map(encode).collect()),
         Done::Link(link) => {

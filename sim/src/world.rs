@@ -540,12 +540,15 @@ fn trace_input(trace: &mut Trace, now: u64, node: usize, chain: ChainRef, input:
         Input::Beacon(block) => event("beacon", block.block.digest.as_bytes()),
         Input::Link(link) => event("own link", link.header.digest().as_bytes()),
         Input::Ready(ready) => event("own ready", &encode(ready)),
+        Input::Evidence(evidence) => event("own evidence", &encode(&**evidence)),
+        Input::Claim(evidence) => event("claim", &encode(&**evidence)),
         Input::Submit { wires, .. } => {
             event(
                 "submit",
                 wires.first().map(|wire| &**wire).unwrap_or_default(),
             );
         }
+        Input::Lost(at) => event("key lost", &at.get().to_le_bytes()),
         Input::DiskFailed(reason) => event("disk failed", reason.as_bytes()),
     }
 }

@@ -194,8 +194,9 @@ pub enum StoreError {
 pub enum VoteLogError {
     /// There is no log where the key says there is one.
     #[error(
-        "the vote log {} is missing; without it this key may sign twice. Put the very log back that \
-         the key last wrote; a copy that is older than the key's last vote is worse than none",
+        "the vote log {} is missing; without it this key may sign twice. If it lies elsewhere, put \
+         that very log back or name it in `validator.vote_log`; a backup or an older copy is worse \
+         than none",
         path.display()
     )]
     Absent {
@@ -223,7 +224,7 @@ pub enum VoteLogError {
     /// A record that was durable is damaged.
     #[error(
         "the vote log is damaged at byte {offset}: {reason}. Do not restore a backup of it, which \
-         would forget votes: check the disk and use a new key"
+         would forget votes: check the disk, then declare the log lost"
     )]
     Corrupt {
         /// Where.

@@ -112,11 +112,27 @@ impl VoteLog {
     /// # Errors
     /// [`VoteLogError::Exists`] when there is one; when the file system fails.
     pub fn create(path: &Path) -> Result<(), VoteLogError> {
+        Self::create_with(path, &[])
+    }
+
+    /// [`Self::create`], with these records from the start.
+    ///
+    /// # Errors
+    /// As [`Self::create`]; when a record is longer than [`RECORD_BYTES_MAX`].
+    pub fn create_with(path: &Path, payloads: &[Vec<u8>]) -> Result<(), VoteLogError> {
         let lock = lock(path)?;
         if path.exists() {
             return Err(VoteLogError::Exists {
                 path: path.to_owned(),
             });
+        }
+        let mut bytes = file_header(LogPosition::ZERO);
+        let mut position = LogPosition::ZERO;
+        for payload in payloads {
+            check_length(payload)?;
+            position = position.next();
+            let durable = bytes.len();
+            write_record(&mut bytes, position, durable, payload);
         }
         // Written under another name and renamed, so that there is never half a log.
         FileDevice {
@@ -124,7 +140,7 @@ impl VoteLog {
             file: None,
             _lock: lock,
         }
-        .replace(&file_header(LogPosition::ZERO))
+        .replace(&bytes)
         .map_err(failed("creating it"))
     }
 
@@ -144,7 +160,7 @@ impl VoteLog {
         Self::open_device(Box::new(FileDevice::open(path)?), keep)
     }
 
-    /// [`Self::open`] over any device; an empty device is a new log.
+    /// [`Self::open`] over any device; an empty one, which as a file is refused, is a new log.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -218,6 +234,27 @@ impl VoteLog {
         self.rewrite(&mut records)
     }
 
+    /// Adds records all together or not at all, durably: for what must not be found torn. Syncs
+    /// first.
+    ///
+    /// # Errors
+    /// As [`Self::append`] and [`Self::compact`].
+    pub fn extend(&mut self, payloads: &[Vec<u8>]) -> Result<(), VoteLogError> {
+        for payload in payloads {
+            check_length(payload)?;
+        }
+        let mut records = self.records()?;
+        let mut position = self.durable;
+        for payload in payloads {
+            position = position.next();
+            let bytes = payload.clone();
+            records.push(LogRecord { position, bytes });
+        }
+        self.appended = position;
+        self.durable = position;
+        self.rewrite(&mut records)
+    }
+
     /// Puts `records` in place of all, renumbered so that the last has the newest position.
     fn rewrite(&mut self, records: &mut [LogRecord]) -> Result<(), VoteLogError> {
         let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
@@ -242,10 +279,7 @@ impl VoteLog {
     /// When it is longer than [`RECORD_BYTES_MAX`], or an earlier write failed.
     pub fn append(&mut self, bytes: &[u8]) -> Result<LogPosition, VoteLogError> {
         self.check()?;
-        if bytes.len() > RECORD_BYTES_MAX {
-            let (actual, limit) = (bytes.len(), RECORD_BYTES_MAX);
-            return Err(VoteLogError::TooLong { actual, limit });
-        }
+        check_length(bytes)?;
         let position = self.appended.next();
         write_record(&mut self.buffer, position, self.durable_length, bytes);
         self.appended = position;
@@ -309,6 +343,14 @@ impl VoteLog {
             None => Ok(()),
         }
     }
+}
+
+fn check_length(payload: &[u8]) -> Result<(), VoteLogError> {
+    let (actual, limit) = (payload.len(), RECORD_BYTES_MAX);
+    if actual > limit {
+        return Err(VoteLogError::TooLong { actual, limit });
+    }
+    Ok(())
 }
 
 fn failed(doing: &'static str) -> impl FnOnce(io::Error) -> VoteLogError {
@@ -535,7 +577,7 @@ impl FileDevice {
     /// Opens and locks an existing log.
     ///
     /// # Errors
-    /// When there is none, it is in use, or the file system fails.
+    /// When there is none, it is in use or empty, or the file system fails.
     pub fn open(path: &Path) -> Result<Self, VoteLogError> {
         if !path.exists() {
             return Err(VoteLogError::Absent {
@@ -549,6 +591,12 @@ impl FileDevice {
             _lock: lock,
         };
         device.reopen().map_err(failed("opening it"))?;
+        let file = device.file().map_err(failed("opening it"))?;
+        let length = file.metadata().map_err(failed("reading it"))?.len();
+        // A new log has a header; one without has lost everything.
+        if length == 0 {
+            return Err(corrupt(0, "the file is empty"));
+        }
         Ok(device)
     }
 

@@ -51,6 +51,20 @@ impl Amount {
             None => None,
         }
     }
+    /// A part of it in hundredths of a per cent, rounded up; at most all of it.
+    #[must_use]
+    pub const fn part_ceil(self, bps: u16) -> Self {
+        const WHOLE: u128 = 10_000;
+        let bps = if bps as u128 > WHOLE {
+            WHOLE
+        } else {
+            bps as u128
+        };
+        // Whole multiples and the rest apart, so that no product overflows.
+        let (times, rest) = (self.0 / WHOLE, self.0 % WHOLE);
+        let part = times.saturating_mul(bps);
+        Self(part.saturating_add(rest.saturating_mul(bps).div_ceil(WHOLE)))
+    }
     /// Product with a number, unless it overflows.
     #[must_use]
     pub const fn checked_mul(self, factor: u128) -> Option<Self> {

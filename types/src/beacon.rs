@@ -7,6 +7,7 @@ use crate::certificate::Certificate;
 use crate::codec::Version;
 use crate::crypto::bls::Signature;
 use crate::crypto::hash::{Purpose, hash_of, hash_parts};
+use crate::evidence::Evidence;
 use crate::ids::{ChainRef, Digest, Epoch, Height, TimeMs, ValidatorId};
 use crate::message::ChannelSummary;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -31,6 +32,8 @@ pub enum SystemOperation {
     CrossLink(Box<CrossLink>),
     /// A newcomer to a committee holds the chain's state.
     Ready(Ready),
+    /// Members of some committee contradicted themselves.
+    Evidence(Box<Evidence>),
 }
 
 /// A validator that was dealt a seat says that it holds the chain's state and can take it.
@@ -159,6 +162,14 @@ impl Facts {
     /// The facts root of a beacon header.
     pub fn root(&self) -> Digest {
         hash_of(Purpose::FACTS, self)
+    }
+
+    /// The epoch of a chain whose headers prove something to whoever holds these facts.
+    pub fn open_epoch(&self, source: ChainRef) -> Option<Epoch> {
+        if source.is_beacon() {
+            return Some(self.epoch.epoch);
+        }
+        self.shard(source).map(|record| record.epoch)
     }
 
     /// The record of a shard's chain.

@@ -64,7 +64,18 @@ pub struct Parameters {
     pub block_gas: Gas,
     /// Gas of the inbound lane of a block.
     pub inbound_gas: Gas,
+    /// Least bond of a validator, in whole `sker`.
+    pub min_bond: Weight,
+    /// Epochs for which a bond stays locked after the last committee of its validator has ended.
+    pub unbonding_epochs: u64,
+    /// Epochs for which a jailed validator stays jailed at least.
+    pub jail_epochs: u64,
+    /// What a validator that contradicts itself loses of its bond, in hundredths of a per cent.
+    pub slash_bps: u16,
 }
+
+/// All of something, in hundredths of a per cent.
+pub const BPS_ALL: u16 = 10_000;
 
 impl Default for Parameters {
     /// The devnet's.
@@ -77,6 +88,11 @@ impl Default for Parameters {
             base_fee: Amount::new(10),
             block_gas: Gas::new(400_000_000),
             inbound_gas: Gas::new(200_000_000),
+            min_bond: Weight::new(1_000),
+            unbonding_epochs: 4,
+            jail_epochs: 2,
+            // The usual slash of a single double-signer.
+            slash_bps: 500,
         }
     }
 }
@@ -91,6 +107,8 @@ pub struct GenesisValidator {
     pub vote_key: PublicKey,
     /// Proof that it holds the key's secret.
     pub possession: Signature,
+    /// Who acts for it: tops up, leaves, takes the bond home.
+    pub operator: Address,
     /// Effective stake, in whole `sker`.
     pub stake: Weight,
 }
@@ -271,6 +289,18 @@ impl Genesis {
             return rule(format!(
                 "inbound_gas {} is above block_gas {}",
                 parameters.inbound_gas, parameters.block_gas
+            ));
+        }
+        if parameters.min_bond == Weight::ZERO {
+            return rule("min_bond must be at least 1 sker".to_owned());
+        }
+        if parameters.unbonding_epochs == 0 {
+            return rule("unbonding_epochs must be at least 1".to_owned());
+        }
+        if parameters.slash_bps > BPS_ALL {
+            return rule(format!(
+                "slash_bps {} is above {BPS_ALL}, the whole bond",
+                parameters.slash_bps
             ));
         }
         for chain in self.chains() {

@@ -14,7 +14,8 @@
 //! | [`message`] | what travels between shards |
 //! | [`committee`], [`vote`], [`certificate`] | who may vote, what a vote says, what a quorum proves |
 //! | [`consensus`] | what validators of one chain send each other |
-//! | [`beacon`] | cross-links, facts, evidence: what the beacon holds |
+//! | [`beacon`] | cross-links, facts, operations of validators: what the beacon holds |
+//! | [`evidence`] | what proves that members broke the rules |
 //! | [`state`] | state keys, reads and change sets |
 //! | [`merkle`] | the two-level tree's hashes and the verification of its proofs |
 //! | [`receipt`] | what happened to a transaction |
@@ -42,6 +43,7 @@ pub mod codec;
 pub mod committee;
 pub mod consensus;
 pub mod crypto;
+pub mod evidence;
 pub mod genesis;
 pub mod ids;
 pub mod light;

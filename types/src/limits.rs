@@ -53,7 +53,12 @@ pub const CONSENSUS_MESSAGE_BYTES_MAX: usize = BODY_BYTES_MAX + 64 * 1024;
 pub const GENESIS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most system operations in one beacon block.
 pub const SYSTEM_OPERATIONS_MAX: usize = 256;
+/// Largest evidence: two final headers with paths of some headers. Fits into a gossip message.
+pub const EVIDENCE_BYTES_MAX: usize = 32 * 1024;
+/// Most evidence in one beacon block; each costs two checks of signatures.
+pub const BLOCK_EVIDENCE_MAX: usize = 16;
 
 const _: () = assert!(BATCH_BYTES_MAX >= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX >= REPLY_BYTES);
 const _: () = assert!(BODY_BYTES_MAX > INBOUND_BYTES_MAX);
+const _: () = assert!(BLOCK_EVIDENCE_MAX < SYSTEM_OPERATIONS_MAX);

@@ -82,7 +82,7 @@ pub enum Payload {
     Reply {
         /// The request, as the origin knows it.
         request: MessageId,
-        /// What happened: 0 is success.
+        /// What happened: one of [`reply_code`].
         code: u16,
         /// Gas not used.
         gas_left: Gas,
@@ -93,6 +93,18 @@ pub enum Payload {
     },
     /// Between modules of the system, with reserved room.
     System(Operation),
+}
+
+/// What a reply says of its request. The receipt at the destination says more.
+pub mod reply_code {
+    /// All of the bundle happened.
+    pub const DONE: u16 = 0;
+    /// None of it happened: a call refused, or an output was below its minimum.
+    pub const FAILED: u16 = 1;
+    /// None of it happened: the destination does not know the calls.
+    pub const UNKNOWN: u16 = 2;
+    /// None of it happened: the prepaid gas is less than the calls need.
+    pub const GAS: u16 = 3;
 }
 
 impl Message {

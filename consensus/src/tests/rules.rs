@@ -1,16 +1,16 @@
 //! The rules one by one, on a single replica among four of weight 1.
 
 use crate::config::{Root, Start, TIMEOUT_MS_MAX};
-use crate::error::{BuildRefusal, HeaderError, ParentRefusal, Refusal};
-use crate::evidence::contradict;
+use crate::error::{BuildRefusal, HeaderError, ParentRefusal, Refusal, StartError};
 use crate::input::{Certification, Input, Verdict};
 use crate::log::{LogEntry, VoteRecord, compact};
 use crate::output::{Offence, Output, To};
 use crate::replica::Replica;
 use crate::rules;
-use crate::safety::{OwnVotes, ParentStanding, guard, guard_parent};
+use crate::safety::{OwnVotes, ParentStanding, Voice, guard, guard_parent};
 use crate::testing::{
-    DELTA_MS, body_root, certificate, committee, config, genesis_start, header, keys, member, vote,
+    DELTA_MS, body_root, certificate, committee, config, genesis_start, header, is_proven, keys,
+    member, vote,
 };
 use crate::timers::Pace;
 use skerry_types::block::{BlockKind, Header, NextCommittee};
@@ -20,6 +20,7 @@ use skerry_types::committee::{LeaderSchedule, VerifyingCommittee};
 use skerry_types::consensus::{ConsensusMessage, FetchReply, FetchRequest, Proposal};
 use skerry_types::crypto::bls;
 use skerry_types::crypto::scheme::{BlsScheme, MockScheme, VoteScheme};
+use skerry_types::evidence::contradict;
 use skerry_types::ids::{ChainRef, Digest, Epoch, Height, LogPosition, MemberIndex, TimeMs, View};
 use skerry_types::vote::{Statement, Vote};
 use std::sync::Arc;
@@ -90,6 +91,7 @@ impl Solo {
             root: Root::Genesis,
             log: self.log.clone(),
             blocks: Vec::new(),
+            voice: Voice::Speaks,
         };
         Self::start(Arc::clone(&self.committee), member(self.me), start)
     }
@@ -441,11 +443,43 @@ fn second_block_of_a_leader_is_evidence_and_none_is_finalized() {
         _ => None,
     });
     let evidence = fault.expect("two blocks were signed");
-    assert_eq!(evidence.first.signer.get(), solo.leader(1));
-    assert!(evidence.verify(&solo.committee, &MockScheme));
+    let signer = evidence.signer().map(MemberIndex::get);
+    assert_eq!(signer, Some(solo.leader(1)));
+    assert!(is_proven(evidence, &solo.committee));
     solo.tell_certificate(notarize(1, block.digest()));
     assert!(cast(&solo.certified(&block)).is_empty());
     assert_eq!(solo.view(), 2, "the notarization still opens the next view");
+}
+
+#[test]
+fn certificates_that_contradict_each_other_are_evidence_once() {
+    let mut solo = Solo::leading(4);
+    let block = solo.first(1);
+    solo.propose(1, &block, None);
+    solo.tell_certificate(notarize(1, block.digest()));
+    let faults = |out: Vec<Output>| {
+        let faults = out.into_iter().filter_map(|output| match output {
+            Output::Fault(evidence) => Some(evidence),
+            _ => None,
+        });
+        faults.collect::<Vec<_>>()
+    };
+    let other = solo.tell_certificate(notarize(1, Digest::ZERO));
+    let found = faults(other);
+    let [evidence] = found.as_slice() else {
+        panic!("{found:?}");
+    };
+    assert!(is_proven(evidence, &solo.committee));
+    assert_eq!(evidence.guilty(4).len(), 3, "a quorum signed each");
+    assert!(!evidence.is_fork(), "nothing is final yet");
+    let again = solo.tell_certificate(notarize(1, Digest::ZERO));
+    assert_eq!(faults(again), []);
+    let nullified = solo.tell_certificate(Statement::Nullify { view: View::new(1) });
+    assert_eq!(
+        faults(nullified),
+        [],
+        "beside a notarization that is honest"
+    );
 }
 
 #[test]
@@ -1145,6 +1179,62 @@ fn a_vote_of_the_own_key_that_is_not_the_own_ends_voting() {
         cast(&solo.step(Input::Tick)).is_empty(),
         "and signs nothing"
     );
+    // The other goes on, which is said once.
+    let says_so = |out: &[Output]| {
+        out.iter()
+            .any(|output| matches!(output, Output::SignedElsewhere { .. }))
+    };
+    let foreign = with_me(&solo, nullify(3));
+    let out = solo.tell(others[0], ConsensusMessage::Certificate(foreign));
+    assert!(!says_so(&out) && solo.view() == 4);
+    // Once it may, it signs again, and looks again.
+    solo.step(Input::Voice(Voice::Speaks));
+    solo.now = solo.now.saturating_add(10_000);
+    assert_eq!(cast(&solo.step(Input::Tick)), [nullify(4)]);
+    solo.tell_certificate(nullify(4));
+    let foreign = with_me(&solo, nullify(5));
+    let out = solo.tell(others[0], ConsensusMessage::Certificate(foreign));
+    assert!(says_so(&out));
+}
+
+#[test]
+fn mute_replica_follows_and_signs_nothing_until_it_may() {
+    let committee = committee(&[1; 4], &MockScheme);
+    let me = LeaderSchedule::new(committee.committee())
+        .leader(view(1))
+        .unwrap();
+    let start = Start {
+        voice: Voice::Mute,
+        ..genesis_start()
+    };
+    let (mut solo, out) = Solo::start(committee, me, start);
+    let asked = |out: &[Output]| {
+        out.iter()
+            .any(|output| matches!(output, Output::Build { .. }))
+    };
+    assert!(!asked(&out), "it leads view 1");
+    solo.now = solo.replica.deadline().unwrap();
+    let out = solo.step(Input::Tick);
+    assert!(cast(&out).is_empty() && !requests(&out).is_empty());
+    solo.tell_certificate(nullify(1));
+    let block = solo.first(2);
+    solo.propose(2, &block, None);
+    assert!(cast(&solo.verified(2, &block, Verdict::Valid)).is_empty());
+    solo.tell_certificate(notarize(2, block.digest()));
+    assert!(cast(&solo.certified(&block)).is_empty());
+    assert!(solo.log.iter().all(|record| {
+        // Only what opened views.
+        matches!(record.entry, LogEntry::Certificate(_))
+    }));
+    solo.now = solo.replica.deadline().unwrap();
+    assert!(cast(&solo.step(Input::Tick)).is_empty() && solo.view() == 3);
+    solo.step(Input::Voice(Voice::Speaks));
+    solo.now = NOW.saturating_add(20_000);
+    assert_eq!(
+        cast(&solo.step(Input::Tick)),
+        [nullify(3)],
+        "also the view that it gave up without a word"
+    );
 }
 
 #[test]
@@ -1520,6 +1610,31 @@ fn log_records_round_trip_and_compact_to_a_floor() {
     for record in &votes {
         assert_eq!(VoteRecord::decode(&record.encode()).as_ref(), Ok(record));
     }
+    let at = TimeMs::new(7);
+    let of_key = [
+        LogEntry::Lost { at },
+        LogEntry::Mute {
+            since: at,
+            until: Epoch::new(2),
+        },
+        LogEntry::Exported { at },
+        LogEntry::Imported { at },
+        LogEntry::FirstUse { at },
+    ];
+    for record in of_key.map(record) {
+        assert_eq!(VoteRecord::decode(&record.encode()).as_ref(), Ok(&record));
+        assert!(record.entry.is_of_key() && record.entry.view() == View::ZERO);
+        let start = Start {
+            log: vec![record],
+            ..genesis_start()
+        };
+        let config = config(&committee, member(0), Arc::new(MockScheme));
+        let refused = Replica::new(config, start);
+        assert!(matches!(
+            refused,
+            Err(StartError::Record { position: 1, .. })
+        ));
+    }
     let compacted = compact(votes.clone(), view(2));
     let floor = record(LogEntry::Floor(view(3)));
     assert_eq!(compacted, [floor, votes[2].clone(), votes[3].clone()]);
@@ -1543,6 +1658,7 @@ fn floor_of_an_imported_log_is_not_voted_below() {
         root: Root::Genesis,
         log: vec![record],
         blocks: Vec::new(),
+        voice: Voice::Speaks,
     };
     let (solo, _) = Solo::start(committee, me, start);
     assert_eq!(solo.view(), 9);

@@ -9,6 +9,7 @@ pub mod beacon_facts;
 pub mod channels;
 pub mod crosslinks;
 pub mod epochs;
+pub mod evidence;
 pub mod staking;
 pub mod token;
 
@@ -37,6 +38,8 @@ pub const CROSSLINKS: ModuleId = ModuleId::new(6);
 pub const EPOCHS: ModuleId = ModuleId::new(7);
 /// On the beacon: the validators and their stakes.
 pub const STAKING: ModuleId = ModuleId::new(8);
+/// On the beacon: offences that were punished.
+pub const EVIDENCE: ModuleId = ModuleId::new(9);
 
 /// All modules, in order of number.
 pub const MODULES: &[&dyn Module] = &[
@@ -48,6 +51,7 @@ pub const MODULES: &[&dyn Module] = &[
     &crosslinks::CrossLinksModule,
     &epochs::EpochsModule,
     &staking::StakingModule,
+    &evidence::EvidenceModule,
 ];
 
 /// The module of a number.

@@ -115,11 +115,7 @@ impl ChainNode {
                 self.instance.verifying.retain(|_, asked| *asked >= view);
                 self.snapshot_due = true;
             }
-            CoreOutput::Fault(evidence) => {
-                out.push(Output::Note(Note::Fault(format!(
-                    "conflicting votes: {evidence:?}"
-                ))));
-            }
+            CoreOutput::Fault(evidence) => self.accuse(evidence, out),
             CoreOutput::Misbehaved { member, offence } => {
                 out.push(Output::Note(Note::Fault(format!("{member}: {offence:?}"))));
             }
@@ -129,14 +125,8 @@ impl ChainNode {
                 ))));
             }
             CoreOutput::SignedElsewhere { statement } => {
-                self.stop(
-                    format!(
-                        "the vote key signed {statement:?}, and this node did not: another node \
-                         runs the key, or this vote log is not its newest; let one node run it, \
-                         with the newest log, and never restore a log"
-                    ),
-                    out,
-                );
+                let what = format!("{statement:?}");
+                self.on_signed_elsewhere(self.instance.epoch(), &what, out);
             }
             CoreOutput::MalformedNotarized { digest } => {
                 self.stop(format!("block {digest} is notarized and malformed"), out);
@@ -294,7 +284,7 @@ impl ChainNode {
 
     fn choose_now(&self) -> Option<Choice> {
         let building = self.instance.building.as_ref()?;
-        if self.stopped.is_some() {
+        if self.is_quiet() {
             return None;
         }
         let parent = self.tree.header(&building.parent.digest);
@@ -323,6 +313,7 @@ impl ChainNode {
             final_report,
             epoch: self.instance.epoch(),
             ready: &self.ready,
+            evidence: &self.evidence,
             committees: &self.committees,
             last_working_time,
             feed: self.feed.as_ref(),

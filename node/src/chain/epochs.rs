@@ -239,6 +239,7 @@ impl ChainNode {
                 root: place.root,
                 blocks: Vec::new(),
                 log: &self.log,
+                voice: self.mute.voice(),
             })
             .map_err(|error| error.to_string())
         });
@@ -323,9 +324,11 @@ impl ChainNode {
                     digest,
                     certificates,
                 } => self.serve_block(&sealed, to, digest, certificates, out),
-                other @ (CoreOutput::Fault(_) | CoreOutput::SignedElsewhere { .. }) => {
-                    self.on_core(other, out);
+                CoreOutput::SignedElsewhere { statement } => {
+                    let what = format!("{statement:?}");
+                    self.on_signed_elsewhere(sealed.epoch(), &what, out);
                 }
+                other @ CoreOutput::Fault(_) => self.on_core(other, out),
                 // What is over needs no blocks, and its stragglers are no news.
                 _ => {}
             }
@@ -443,7 +446,7 @@ impl ChainNode {
         let said = self
             .readied
             .is_some_and(|(of, at)| of == epoch && at.saturating_add(READY_MS) > self.now);
-        if said || !self.holds_the_chain() {
+        if said || self.is_quiet() || !self.holds_the_chain() {
             return;
         }
         let message = Ready::signing_digest(&self.shared.chain_id, validator, self.chain, epoch);
@@ -497,11 +500,7 @@ impl ChainNode {
             let state = &self.tree.root().executed.state;
             return views::open_epoch(state, self.chain, source);
         };
-        let facts = feed.newest().facts.as_ref()?;
-        if source.is_beacon() {
-            return Some(facts.epoch.epoch);
-        }
-        facts.shard(source).map(|record| record.epoch)
+        feed.newest().facts.as_ref()?.open_epoch(source)
     }
 
     /// Forgets batches whose proof is of an epoch that is closed by now; they are asked for again.

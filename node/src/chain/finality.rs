@@ -297,6 +297,9 @@ impl ChainNode {
                 self.cache.settle(&work.transactions);
             }
             let executed = entry.executed.filter(|_| is_working);
+            if let (Some(work), Some(executed)) = (&entry.work, &executed) {
+                super::evidence::note_punished(work, executed, out);
+            }
             if let Some(executed) = &executed {
                 self.commit
                     .executed
@@ -352,6 +355,10 @@ impl ChainNode {
         if chain.is_beacon() {
             self.links.prune(|shard| views::shard_record(state, shard));
             self.ready.prune(&self.committees);
+            self.evidence.prune(state);
+            if let Some(facts) = &executed.facts {
+                self.announce_linked(facts);
+            }
         } else if let Some(feed) = &self.feed {
             let expired = self.mempool.drop_expired(feed.newest().block.height);
             if !expired.is_empty() {

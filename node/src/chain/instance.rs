@@ -8,6 +8,7 @@ use skerry_consensus::input::Input;
 use skerry_consensus::log::VoteRecord;
 use skerry_consensus::output::To;
 use skerry_consensus::replica::Replica;
+use skerry_consensus::safety::Voice;
 use skerry_types::block::Header;
 use skerry_types::committee::VerifyingCommittee;
 use skerry_types::consensus::ConsensusMessage;
@@ -35,6 +36,8 @@ pub(super) struct Beginning<'l> {
     pub(super) blocks: Vec<Header>,
     /// Records of the vote log; those of other instances say only how far the key has come.
     pub(super) log: &'l [VoteRecord],
+    /// Whether the key may be used.
+    pub(super) voice: Voice,
 }
 
 /// The instance.
@@ -43,6 +46,8 @@ pub(super) struct Instance {
     /// The own seat, with the key.
     pub(super) voter: Option<(MemberIndex, SecretKey)>,
     pub(super) replica: Option<Replica>,
+    /// Time of the block that it starts from.
+    pub(super) begun: TimeMs,
     /// The view that the core is in.
     pub(super) view: View,
     pub(super) building: Option<Building>,
@@ -71,6 +76,7 @@ impl Instance {
             root,
             blocks,
             log,
+            voice,
         } = beginning;
         let members: BTreeMap<PublicKey, MemberIndex> = (0_u16..)
             .zip(&committee.committee().members)
@@ -83,11 +89,10 @@ impl Instance {
         let epoch = committee.instance().epoch;
         let chain = committee.instance().chain;
         // A key that has voted in a later epoch votes in no earlier one any more.
-        let has_later = log
-            .iter()
-            .any(|record| record.chain == chain && record.epoch > epoch);
-        let is_own = |record: &VoteRecord| record.chain == chain && record.epoch == epoch;
-        let log: Vec<VoteRecord> = log.iter().filter(|it| is_own(it)).cloned().collect();
+        let of_chain = |it: &&VoteRecord| it.chain == chain && !it.entry.is_of_key();
+        let own = log.iter().filter(of_chain);
+        let has_later = own.clone().any(|record| record.epoch > epoch);
+        let log: Vec<VoteRecord> = own.filter(|it| it.epoch == epoch).cloned().collect();
         // What was replayed from the log is durable.
         let durable = LogPosition::new(u64::try_from(log.len()).unwrap_or(u64::MAX));
         let replica = match &voter {
@@ -102,13 +107,20 @@ impl Instance {
                     genesis_height,
                     genesis_time,
                 };
-                Some(Replica::new(config, Start { root, log, blocks })?)
+                let start = Start {
+                    root,
+                    log,
+                    blocks,
+                    voice,
+                };
+                Some(Replica::new(config, start)?)
             }
         };
         Ok(Self {
             committee,
             voter,
             replica,
+            begun: genesis_time,
             view: View::ZERO,
             building: None,
             verifying: BTreeMap::new(),

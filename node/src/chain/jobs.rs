@@ -9,16 +9,18 @@ use crate::view::SubmitError;
 use skerry_consensus::check::{CheckJob, CheckResult};
 use skerry_execution::block::{BlockContext, BlockWork, execute};
 use skerry_execution::check::{AdmissionContext, check_against_state};
+use skerry_execution::fence::check_fence;
 use skerry_execution::proofs;
 use skerry_execution::validate::{BlockInput, CheckedBody, validate_block};
 use skerry_execution::views;
 use skerry_storage::StateTree;
-use skerry_types::beacon::{CrossLink, Facts, Ready, SystemOperation};
+use skerry_types::beacon::{CrossLink, Facts, Ready, ShardRecord, SystemOperation};
 use skerry_types::block::{BlockKind, BlockRef, Body, ExecutionResult, Header, reveal_message};
 use skerry_types::committee::VerifyingCommittee;
 use skerry_types::crypto::ed25519;
 use skerry_types::crypto::hash::{Purpose, hash};
 use skerry_types::crypto::scheme::VoteScheme;
+use skerry_types::evidence::Evidence;
 use skerry_types::ids::{Address, ChainRef, Digest, Epoch, Height};
 use skerry_types::message::{Batch, ChannelSummary, InboundBatch};
 use skerry_types::receipt::Receipt;
@@ -115,6 +117,13 @@ pub enum Job {
         /// The header.
         link: Box<CrossLink>,
     },
+    /// Evidence that somebody offers.
+    Evidence {
+        /// A state of the beacon, which keeps committees and instances.
+        beacon: StateTree,
+        /// The evidence.
+        evidence: Box<Evidence>,
+    },
     /// The word of a newcomer to a committee.
     Ready {
         /// A state of the beacon, which knows the validator's key.
@@ -153,6 +162,8 @@ pub enum Done {
     Inbound(Option<Box<InboundBatch>>),
     /// Of a header: present when it is final.
     Link(Option<Box<CrossLink>>),
+    /// Of evidence: present when it holds.
+    Evidence(Option<Box<Evidence>>),
     /// Of a newcomer's word: present when it is the validator's.
     Ready(Option<Ready>),
 }
@@ -187,6 +198,11 @@ impl Job {
             Self::Link { committee, link } => {
                 let verified = proofs::verify_crosslink(&link, &committee, &*shared.scheme);
                 Done::Link(verified.is_ok().then_some(link))
+            }
+            Self::Evidence { beacon, evidence } => {
+                let (id, scheme) = (&shared.chain_id, &*shared.scheme);
+                let verified = proofs::verify_evidence(&evidence, id, &beacon, scheme);
+                Done::Evidence(verified.is_ok().then_some(evidence))
             }
             Self::Ready { beacon, ready } => {
                 let (id, scheme) = (&shared.chain_id, &*shared.scheme);
@@ -395,6 +411,10 @@ impl ValidateJob {
         };
         for inbound in &body.inbound {
             let committee = committee(&inbound.proof.header)?;
+            let source = self.record(body, inbound.batch.source);
+            if let Some(source) = source {
+                check_fence(&source, &inbound.proof).map_err(|error| error.to_string())?;
+            }
             proofs::verify_inbound(inbound, &committee, &*shared.scheme)
                 .map_err(|error| error.to_string())?;
         }
@@ -408,6 +428,11 @@ impl ValidateJob {
                         proofs::verify_crosslink(link, &committee, &*shared.scheme)
                     };
                     verified.map_err(|error| error.to_string())?;
+                }
+                SystemOperation::Evidence(evidence) => {
+                    let (id, scheme) = (&shared.chain_id, &*shared.scheme);
+                    proofs::verify_evidence(evidence, id, &self.parent, scheme)
+                        .map_err(|error| error.to_string())?;
                 }
                 SystemOperation::Ready(ready) => {
                     let (id, scheme) = (&shared.chain_id, &*shared.scheme);
@@ -431,16 +456,21 @@ impl ValidateJob {
         VerifyingCommittee::new(committee, id, record.genesis, scheme).map(Arc::new)
     }
 
+    /// The record of a shard, by the facts that the block brings or by the state before it.
+    fn record(&self, body: &Body, shard: ChainRef) -> Option<ShardRecord> {
+        match &body.facts {
+            Some(facts) => facts.shard(shard).cloned(),
+            None => views::known_record(&self.parent, self.header.chain, shard),
+        }
+    }
+
     /// The epoch of `source` whose headers prove something in this block: by the facts that it
     /// brings or, where it brings none, by the state before it.
     fn open_epoch(&self, body: &Body, source: ChainRef) -> Option<Epoch> {
-        let Some(facts) = &body.facts else {
-            return views::open_epoch(&self.parent, self.header.chain, source);
-        };
-        if source.is_beacon() {
-            return Some(facts.epoch.epoch);
+        match &body.facts {
+            Some(facts) => facts.open_epoch(source),
+            None => views::open_epoch(&self.parent, self.header.chain, source),
         }
-        facts.shard(source).map(|record| record.epoch)
     }
 }
 

@@ -8,12 +8,12 @@ use crate::beacon::{BeaconFinal, raises};
 use crate::relay::is_pusher;
 use crate::wire::{Announcement, BATCH_FRAME_BYTES_MAX, BatchRequest, CROSS_LINK_BYTES_MAX, kind};
 use skerry_execution::views;
-use skerry_types::beacon::CrossLink;
+use skerry_types::beacon::{CrossLink, Facts};
 use skerry_types::block::{BlockKind, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::{decode, encode};
 use skerry_types::ids::{ChainRef, Epoch, LogPosition, Sequence};
-use skerry_types::message::{Batch, BatchProof, InboundBatch, channels_root};
+use skerry_types::message::{Batch, BatchProof, ChannelSummary, InboundBatch, channels_root};
 use std::sync::Arc;
 
 impl ChainNode {
@@ -265,18 +265,10 @@ impl ChainNode {
 
     /// A new final beacon block: a possible reference, and news of what was sent to this shard.
     pub(super) fn on_beacon(&mut self, block: BeaconFinal) {
-        let chain = self.chain;
-        let records = block.facts.iter().flat_map(|facts| &facts.shards);
-        let sent = records.filter_map(|record| {
-            let summary = record
-                .channels
-                .iter()
-                .find(|summary| summary.peer == chain)?;
-            Some((record.chain, Sequence::new(summary.sent.messages)))
-        });
-        for (source, end) in sent {
-            if source != chain {
-                self.inbound.announce(source, end);
+        if let Some(facts) = &block.facts {
+            self.announce_sent(ChainRef::Beacon, &facts.beacon_channels);
+            for record in &facts.shards {
+                self.announce_sent(record.chain, &record.channels);
             }
         }
         self.committees = block.committees.clone();
@@ -284,6 +276,23 @@ impl ChainNode {
             feed.push(block);
         }
         self.drop_unprovable();
+    }
+
+    /// Takes note of what `source` says that it has sent here.
+    fn announce_sent(&mut self, source: ChainRef, channels: &[ChannelSummary]) {
+        let here = self.chain;
+        let mut to_here = channels.iter().filter(|summary| summary.peer == here);
+        if let Some(summary) = to_here.next().filter(|_| source != here) {
+            let end = Sequence::new(summary.sent.messages);
+            self.inbound.announce(source, end);
+        }
+    }
+
+    /// On the beacon: what its own records of the shards say was sent to it.
+    pub(super) fn announce_linked(&mut self, facts: &Facts) {
+        for record in &facts.shards {
+            self.announce_sent(record.chain, &record.channels);
+        }
     }
 
     /// A final header of some shard, from a peer.
@@ -313,14 +322,16 @@ impl ChainNode {
     }
 
     /// Gossip: a final header of this chain, for followers; of a shard, for the beacon; the word of a
-    /// newcomer, for the beacon.
+    /// newcomer and evidence, for the beacon.
     pub(super) fn on_gossip(&mut self, payload: &[u8], out: &mut Vec<Output>) {
         match decode::<Announcement>(payload, CROSS_LINK_BYTES_MAX) {
             Ok(Announcement::Final(link)) if link.header.chain == self.chain => {
                 self.sync.on_announced(link.header.height);
+                self.compare_final(*link, out);
             }
             Ok(Announcement::Final(link)) => self.consider_link(*link, out),
             Ok(Announcement::Ready(ready)) => self.on_ready(ready, out),
+            Ok(Announcement::Evidence(evidence)) => self.on_claim(evidence, out),
             Err(_) => {}
         }
     }

@@ -11,11 +11,13 @@
 //! | `jobs.rs` | pure computation that may run elsewhere |
 //! | `instance.rs` | what belongs to one epoch's consensus |
 //! | `epochs.rs` | how one instance follows another |
+//! | `evidence.rs` | how contradictions reach the beacon |
 //! | `consensus.rs` | what the core's outputs mean |
 //! | `verify.rs` | when a block is checked, executed, acceptable |
 //! | `finality.rs` | what a final block sets off |
 //! | `ingress.rs` | how transactions get in |
 //! | `messages.rs` | how batches and cross-links travel |
+//! | `mute.rs` | when the own key signs nothing, since its history is not whole |
 //! | `sync.rs` | how final blocks are caught up with |
 //! | `throttle.rs` | how big blocks may be on this machine now |
 
@@ -23,11 +25,13 @@ mod blocks;
 pub(crate) mod cache;
 mod consensus;
 mod epochs;
+mod evidence;
 mod finality;
 mod ingress;
 mod instance;
 pub mod jobs;
 mod messages;
+mod mute;
 mod sync;
 mod throttle;
 mod verify;
@@ -36,9 +40,11 @@ use crate::beacon::{
     Archive, BeaconFeed, BeaconFinal, BeaconPoint, FEED_LENGTH, LinkPool, ReadyPool,
 };
 use crate::committees::Committees;
+use crate::evidence::EvidencePool;
 use crate::mempool::{Mempool, MempoolLimits};
 use crate::relay::InboundPool;
 use crate::view::{ExecutedBlock, SubmitError};
+use crate::votes::key::KeyRecords;
 use blocks::{BlockTree, Root};
 use instance::{Beginning, Instance};
 use jobs::{Done, Executed, Job, Shared};
@@ -48,13 +54,15 @@ use skerry_consensus::log::VoteRecord;
 use skerry_consensus::output::To;
 use skerry_consensus::replica::Replica;
 use skerry_storage::{ChainStore, EpochRow, StateTree};
+use skerry_types::amount::Amount;
 use skerry_types::beacon::{CrossLink, Ready};
 use skerry_types::block::{BlockRef, ExecutionResult, Header, Report};
 use skerry_types::certificate::Certificate;
 use skerry_types::committee::{Committee, genesis_digest};
 use skerry_types::crypto::bls::{PublicKey, SecretKey};
+use skerry_types::evidence::Evidence;
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Digest, Epoch, Height, LogPosition, TimeMs, View};
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, LogPosition, TimeMs, ValidatorId, View};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -77,7 +85,7 @@ pub struct Setup {
     pub store: Arc<ChainStore>,
     /// The node's vote key; a follower has none.
     pub secret: Option<SecretKey>,
-    /// This chain's records of the vote log, in order.
+    /// This chain's records of the vote log, and those of the key, in order.
     pub log: Vec<VoteRecord>,
     /// Bounds of the mempool.
     pub mempool: MempoolLimits,
@@ -130,6 +138,10 @@ pub enum Input {
     Link(Arc<CrossLink>),
     /// This validator can take a seat of some chain that it was dealt (beacon only).
     Ready(Ready),
+    /// Evidence that another chain of this node has verified (beacon only).
+    Evidence(Arc<Evidence>),
+    /// Evidence that another chain of this node heard of (beacon only).
+    Claim(Box<Evidence>),
     /// Transactions from this node's own API.
     Submit {
         /// Names the submission in [`Output::Submitted`].
@@ -137,6 +149,9 @@ pub enum Input {
         /// Wire bytes.
         wires: Vec<Arc<[u8]>>,
     },
+    /// Another chain of this node has noticed, at this time, that the history of the vote key is
+    /// not whole.
+    Lost(TimeMs),
     /// The disk failed: vote no more.
     DiskFailed(String),
 }
@@ -147,7 +162,7 @@ pub enum Output {
     Persist {
         /// The epoch that it belongs to.
         epoch: Epoch,
-        /// Position within this chain and epoch.
+        /// Position within this chain and epoch; zero for what is of the key.
         position: LogPosition,
         /// The record's bytes.
         record: Vec<u8>,
@@ -200,6 +215,13 @@ pub enum Output {
     Link(Arc<CrossLink>),
     /// For the node's beacon: this validator holds the chain's state.
     Ready(Ready),
+    /// For the node's beacon: members contradicted themselves; verified.
+    Evidence(Arc<Evidence>),
+    /// For the node's beacon: the chain may have forked; to be verified.
+    Claim(Box<Evidence>),
+    /// For the node's other chains: at this time it was noticed that the history of the vote key is
+    /// not whole.
+    Lost(TimeMs),
     /// Readers see a new state of the chain.
     Snapshot,
     /// Readers see a final, executed block, and can ask for proofs against the state after it.
@@ -233,6 +255,10 @@ pub enum Output {
 pub enum Note {
     /// This node votes no more on the chain; for the operator.
     Stopped(String),
+    /// The history of the vote key is not whole, so it signs nothing for now; why, and until when.
+    Mute(String),
+    /// The key may sign again, since a block of this epoch is final.
+    Speaks(Epoch),
     /// A proposal broke a rule.
     Invalid {
         /// The block.
@@ -242,6 +268,17 @@ pub enum Note {
     },
     /// A member broke a rule.
     Fault(String),
+    /// A final beacon block punishes a validator.
+    Punished {
+        /// Whom.
+        validator: ValidatorId,
+        /// On which chain it contradicted itself.
+        chain: ChainRef,
+        /// In which epoch.
+        epoch: Epoch,
+        /// What that cost, in base units of `sker`.
+        slash: Amount,
+    },
 }
 
 /// What one commit records.
@@ -293,6 +330,10 @@ pub struct ChainNode {
     reminded_at: TimeMs,
     /// What newcomers to committees say (beacon only).
     ready: ReadyPool,
+    /// What is to be punished (beacon only).
+    evidence: EvidencePool,
+    /// Evidence on its way into the pool.
+    accusations: evidence::Accusations,
     /// When the own word was given, and for which epoch.
     readied: Option<(Epoch, TimeMs)>,
     /// The committees of all chains, for what comes from there.
@@ -315,6 +356,7 @@ pub struct ChainNode {
     commit: finality::CommitQueue,
     sync: sync::Sync,
     stopped: Option<String>,
+    mute: mute::Mute,
     last_working_time: TimeMs,
     snapshot_due: bool,
     now: TimeMs,
@@ -379,6 +421,8 @@ impl ChainNode {
             tree.finalize(header.block_ref(), Some(certificate.clone()));
         }
         let final_height = tree.final_block().height;
+        let newest = start.newest.as_ref().map(|(header, _)| header);
+        let mute = mute::Mute::restore(&KeyRecords::of(&log), chain, newest);
         let begin = |place: epochs::Place| {
             let epoch = place.committee.instance().epoch;
             let blocks = start.blocks.iter().map(|(header, _)| header);
@@ -392,6 +436,7 @@ impl ChainNode {
                 root: place.root,
                 blocks: blocks.cloned().collect(),
                 log: &log,
+                voice: mute.voice(),
             })
         };
         let (instance, sealed) = match opened {
@@ -411,6 +456,8 @@ impl ChainNode {
             reminded_at: now,
             ready: ReadyPool::default(),
             readied: None,
+            evidence: EvidencePool::default(),
+            accusations: evidence::Accusations::default(),
             committees: Arc::new(committees),
             tree,
             genesis_report,
@@ -430,6 +477,7 @@ impl ChainNode {
             commit: finality::CommitQueue::new(start.state_at),
             sync: sync::Sync::new(now),
             stopped: None,
+            mute,
             last_working_time: TimeMs::ZERO,
             snapshot_due: true,
             now,
@@ -481,7 +529,10 @@ impl ChainNode {
             Input::Beacon(block) => self.on_beacon(block),
             Input::Link(link) => self.links.insert(link),
             Input::Ready(ready) => self.on_own_ready(ready, out),
+            Input::Evidence(evidence) => self.on_own_evidence(evidence, out),
+            Input::Claim(evidence) => self.on_claim(evidence, out),
             Input::Submit { tag, wires } => self.on_submit(Some(tag), wires, out),
+            Input::Lost(at) => self.on_lost(at, out),
             Input::DiskFailed(reason) => {
                 self.stop(
                     format!("the disk failed: {reason}; restart after repair"),
@@ -522,6 +573,7 @@ impl ChainNode {
             self.answer_verifications(out);
             self.advance_final(out);
             self.open_next(out);
+            self.mind_the_key(out);
             self.try_build(out);
             if self.instance.inputs.is_empty() {
                 break;
@@ -530,6 +582,7 @@ impl ChainNode {
         self.run_sealed(out);
         self.say_ready(out);
         self.remind_beacon(out);
+        self.repeat_evidence(out);
         self.pull_batches(out);
         self.advance_sync(out);
         self.rebroadcast(out);
@@ -668,7 +721,7 @@ impl ChainNode {
             epoch: self.instance.epoch(),
             quorum: self.instance.committee.quorum(),
             total_weight: self.instance.committee.committee().total_weight(),
-            stopped: self.stopped.clone(),
+            stopped: self.stopped.clone().or_else(|| self.mute_reason()),
         }
     }
 

@@ -60,7 +60,7 @@ impl ChainNode {
             .iter()
             .filter_map(|operation| match operation {
                 SystemOperation::CrossLink(link) => Some(link.header.digest()),
-                SystemOperation::Ready(_) => None,
+                SystemOperation::Ready(_) | SystemOperation::Evidence(_) => None,
             })
             .filter(|header| self.links.is_verified(header))
             .collect();
@@ -85,15 +85,26 @@ impl ChainNode {
         }
     }
 
-    fn context(&self, header: &Header) -> BlockContext {
-        BlockContext {
+    /// Nothing while it is not known what the votes of the block's epoch are bound to.
+    fn context(&self, header: &Header) -> Option<BlockContext> {
+        Some(BlockContext {
             network: self.shared.network.clone(),
             chain: self.chain,
             height: header.height,
             time: header.time,
             beacon: header.beacon,
             entropy: self.tree.entropy(header),
+            instance: self.instance_digest(header.epoch)?,
+        })
+    }
+
+    /// What the votes of an epoch of this chain are bound to. Only the beacon's states hold it.
+    fn instance_digest(&self, epoch: Epoch) -> Option<Digest> {
+        if !self.chain.is_beacon() {
+            return Some(Digest::ZERO);
         }
+        let known = self.committees.of(self.chain, epoch)?;
+        Some(known.instance().genesis)
     }
 
     /// Hands out the checks of blocks whose parent's state is known.
@@ -169,7 +180,9 @@ impl ChainNode {
             let Some(parent) = self.tree.state_at(&header.parent) else {
                 continue;
             };
-            let context = self.context(&header);
+            let Some(context) = self.context(&header) else {
+                continue;
+            };
             if let Some(entry) = self.tree.get_mut(&digest) {
                 entry.executing = true;
             }
@@ -201,6 +214,7 @@ impl ChainNode {
                     self.links.insert(Arc::new(*link));
                 }
             }
+            Done::Evidence(evidence) => self.on_verified_evidence(evidence),
             Done::Ready(ready) => self.ready.extend(ready),
         }
     }

@@ -3,12 +3,13 @@
 use crate::bench::BenchArgs;
 use crate::devnet::DevnetArgs;
 use crate::faucet::FaucetArgs;
+use crate::init::InitArgs;
 use crate::start::StartArgs;
 use crate::verify::VerifyArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skerry_proto::v1::Stage;
 use skerry_types::amount::{Amount, Asset};
-use skerry_types::ids::{Address, ChainRef, Denom, Digest};
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, ValidatorId};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -133,6 +134,59 @@ pub enum KeysCommand {
         #[command(flatten)]
         passphrase: PassphraseSource,
     },
+    /// The signing history of a validator's vote key; its node must not run.
+    #[command(subcommand)]
+    Votes(VotesCommand),
+}
+
+/// A vote key and its history.
+#[derive(Clone, Debug, Args)]
+pub struct VoteLogFiles {
+    /// The validator's key file, such as HOME/keys/validator.json.
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// The vote log [default: vote.log beside the key].
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+/// `skerry keys votes …`
+#[derive(Debug, Subcommand)]
+pub enum VotesCommand {
+    /// Show how far the key has voted on each chain.
+    Show {
+        /// Key and log.
+        #[command(flatten)]
+        files: VoteLogFiles,
+    },
+    /// Hand the history to another machine: write it as watermarks, and end this log.
+    Export {
+        /// Key and log.
+        #[command(flatten)]
+        files: VoteLogFiles,
+        /// Where to write it; must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Take up what another machine exported; only raises watermarks. A missing log is made.
+    Import {
+        /// Key and log.
+        #[command(flatten)]
+        files: VoteLogFiles,
+        /// What was exported.
+        #[arg(long = "in", value_name = "FILE")]
+        from: PathBuf,
+    },
+    /// Declare the history lost: the key signs nothing until the first final block of the next
+    /// epoch but one.
+    Lost {
+        /// Key and log.
+        #[command(flatten)]
+        files: VoteLogFiles,
+        /// Yes, the newest log is gone, and no other machine runs the key.
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// A stage to wait for.
@@ -253,6 +307,65 @@ pub enum TxCommand {
     /// Tokens of one's own.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Validators of one's own.
+    #[command(subcommand)]
+    Stake(StakeCommand),
+}
+
+/// `skerry tx stake …`
+#[derive(Debug, Subcommand)]
+pub enum StakeCommand {
+    /// Make a validator; the sender is its operator.
+    Register {
+        /// File of its vote key, as `skerry node init --validator` makes it.
+        #[arg(long, value_name = "FILE")]
+        validator_key: PathBuf,
+        /// How much is at stake, such as 5000sker.
+        #[arg(long, value_name = "AMOUNT", value_parser = sker)]
+        bond: Amount,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
+    /// Add to the bond of a validator.
+    TopUp {
+        /// Its number, such as v8.
+        #[arg(long, value_name = "NUMBER", value_parser = validator)]
+        validator: ValidatorId,
+        /// How much.
+        #[arg(long, value_name = "AMOUNT", value_parser = sker)]
+        amount: Amount,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
+    /// Begin to leave. Keep the node running until the validator is unbonding.
+    Exit {
+        /// Its number, such as v8.
+        #[arg(long, value_name = "NUMBER", value_parser = validator)]
+        validator: ValidatorId,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
+    /// Take the bond home once it is free.
+    Withdraw {
+        /// Its number, such as v8.
+        #[arg(long, value_name = "NUMBER", value_parser = validator)]
+        validator: ValidatorId,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
+    /// Free a jailed validator once its time is over.
+    Unjail {
+        /// Its number, such as v8.
+        #[arg(long, value_name = "NUMBER", value_parser = validator)]
+        validator: ValidatorId,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
 }
 
 /// `skerry tx token …`
@@ -366,6 +479,12 @@ pub enum QueryCommand {
         #[command(flatten)]
         rpc: Rpc,
     },
+    /// The validators: bonds, stages, seats.
+    Validators {
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
     /// What a node is.
     Node {
         /// The node to talk to.
@@ -436,6 +555,8 @@ pub struct GenesisNewArgs {
 pub enum NodeCommand {
     /// Run a node until it is told to stop.
     Start(StartArgs),
+    /// Make the folder of a new node, for a development network that runs already.
+    Init(InitArgs),
     /// How a node is doing.
     Status {
         /// Succeed only if the node is in step and finalizing.
@@ -506,6 +627,23 @@ fn duration(text: &str) -> Result<Duration, String> {
         .checked_mul(unit_ms)
         .map(Duration::from_millis)
         .ok_or_else(error)
+}
+
+/// Reads an amount of `sker`: `5sker`, `0.5sker`, `5nsker`.
+fn sker(text: &str) -> Result<Amount, String> {
+    let asset: Asset = text.parse().map_err(|error| format!("{error}"))?;
+    if asset.denom == Denom::SKER {
+        Ok(asset.amount)
+    } else {
+        Err(format!("{text:?} is no amount of sker, such as 5000sker"))
+    }
+}
+
+/// Reads the number of a validator: `8` or `v8`.
+fn validator(text: &str) -> Result<ValidatorId, String> {
+    let digits = text.strip_prefix('v').unwrap_or(text);
+    let number = digits.parse().map(ValidatorId::new);
+    number.map_err(|_| format!("{text:?} is no number of a validator, such as v8"))
 }
 
 fn json_value(text: &str) -> Result<serde_json::Value, serde_json::Error> {

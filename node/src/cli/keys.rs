@@ -1,4 +1,4 @@
-//! `skerry keys …`: make, list, show, import and export account keys.
+//! `skerry keys …`: make, list, show, import and export account keys; `keys votes` is in `votes`.
 
 use super::args::{KeysCommand, PassphraseSource};
 use super::genesis::read_genesis;
@@ -48,6 +48,7 @@ pub(super) fn run(command: KeysCommand, json: bool) -> Result<Output, CliError> 
             yes,
             passphrase,
         } => export(&key_file, yes, &passphrase, json),
+        KeysCommand::Votes(command) => super::votes::run(command),
     }
 }
 

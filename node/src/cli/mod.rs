@@ -9,10 +9,11 @@
 //! |---|---|
 //! | [`args`] | the options of all commands |
 //! | `keys` | `keys …` |
-//! | `tx`, `token` | `tx …` |
+//! | `votes` | `keys votes …` |
+//! | `tx`, `token`, `stake` | `tx …` |
 //! | `query` | `query …` |
 //! | `genesis` | `genesis …` |
-//! | `node` | `node status`, `devnet status` and `devnet faucet` |
+//! | `node` | `node init`, `node status`, `devnet status` and `devnet faucet` |
 
 pub mod args;
 mod genesis;
@@ -21,10 +22,12 @@ mod node;
 pub mod output;
 mod passphrase;
 mod query;
+mod stake;
 #[cfg(test)]
 mod tests;
 mod token;
 mod tx;
+mod votes;
 
 pub use node::wait_until_live;
 pub use output::{CliError, Exit, Output};

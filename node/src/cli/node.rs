@@ -29,6 +29,9 @@ pub(super) async fn run(command: NodeCommand) -> Result<Output, CliError> {
             crate::start::run(args).await?;
             Ok(Output::silent())
         }
+        NodeCommand::Init(args) => crate::init::run(&args)
+            .map(|made| Output::new(made.json(), made.text()))
+            .map_err(CliError::from),
         NodeCommand::Status {
             ready,
             http: Some(url),

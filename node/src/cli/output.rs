@@ -9,6 +9,7 @@ use skerry_sdk::builder::BuildError;
 use skerry_sdk::client::ClientError;
 use skerry_sdk::keys::KeyError;
 use skerry_sdk::light::LightError;
+use skerry_storage::VoteLogError;
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -166,10 +167,28 @@ impl From<NodeError> for CliError {
                 "LISTEN",
                 "choose another address or --port-base",
             ),
+            NodeError::VoteLog(VoteLogError::Absent { .. } | VoteLogError::Corrupt { .. }) => (
+                Exit::Safety,
+                "VOTE_LOG",
+                "if the newest log is really gone: skerry keys votes lost --key FILE; if no \
+                 committee ever seated the key: skerry node start --first-use",
+            ),
             NodeError::VoteLog(_) => (
                 Exit::Safety,
                 "VOTE_LOG",
                 "nothing was signed; follow what the message says, and never restore a backup",
+            ),
+            NodeError::ExportedLog { .. } => (
+                Exit::Safety,
+                "VOTE_LOG",
+                "start the node of the other machine; if the key is to stay here, and never ran \
+                 there: skerry keys votes import --key FILE --in EXPORT",
+            ),
+            NodeError::NotFirstUse { .. } => (
+                Exit::Safety,
+                "VOTE_LOG",
+                "find the key's newest vote log; if it is really gone: skerry keys votes lost --key \
+                 FILE",
             ),
             NodeError::DevelopmentKey { .. } => (
                 Exit::Safety,

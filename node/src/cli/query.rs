@@ -42,6 +42,9 @@ pub(super) async fn run(command: QueryCommand) -> Result<Output, CliError> {
         QueryCommand::Shard { chain, rpc } => {
             chains(&Client::new(&rpc.rpc)?.node_status().await?, chain)
         }
+        QueryCommand::Validators { rpc } => {
+            Ok(validators(&Client::new(&rpc.rpc)?.validators().await?))
+        }
         QueryCommand::Node { rpc } => node(&Client::new(&rpc.rpc)?).await,
         QueryCommand::Token { denom, rpc } => {
             let token = Client::new(&rpc.rpc)?.token(&denom).await?;
@@ -65,6 +68,35 @@ pub(super) async fn run(command: QueryCommand) -> Result<Output, CliError> {
             Ok(Output::new(data, text))
         }
     }
+}
+
+fn validators(reply: &v1::ListValidatorsResponse) -> Output {
+    let seat = |seat: &v1::ValidatorSeat| json!({"chain": seat.chain, "weight": seat.weight});
+    let entry = |it: &v1::Validator| {
+        json!({
+            "id": it.id, "vote_key": it.vote_key, "operator": it.operator, "stage": it.stage,
+            "bond": it.bond, "stake": it.stake, "slashed": it.slashed,
+            "jailed_until": it.jailed_until, "free_from": it.free_from,
+            "seats": it.seats.iter().map(seat).collect::<Vec<_>>(),
+        })
+    };
+    let list: Vec<Value> = reply.validators.iter().map(entry).collect();
+    let mut text = format!("epoch {}", reply.epoch);
+    for it in &reply.validators {
+        let bond = it.bond.parse().map(Asset::nsker);
+        let bond = bond.map_or_else(|_| it.bond.clone(), |bond| bond.to_string());
+        text.push_str(&format!("\n  v{:<4} {:<9} {bond}", it.id, it.stage));
+        if let Some(until) = it.jailed_until {
+            text.push_str(&format!("  jailed until epoch {until}"));
+        }
+        if let Some(from) = it.free_from {
+            text.push_str(&format!("  free from epoch {from}"));
+        }
+        for seat in &it.seats {
+            text.push_str(&format!("  {}:{}", seat.chain, seat.weight));
+        }
+    }
+    Output::new(json!({"epoch": reply.epoch, "validators": list}), text)
 }
 
 fn asset_json(asset: &v1::Asset) -> Value {

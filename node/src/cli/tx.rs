@@ -7,6 +7,7 @@
 use super::args::{Rpc, Sending, TxCommand, Waiting};
 use super::keys;
 use super::output::{CliError, Exit, Output, note};
+use super::stake;
 use super::token;
 use serde_json::{Value, json};
 use skerry_proto::v1::{self, ErrorReason, Outcome, Stage};
@@ -64,6 +65,7 @@ pub(super) async fn run(command: TxCommand, json: bool) -> Result<Output, CliErr
             Ok(Output::new(status_json(&status), status_text(&status)))
         }
         TxCommand::Token(command) => token::run(command, json).await,
+        TxCommand::Stake(command) => stake::run(command, json).await,
     }
 }
 
@@ -78,19 +80,30 @@ pub(super) fn open_key(
     keys::open(&file, &sending.passphrase, json)
 }
 
+/// What of a network its transactions need.
+pub(super) struct NetworkTerms {
+    pub(super) chain_id: Digest,
+    pub(super) base_fee: Amount,
+}
+
+/// Asks a node for its network.
+pub(super) async fn network_of(client: &Client) -> Result<NetworkTerms, CliError> {
+    let info = client.node_info().await?;
+    let chain_id = skerry_proto::convert::digest("chain_id", &info.chain_id);
+    let base_fee = skerry_proto::convert::amount("base_fee", &info.base_fee);
+    Ok(NetworkTerms {
+        chain_id: chain_id.map_err(ClientError::from)?,
+        base_fee: base_fee.map_err(ClientError::from)?,
+    })
+}
+
 /// Signs and sends a draft, and waits as asked.
 pub(super) async fn send(draft: &Draft, sending: &Sending, json: bool) -> Result<Output, CliError> {
     let deadline = Instant::now() + sending.waiting.timeout;
     let client = Client::new(&sending.rpc.rpc)?;
-    let info = client.node_info().await?;
-    let chain_id = skerry_proto::convert::digest("chain_id", &info.chain_id);
-    let chain_id = chain_id.map_err(ClientError::from)?;
+    let NetworkTerms { chain_id, base_fee } = network_of(&client).await?;
     let key = open_key(sending, chain_id, json)?;
-    let base_fee = skerry_proto::convert::amount("base_fee", &info.base_fee);
-    let gas_price = match sending.gas_price {
-        Some(price) => price,
-        None => base_fee.map_err(ClientError::from)?,
-    };
+    let gas_price = sending.gas_price.unwrap_or(base_fee);
     let (hash, status) = submit(&client, draft, sending, &key, chain_id, gas_price).await?;
     let status = follow(&client, &hash, status, &sending.waiting, deadline).await?;
     conclude(status, &sending.waiting, &sending.rpc)

@@ -2,7 +2,7 @@
 
 use super::limits;
 use crate::view::{ChainView, NodeView};
-use skerry_execution::modules;
+use skerry_execution::{modules, views};
 use skerry_proto::v1;
 use skerry_types::block::BlockRef;
 use skerry_types::ids::ChainRef;
@@ -31,15 +31,22 @@ pub fn health_of(view: &NodeView) -> Vec<ChainHealth> {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let beacon = view.chain(ChainRef::Beacon).map(|chain| chain.snapshot());
+    let fence = |chain: ChainRef| {
+        let record = views::shard_record(&beacon.as_ref()?.state, chain)?;
+        record
+            .fenced
+            .then(|| "fenced: two blocks of it are final at one height".to_owned())
+    };
     view.chains
         .values()
-        .map(|chain| health_of_chain(chain, now_ms))
+        .map(|chain| health_of_chain(chain, now_ms, fence(chain.chain)))
         .collect()
 }
 
-fn health_of_chain(chain: &ChainView, now_ms: u64) -> ChainHealth {
+fn health_of_chain(chain: &ChainView, now_ms: u64, fence: Option<String>) -> ChainHealth {
     let snapshot = chain.snapshot();
-    let trouble = snapshot.trouble(now_ms);
+    let trouble = snapshot.trouble(now_ms).or(fence);
     ChainHealth {
         chain: chain.chain,
         ready: trouble.is_none(),

@@ -231,6 +231,15 @@ impl From<Rejection> for Refusal {
             Rejection::Call { operation, cause } => Self::from(*cause)
                 .saying(message.clone())
                 .with("operation", operation),
+            Rejection::WrongPlace { operation, .. } => {
+                Self::new(R::TargetUnsupported, message.clone()).with("operation", operation)
+            }
+            Rejection::RequestTooLarge { limit, actual } => {
+                Self::new(R::TxTooLarge, message.clone())
+                    .with("actual", actual)
+                    .with("limit", limit)
+            }
+            Rejection::RequestGas { limit, actual } => new(R::GasTooHigh, &limit, &actual),
             Rejection::RemoteTarget | Rejection::BeaconTakesNone => {
                 Self::new(R::TargetUnsupported, message.clone())
             }

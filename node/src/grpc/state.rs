@@ -6,10 +6,11 @@ use super::node::anchor;
 use super::refusal::Refusal;
 use super::status::{Submitted, beacon_height};
 use crate::view::NodeView;
-use skerry_execution::views;
+use skerry_execution::views::{self, ValidatorRecord, ValidatorStage};
 use skerry_proto::convert;
 use skerry_proto::v1::{self, ErrorReason};
-use skerry_types::ids::{Address, Height};
+use skerry_types::committee::Committee;
+use skerry_types::ids::{Address, ChainRef, Epoch, Height, ValidatorId};
 use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status};
@@ -116,6 +117,69 @@ impl StateService for Service {
             token: Some(token),
             anchor: Some(anchor),
         }))
+    }
+
+    async fn list_validators(
+        &self,
+        _: Request<v1::ListValidatorsRequest>,
+    ) -> Result<Response<v1::ListValidatorsResponse>, Status> {
+        let home = ChainRef::Beacon;
+        let chain = self.view.chain(home).ok_or_else(|| not_followed(home))?;
+        let snapshot = chain.snapshot();
+        let state = &snapshot.state;
+        let committees: Vec<Committee> = self
+            .view
+            .genesis
+            .chains()
+            .into_iter()
+            .filter_map(|chain| {
+                let open = views::open_epoch(state, ChainRef::Beacon, chain)?;
+                views::committee(state, chain, open)
+            })
+            .collect();
+        let unbonding = self.view.genesis.parameters.unbonding_epochs;
+        let epoch = views::epoch(state, ChainRef::Beacon).unwrap_or_default();
+        let validators = views::validators(state);
+        Ok(Response::new(v1::ListValidatorsResponse {
+            validators: validators
+                .iter()
+                .map(|(id, record)| validator(*id, record, &committees, unbonding))
+                .collect(),
+            epoch: epoch.epoch.get(),
+            anchor: Some(anchor(&self.view, chain, snapshot.executed)),
+        }))
+    }
+}
+
+fn validator(
+    id: ValidatorId,
+    record: &ValidatorRecord,
+    committees: &[Committee],
+    unbonding: u64,
+) -> v1::Validator {
+    let seat = |committee: &Committee| {
+        let mut members = committee.members.iter();
+        let member = members.find(|member| member.validator == id)?;
+        Some(v1::ValidatorSeat {
+            chain: committee.chain.to_string(),
+            weight: member.weight.get(),
+        })
+    };
+    let free_from = match record.stage {
+        ValidatorStage::Unbonding { since } => Some(since.saturating_add(unbonding)),
+        ValidatorStage::Active | ValidatorStage::Exiting | ValidatorStage::Withdrawn => None,
+    };
+    v1::Validator {
+        id: id.get(),
+        vote_key: hex::encode(record.vote_key.0),
+        operator: record.operator.to_string(),
+        stage: record.stage.name().to_owned(),
+        bond: record.bond.to_string(),
+        stake: record.effective_stake().get(),
+        slashed: record.slashed.to_string(),
+        jailed_until: record.jailed.map(Epoch::get),
+        free_from: free_from.map(Epoch::get),
+        seats: committees.iter().filter_map(seat).collect(),
     }
 }
 

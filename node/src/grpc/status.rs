@@ -1,8 +1,8 @@
 //! Where a transaction stands, composed from the receipts of all its legs, and waiting for it.
 //!
 //! The home leg decides first: before its block is final there is no outcome. Then one leg for each
-//! message that its receipt names, done when the destination's final block has executed it. The
-//! last leg to become final makes the transaction RETURNED. What only this node knew, that a
+//! message that its receipt names, done when the destination's final block has executed it; after a
+//! request comes the leg of its reply. The last leg to become final makes the transaction RETURNED. What only this node knew, that a
 //! transaction waited in its mempool, is remembered for as long as [`Submitted`] has room, so that
 //! a vanished transaction is EXPIRED or DROPPED instead of unknown.
 
@@ -257,7 +257,23 @@ pub(super) fn compose(
     let mut legs = vec![leg];
     let mut remote = Vec::new();
     for message in &receipt.messages {
-        remote.push(outcome_of_leg(message, &delivery(message), &mut legs));
+        // Bundles go to the beacon, transfers to where people live.
+        remote.push(if message.destination.is_beacon() {
+            request_legs(message, delivery, &mut legs)
+        } else {
+            let leg = leg_of(LegKind::Transfer, message, &delivery(message));
+            let outcome = match leg.outcome() {
+                // The value has left its owner.
+                Outcome::Failed => Outcome::Partial,
+                outcome => outcome,
+            };
+            let progress = Progress {
+                outcome,
+                is_executed: leg.outcome() != Outcome::Pending,
+            };
+            legs.push(leg);
+            progress
+        });
     }
     let (stage, outcome) = total(outcome_of(&receipt.status), &remote);
     v1::TransactionStatus {
@@ -278,9 +294,17 @@ fn outcome_of(status: &Status) -> Outcome {
     }
 }
 
-fn outcome_of_leg(message: &MessageId, delivery: &Delivery, legs: &mut Vec<v1::Leg>) -> Outcome {
+/// How far a message has come, its answer included.
+#[derive(Clone, Copy)]
+struct Progress {
+    outcome: Outcome,
+    /// Whether the destination has executed it.
+    is_executed: bool,
+}
+
+fn leg_of(kind: LegKind, message: &MessageId, delivery: &Delivery) -> v1::Leg {
     let mut leg = v1::Leg {
-        kind: LegKind::Transfer.into(),
+        kind: kind.into(),
         chain: message.destination.to_string(),
         message: Some(message.into()),
         ..Default::default()
@@ -297,18 +321,74 @@ fn outcome_of_leg(message: &MessageId, delivery: &Delivery, legs: &mut Vec<v1::L
     };
     leg.set_stage(stage);
     leg.set_outcome(outcome);
-    legs.push(leg);
-    outcome
+    leg
 }
 
-fn total(home: Outcome, remote: &[Outcome]) -> (Stage, Outcome) {
-    if remote.contains(&Outcome::Pending) {
-        (Stage::Finalized, Outcome::Pending)
-    } else if remote.iter().all(|outcome| *outcome == Outcome::Succeeded) {
-        (Stage::Returned, home)
-    } else {
-        (Stage::Returned, Outcome::Partial)
+/// The legs of a request: the bundle where it runs, and the reply at home.
+fn request_legs(
+    message: &MessageId,
+    delivery: &dyn Fn(&MessageId) -> Delivery,
+    legs: &mut Vec<v1::Leg>,
+) -> Progress {
+    let there = delivery(message);
+    let mut leg = leg_of(LegKind::Request, message, &there);
+    let ran = leg.outcome();
+    if ran != Outcome::Pending {
+        leg.set_stage(Stage::ExecutedRemotely);
     }
+    legs.push(leg);
+    let Delivery::Executed { receipt, .. } = there else {
+        // Executed, but only those who follow the beacon know how; its reply is still to come.
+        return Progress {
+            outcome: Outcome::Pending,
+            is_executed: ran != Outcome::Pending,
+        };
+    };
+    let Some(reply) = receipt.messages.first() else {
+        // Dropped: it has no answer.
+        return Progress {
+            outcome: ran,
+            is_executed: true,
+        };
+    };
+    let back = delivery(reply);
+    let leg = leg_of(LegKind::Reply, reply, &back);
+    let returned = leg.outcome();
+    legs.push(leg);
+    let brought = match &back {
+        Delivery::Executed { receipt, .. } => !receipt.events.is_empty(),
+        Delivery::Waiting | Delivery::Attested => false,
+    };
+    let outcome = match (ran, returned) {
+        (_, Outcome::Pending) => Outcome::Pending,
+        (Outcome::Failed, Outcome::Succeeded) if brought => Outcome::Refunded,
+        (ran, Outcome::Succeeded) => ran,
+        (_, _) => Outcome::Partial,
+    };
+    Progress {
+        outcome,
+        is_executed: true,
+    }
+}
+
+fn total(home: Outcome, remote: &[Progress]) -> (Stage, Outcome) {
+    let mut outcomes = remote.iter().map(|it| it.outcome);
+    if outcomes.clone().any(|it| it == Outcome::Pending) {
+        let is_executed = remote.iter().all(|it| it.is_executed);
+        let stage = if is_executed {
+            Stage::ExecutedRemotely
+        } else {
+            Stage::Finalized
+        };
+        return (stage, Outcome::Pending);
+    }
+    let outcome = match remote {
+        // A bundle elsewhere is all that its transaction does.
+        [Progress { outcome, .. }] if *outcome != Outcome::Succeeded => *outcome,
+        _ if outcomes.all(|it| it == Outcome::Succeeded) => home,
+        _ => Outcome::Partial,
+    };
+    (Stage::Returned, outcome)
 }
 
 /// Whether `status` answers a wait for `stage`: it got there, or nothing can change any more.

@@ -58,6 +58,7 @@ fn genesis() -> Genesis {
             name: "v0".to_owned(),
             vote_key: secret.public_key(),
             possession: secret.prove_possession(),
+            operator: rich().address(),
             stake: Weight::new(1),
         }],
         seats: vec![vec![ValidatorId::new(0)], vec![ValidatorId::new(0)]],
@@ -647,5 +648,102 @@ fn a_status_is_what_its_legs_are() {
             "{home:?} {deliveries:?}"
         );
         assert_eq!(status.legs.len(), deliveries.len() + 1);
+    }
+}
+
+#[test]
+fn a_request_is_decided_where_it_runs_and_ends_with_its_reply() {
+    let leg = |source, destination| MessageId {
+        source,
+        destination,
+        sequence: Sequence::new(0),
+    };
+    let (there, back) = (
+        leg(shard(0), ChainRef::Beacon),
+        leg(ChainRef::Beacon, shard(0)),
+    );
+    let block = BlockRef {
+        height: Height::new(4),
+        digest: Digest::ZERO,
+    };
+    let arrived = |status, messages: Vec<MessageId>, credits: bool| {
+        let event = skerry_types::receipt::Event {
+            module: ModuleId::new(2),
+            owner: rich().address(),
+            name: "transfer".to_owned(),
+            attributes: Vec::new(),
+        };
+        let receipt = Receipt {
+            messages,
+            events: if credits { vec![event] } else { Vec::new() },
+            ..receipt(status, 0)
+        };
+        Delivery::Executed {
+            block,
+            receipt: Box::new(receipt),
+        }
+    };
+    let failed = || {
+        Status::Failed(Failure {
+            module: ModuleId::new(8),
+            code: "X".to_owned(),
+            detail: String::new(),
+        })
+    };
+    let wait = || Delivery::Waiting;
+    let ran = |status| arrived(status, vec![back], false);
+    let came = |credits| arrived(Status::Succeeded, vec![], credits);
+    use Outcome as O;
+    use Stage as S;
+    for (request, reply, stage, outcome, legs) in [
+        (wait(), wait(), S::Finalized, O::Pending, 2),
+        (
+            ran(Status::Succeeded),
+            wait(),
+            S::ExecutedRemotely,
+            O::Pending,
+            3,
+        ),
+        (ran(failed()), wait(), S::ExecutedRemotely, O::Pending, 3),
+        (
+            ran(Status::Succeeded),
+            came(false),
+            S::Returned,
+            O::Succeeded,
+            3,
+        ),
+        (
+            ran(Status::Succeeded),
+            came(true),
+            S::Returned,
+            O::Succeeded,
+            3,
+        ),
+        (ran(failed()), came(true), S::Returned, O::Refunded, 3),
+        (ran(failed()), came(false), S::Returned, O::Failed, 3),
+        (
+            Delivery::Attested,
+            wait(),
+            S::ExecutedRemotely,
+            O::Pending,
+            2,
+        ),
+    ] {
+        let mut home = receipt(Status::Succeeded, 0);
+        home.messages = vec![there];
+        let home = HomeStatus::Final {
+            height: block.height,
+            receipt: home,
+        };
+        let delivery = |id: &MessageId| {
+            if *id == there {
+                request.clone()
+            } else {
+                reply.clone()
+            }
+        };
+        let status = compose(shard(0), &home, Some(block), &delivery);
+        let found = (status.stage(), status.outcome(), status.legs.len());
+        assert_eq!(found, (stage, outcome, legs), "{request:?} {reply:?}");
     }
 }

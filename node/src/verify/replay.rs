@@ -469,6 +469,7 @@ impl Replay<'_> {
             time: header.time,
             beacon: header.beacon,
             entropy: self.entropy,
+            instance: self.committee.instance().genesis,
         }
     }
 

@@ -98,3 +98,84 @@ fn a_log_that_has_grown_is_compacted_without_losing_what_is_not_final() {
     assert_eq!(floor_of(&found, shard(0)), Some(View::new(50)));
     assert_eq!(floor_of(&found, shard(1)), Some(View::new(7)));
 }
+
+#[test]
+fn what_is_of_the_key_outlives_compaction() {
+    let at = |time| skerry_types::ids::TimeMs::new(time);
+    let mute = |since, until| LogEntry::Mute {
+        since: at(since),
+        until: Epoch::new(until),
+    };
+    let of_key = [
+        key::record(shard(0), LogEntry::Lost { at: at(5) }),
+        key::record(shard(1), mute(5, 3)),
+        key::record(ChainRef::Beacon, LogEntry::Lost { at: at(9) }),
+        key::record(shard(0), mute(9, 8)),
+    ];
+    let mut records = of_key.to_vec();
+    records.extend((1..=9).map(|view| record(shard(0), view)));
+    let finals = BTreeMap::from([((shard(0), Epoch::new(4)), View::new(7))]);
+    let (floors, kept) = settle(records.clone(), &finals);
+    assert_eq!(floors.len(), 1);
+    assert_eq!(KeyRecords::of(&kept), KeyRecords::of(&records));
+    assert!(kept.len() <= 1 + of_key.len());
+    // And in the file, also what another chain has filed.
+    let folder = tempfile::tempdir().expect("a folder");
+    VoteLog::create(&folder.path().join("vote.log")).expect("creates");
+    let (mut history, _) = open(folder.path());
+    for record in &of_key {
+        append(&mut history, record);
+    }
+    history.compact().expect("compacts");
+    drop(history);
+    let (_, found) = open(folder.path());
+    assert_eq!(KeyRecords::of(&found), KeyRecords::of(&of_key));
+}
+
+#[test]
+fn an_exported_log_opens_for_nobody() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("vote.log");
+    let at = skerry_types::ids::TimeMs::new(5);
+    let exported = key::record(ChainRef::Beacon, LogEntry::Exported { at });
+    let records = [record(shard(0), 3).encode(), exported.encode()];
+    VoteLog::create_with(&path, &records).expect("creates");
+    let refused = VoteHistory::open(&path, BTreeMap::new());
+    assert!(matches!(refused, Err(NodeError::ExportedLog { .. })));
+}
+
+#[test]
+fn first_use_begins_a_log_once_and_never_for_a_seated_key() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().join("net");
+    let plan = crate::home::NetworkPlan {
+        name: "first".to_owned(),
+        shards: 1,
+        validators: 4,
+        seats: None,
+        host_template: None,
+        port_base: 50051,
+        load_accounts: 0,
+        parameters: skerry_types::genesis::Parameters::default(),
+        out: out.clone(),
+    };
+    let (genesis, _) = crate::home::write_network(&plan).expect("laid out");
+    let seated = crate::home::read_validator_identity(&out.join("v0/keys/validator.json"));
+    let seated = seated.expect("a key").public_key;
+    let fresh = skerry_types::crypto::bls::PublicKey([9; 48]);
+    let log = folder.path().join("vote.log");
+    let begin = |first_use, key| begin_if_first(&log, first_use, Some(key), &genesis);
+    begin(FirstUse::No, &fresh).expect("nothing is asked");
+    assert!(!log.exists());
+    let refused = begin(FirstUse::Yes, &seated);
+    assert!(matches!(refused, Err(NodeError::NotFirstUse { .. })));
+    assert!(!log.exists());
+    begin(FirstUse::Yes, &fresh).expect("begins");
+    let (history, found) = VoteHistory::open(&log, BTreeMap::new()).expect("opens");
+    assert!(KeyRecords::of(&found).first_use.is_some());
+    drop(history);
+    // A log that is there is left alone.
+    let before = std::fs::read(&log).expect("reads");
+    begin(FirstUse::Yes, &fresh).expect("does nothing");
+    assert_eq!(std::fs::read(&log).expect("reads"), before);
+}

@@ -1,5 +1,5 @@
-//! Two nodes that run one vote key: it stops voting where they contradict each other, and the
-//! others go on.
+//! Two nodes that run one vote key: it stops voting where they contradict each other, stays so after
+//! a restart, and the others go on.
 
 use crate::load::transfer;
 use crate::net::{Network, Node, Plan, until};
@@ -53,7 +53,26 @@ fn two_copies_of_a_validator_are_noticed_and_stop_voting() {
     for node in 0..3 {
         transfer(&network, node, 0, 1);
     }
+    // What was noticed lies in the vote log.
+    let said = |node: &Node| node.log_text().matches("voting stopped").count();
+    let original = network.nodes.get_mut(3).expect("v3");
+    let stopped = if said(&copy) > 0 {
+        original.stop();
+        &mut copy
+    } else {
+        copy.stop();
+        original
+    };
+    stopped.stop();
+    let before = said(stopped);
+    stopped.start();
+    until("it is still stopped after a restart", || {
+        (said(stopped) > before).then_some(())
+    });
+    assert!(stopped.log_text().contains("is not whole"));
     drop(copy);
+    network.start_all();
+    network.goes_on(4);
     network.stop_all();
     network.verify().expect("the stopped stores agree");
 }

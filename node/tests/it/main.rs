@@ -13,7 +13,10 @@
 //! | `trace` | is every vote durable before it is sent |
 //! | `seats`, `catch_up` | who can be missing, and come back |
 //! | `epochs` | do committees change while nodes come and go |
+//! | `staking` | can a validator join, and leave with its bond |
 //! | `copies` | what happens when two nodes run one vote key |
+//! | `double_signer` | is a key that contradicts itself jailed and slashed |
+//! | `history` | what happens when a validator loses data or vote log, or moves |
 //! | `bad_input` | does each mistake get its own answer, and harm nobody |
 //! | `proof_flips` | does a verifier notice every change of a proof |
 //!
@@ -23,11 +26,14 @@ mod bad_input;
 mod catch_up;
 mod copies;
 mod cuts;
+mod double_signer;
 mod epochs;
+mod history;
 mod kills;
 mod load;
 mod net;
 mod power;
 mod proof_flips;
 mod seats;
+mod staking;
 mod trace;

@@ -373,6 +373,40 @@ impl Network {
         }
     }
 
+    /// Makes a node that the genesis does not know, with a validator's key; gives its home and the
+    /// key's file. It does not run yet.
+    pub(crate) fn add_node(&mut self, index: u16) -> (PathBuf, PathBuf) {
+        let (name, ports) = (format!("v{index}"), Ports::validator(self.base, index));
+        let node = Node::new(&self.place.dir, name.clone(), ports);
+        let home = node.home.clone();
+        let like = self.place.dir.join("net/rpc/config.toml");
+        let peers = format!("/ip4/127.0.0.1/tcp/{}", ports.peers);
+        let local = |port: u16| format!("127.0.0.1:{port}");
+        let made = run(&[
+            "node",
+            "init",
+            "--home",
+            &home.display().to_string(),
+            "--like",
+            &like.display().to_string(),
+            "--name",
+            &name,
+            "--validator",
+            "--listen",
+            &peers,
+            "--grpc-listen",
+            &local(ports.grpc),
+            "--http-listen",
+            &local(ports.http),
+            "--json",
+        ]);
+        let made = made.expect("the node's folder is made");
+        let key = made["validator_key_file"].as_str().expect("a key file");
+        let key = PathBuf::from(key);
+        self.nodes.push(node);
+        (home, key)
+    }
+
     pub(crate) fn start_all(&mut self) {
         for node in &mut self.nodes {
             if node.process.is_none() {

@@ -127,6 +127,13 @@ impl StateService for Proxy {
     ) -> Result<Response<v1::GetTokenResponse>, Status> {
         Err(Status::unimplemented("not asked for here"))
     }
+
+    async fn list_validators(
+        &self,
+        _: Request<v1::ListValidatorsRequest>,
+    ) -> Result<Response<v1::ListValidatorsResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
 }
 
 /// A wallet that sees the node through the proxy.

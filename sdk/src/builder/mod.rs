@@ -10,6 +10,7 @@ mod tests;
 use serde_json::{Value, json};
 use skerry_execution::error::{CallError, Rejection};
 use skerry_execution::fees::{bundle_gas, envelope_gas};
+use skerry_execution::module::Place;
 use skerry_execution::modules;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{self, Version};
@@ -42,6 +43,16 @@ pub enum BuildError {
         /// What is wrong.
         #[source]
         source: CallError,
+    },
+    /// The calls run on different chains.
+    #[error("calls of {module} run on {place}, those before on {before}; send two transactions")]
+    Place {
+        /// The module.
+        module: String,
+        /// Where its calls run.
+        place: Place,
+        /// Where those before it run.
+        before: Place,
     },
     /// The calls have no gas together.
     #[error("the calls cannot run together")]
@@ -83,7 +94,7 @@ pub enum BuildError {
 /// width, so filling it in changes nothing.
 ///
 /// # Errors
-/// When a module does not exist, a call is not one of its module, or the target is not home.
+/// When a module does not exist, a call is not one of its module or does not run at the target.
 pub fn gas_of(body: &TransactionBody) -> Result<Gas, Rejection> {
     let witness = Witness {
         authenticator: Authenticator::Ed25519(PublicKey([0; 32])),
@@ -98,6 +109,8 @@ pub fn gas_of(body: &TransactionBody) -> Result<Gas, Rejection> {
 /// What is to be done, without the terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Draft {
+    /// Where the calls run; they say it themselves.
+    place: Option<Place>,
     assets: Vec<Asset>,
     operations: Vec<Operation>,
 }
@@ -154,6 +167,16 @@ impl Draft {
                 module: module.to_owned(),
                 source,
             })?;
+        let place = found.place();
+        let before = *self.place.get_or_insert(place);
+        if before != place {
+            let module = module.to_owned();
+            return Err(BuildError::Place {
+                module,
+                place,
+                before,
+            });
+        }
         self.operations.push(Operation {
             module: found.id(),
             call: bytes,
@@ -200,7 +223,10 @@ impl Draft {
     /// When the calls have no gas together.
     pub fn body(self, terms: &Terms) -> Result<TransactionBody, BuildError> {
         let bundle = Bundle {
-            target: Target::Home,
+            target: match self.place {
+                Some(Place::Beacon) => Target::Beacon,
+                Some(Place::Shards) | None => Target::Home,
+            },
             assets: self.assets,
             operations: self.operations,
             minimum_outputs: Vec::new(),

@@ -34,6 +34,7 @@ fn genesis(salt: u8) -> Genesis {
         name: format!("v{index}"),
         vote_key: secret(index).public_key(),
         possession: secret(index).prove_possession(),
+        operator: Address::new([0x84; 32]),
         stake: Weight::new(100),
     });
     let seats: Vec<ValidatorId> = (0..u32::from(VALIDATORS)).map(ValidatorId::new).collect();

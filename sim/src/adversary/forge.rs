@@ -4,11 +4,17 @@ use crate::checks::Place;
 use crate::random::Random;
 use skerry::chain::jobs::Shared;
 use skerry::committees::Committees;
+use skerry_types::beacon::SystemOperation;
+use skerry_types::block::Body;
+use skerry_types::certificate::{Bitmap, Certificate};
+use skerry_types::codec::{decode, encode};
 use skerry_types::committee::VerifyingCommittee;
 use skerry_types::consensus::{ConsensusMessage, Proposal};
 use skerry_types::crypto::bls::SecretKey;
 use skerry_types::crypto::hash::plain;
-use skerry_types::ids::{Digest, MemberIndex};
+use skerry_types::evidence::Evidence;
+use skerry_types::ids::{Digest, MemberIndex, View};
+use skerry_types::limits::BODY_BYTES_MAX;
 use skerry_types::vote::{Statement, Vote};
 use std::sync::Arc;
 
@@ -116,6 +122,53 @@ impl Forger {
             2 => result.channels_root = nonsense,
             _ => wrong.header.report.block.digest = nonsense,
         }
+        self.sign(place, wrong)
+    }
+
+    /// Evidence against another member, signed by the own key or by nobody.
+    pub(super) fn slander(&self, place: Place, random: &mut Random) -> Option<Evidence> {
+        let committee = self.committees.of(place.0, place.1)?;
+        let members = committee.committee().members.len();
+        let view = View::new(random.between(1, 50));
+        let vote = |block| {
+            let digest = Digest::new([block; 32]);
+            self.vote(place, Statement::Notarize { view, digest })
+        };
+        let (mut one, mut other) = (vote(1)?, vote(2)?);
+        if random.chance(300) {
+            let all = (0..members).filter_map(|index| u16::try_from(index).ok());
+            let signers = Bitmap::of(all.map(MemberIndex::new), members);
+            let claim = |vote: Vote| Certificate {
+                statement: vote.statement,
+                signers: signers.clone(),
+                signature: vote.signature,
+            };
+            return Evidence::of_certificates(place, claim(one), claim(other));
+        }
+        let victim = u16::try_from(random.index(members)).ok()?;
+        if one.signer.get() == victim {
+            return None;
+        }
+        (one.signer, other.signer) = (MemberIndex::new(victim), MemberIndex::new(victim));
+        Evidence::of_votes(place, one, other)
+    }
+
+    /// A block of the beacon that accuses another member falsely.
+    pub(super) fn accuse(
+        &self,
+        place: Place,
+        proposal: &Proposal,
+        random: &mut Random,
+    ) -> Option<ConsensusMessage> {
+        if !place.0.is_beacon() || proposal.body.is_empty() {
+            return None;
+        }
+        let mut body: Body = decode(&proposal.body, BODY_BYTES_MAX).ok()?;
+        let evidence = Box::new(self.slander(place, random)?);
+        body.system.push(SystemOperation::Evidence(evidence));
+        let mut wrong = proposal.clone();
+        wrong.body = encode(&body);
+        wrong.header.body_root = body.root();
         self.sign(place, wrong)
     }
 

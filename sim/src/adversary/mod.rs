@@ -44,6 +44,10 @@ pub struct OutFrame {
 pub struct Adversary {
     malice: Malice,
     random: Random,
+    /// Decides about slander alone.
+    slander: Random,
+    /// The instance that its honest code voted in last.
+    place: Option<Place>,
     forger: Forger,
     memory: VecDeque<OutFrame>,
     /// The other block of a view in which it equivocates.
@@ -57,7 +61,9 @@ impl Adversary {
     pub fn new(malice: Malice, random: Random, secret: SecretKey, shared: Arc<Shared>) -> Self {
         Self {
             malice,
+            slander: random.fork("slander"),
             random,
+            place: None,
             forger: Forger::new(secret, shared),
             memory: VecDeque::new(),
             twins: BTreeMap::new(),
@@ -122,6 +128,15 @@ impl Adversary {
             link.header.height = Height::new(self.random.between(1, 1 << bits));
             return encode(&Announcement::Final(link)).into();
         }
+        let place = self
+            .place
+            .filter(|_| self.slander.chance(self.malice.slander));
+        if let Some(evidence) =
+            place.and_then(|place| self.forger.slander(place, &mut self.slander))
+        {
+            counts.note("false evidence");
+            return encode(&Announcement::Evidence(Box::new(evidence))).into();
+        }
         payload.clone()
     }
 
@@ -164,6 +179,7 @@ impl Adversary {
     }
 
     fn votes(&mut self, frame: OutFrame, frames: &mut Vec<OutFrame>, counts: &mut Counts) {
+        self.place = Some((frame.chain, frame.epoch));
         if self.random.chance(self.malice.contradict) {
             let message = decode(&frame.payload, CONSENSUS_MESSAGE_BYTES_MAX);
             if let Ok(ConsensusMessage::Vote(vote)) = message {
@@ -199,6 +215,16 @@ impl Adversary {
         };
         let place = (frame.chain, frame.epoch);
         let digest = proposal.header.digest();
+        if self.slander.chance(self.malice.slander)
+            && let Some(false_one) = self.forger.accuse(place, &proposal, &mut self.slander)
+        {
+            counts.note("false evidence proposed");
+            frames.push(OutFrame {
+                payload: encode(&false_one).into(),
+                ..frame
+            });
+            return;
+        }
         if !self.misreports.contains_key(&digest) {
             let wrong = self
                 .random

@@ -102,6 +102,7 @@ impl Epochs {
                     self.ready
                         .insert((ready.chain, ready.epoch, ready.validator));
                 }
+                SystemOperation::Evidence(_) => {}
             }
         }
         Ok(())

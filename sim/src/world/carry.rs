@@ -10,6 +10,7 @@ use skerry::chain::jobs::{Done, Executed, Job};
 use skerry::chain::{CommitRequest, Input, Note, Output, Peer};
 use skerry::view::ExecutedBlock;
 use skerry::wire::kind;
+use skerry_types::beacon::Ready;
 use skerry_types::ids::{ChainRef, Digest, Epoch, LogPosition};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -96,7 +97,23 @@ impl World {
                 }
             }
             Output::Link(link) => self.tell(node, ChainRef::Beacon, LOCAL, Input::Link(link)),
-            Output::Ready(ready) => self.tell(node, ChainRef::Beacon, LOCAL, Input::Ready(ready)),
+            Output::Ready(ready) => {
+                self.check_ready(node, &ready);
+                self.tell(node, ChainRef::Beacon, LOCAL, Input::Ready(ready));
+            }
+            Output::Evidence(evidence) => {
+                self.tell(node, ChainRef::Beacon, LOCAL, Input::Evidence(evidence));
+            }
+            Output::Claim(evidence) => {
+                self.tell(node, ChainRef::Beacon, LOCAL, Input::Claim(evidence));
+            }
+            Output::Lost(at) => {
+                for other in self.machines[node].follows.clone() {
+                    if other != chain {
+                        self.tell(node, other, LOCAL, Input::Lost(at));
+                    }
+                }
+            }
             Output::Block { block, .. } => self.on_block(node, chain, &block),
             Output::Abandoned(_) => self.counts.note("abandoned blocks"),
             Output::Submitted { tag, results } => {
@@ -112,7 +129,10 @@ impl World {
 
     fn persist(&mut self, node: usize, place: LogPlace, record: Vec<u8>) {
         let is_honest = self.machines[node].is_honest();
-        let broken = self.checks.on_persist(node, is_honest, place, &record);
+        let counts = &mut self.counts;
+        let broken = self
+            .checks
+            .on_persist(node, is_honest, place, &record, counts);
         self.judge(broken);
         if self.plan.planted == Some(Planted::VoteBeforeSync) {
             self.tell_durable(node, place);
@@ -353,6 +373,13 @@ impl World {
         }
     }
 
+    fn check_ready(&mut self, node: usize, ready: &Ready) {
+        if self.machines[node].is_honest() {
+            let broken = self.checks.check_mute(node, (ready.chain, ready.epoch));
+            self.judge(broken);
+        }
+    }
+
     fn publish(&mut self, node: usize, topic: ChainRef, payload: &Arc<[u8]>) {
         self.counts.note("gossip published");
         let payload = match &mut self.machines[node].adversary {
@@ -455,7 +482,7 @@ impl World {
             .remark(self.now, node, &|| format!("{chain} note {note:?}"));
         if !self.machines[node].is_honest() {
             // It sees that its key signs elsewhere and votes no more, until it is started again.
-            if matches!(note, Note::Stopped(_)) {
+            if matches!(note, Note::Stopped(_) | Note::Mute(_)) {
                 let down = 10 * MILLI;
                 self.schedule(self.now, Event::Repair { node, down });
             }
@@ -467,6 +494,13 @@ impl World {
                     self.violate(format!("node {node} stops voting on {chain}: {reason}"));
                 }
             }
+            Note::Mute(reason) => {
+                self.counts.note("keys mute");
+                if !self.checks.has_lost_log(node) {
+                    self.violate(format!("node {node} falls mute on {chain}: {reason}"));
+                }
+            }
+            Note::Speaks(_) => self.counts.note("keys that sign again"),
             // The one and the others hold each other's reports for wrong; it is to stop by itself.
             Note::Invalid { .. } if self.plan.planted == Some(Planted::WrongResult) => {}
             Note::Invalid { block, reason } => {
@@ -480,6 +514,8 @@ impl World {
                     ));
                 }
             }
+            // Whether rightly is judged by the committed states.
+            Note::Punished { .. } => {}
             Note::Fault(text) => {
                 self.counts.note("faults noticed");
                 if !self.accuses_byzantine(chain, &text) {

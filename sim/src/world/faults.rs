@@ -1,7 +1,7 @@
 //! How faults strike, and how nodes come back.
 
 use super::{DIAL_EVERY, Event, World};
-use crate::plan::{Fault, MILLI, SECOND};
+use crate::plan::{Fault, Loss, MILLI, SECOND};
 use skerry::chain::{Input, Peer};
 use skerry_types::ids::Height;
 
@@ -28,7 +28,9 @@ impl World {
                 self.network.separate(side, one_way, until);
             }
             // What has no power cannot break.
-            Fault::BreakStore { node, .. } | Fault::BreakLog { node, .. }
+            Fault::BreakStore { node, .. }
+            | Fault::BreakLog { node, .. }
+            | Fault::Lose { node, .. }
                 if !self.machines[node].is_up() => {}
             Fault::BreakStore { node, down } => {
                 let chains = self.machines[node].follows.clone();
@@ -44,6 +46,18 @@ impl World {
                 self.counts.note("broken vote logs");
                 self.machines[node].log().fail();
                 self.break_node(node, down);
+            }
+            Fault::Lose { node, what, down } => {
+                self.crash(node, down);
+                self.machines[node].lose(what);
+                if what != Loss::Data {
+                    self.counts.note("vote logs lost");
+                    self.checks.on_log_lost(node);
+                }
+                if what != Loss::Log {
+                    self.counts.note("data directories lost");
+                    self.checks.on_data_lost(node);
+                }
             }
             Fault::ClockJump { node, skew_ms } => {
                 self.counts.note("clock jumps");

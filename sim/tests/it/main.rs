@@ -5,7 +5,7 @@
 
 mod times;
 
-use skerry_sim::{Network, Plan, Planted, Report, run};
+use skerry_sim::{Malice, Network, Plan, Planted, Report, run};
 
 /// One-chain seeds that found something once.
 const SEEDS_THAT_FAILED: &[(u64, &str)] = &[
@@ -56,6 +56,28 @@ fn equal_seeds_give_equal_traces_and_others_do_not() {
     let first = run(Plan::of(7, Network::Two), false);
     assert_eq!(first, run(Plan::of(7, Network::Two), false));
     assert_ne!(first.trace, run(Plan::of(8, Network::Two), false).trace);
+}
+
+#[test]
+fn who_contradicts_itself_is_punished_and_nobody_else() {
+    let plans = (0..).map(|seed| Plan::of(seed, Network::One));
+    let byzantine = plans.filter_map(|plan| {
+        let node = *plan.malice.keys().next()?;
+        let mut plan = plan.without_faults();
+        let malice = Malice {
+            contradict: 500,
+            slander: 500,
+            ..Malice::default()
+        };
+        plan.malice.insert(node, malice);
+        Some(plan)
+    });
+    for plan in byzantine.take(3) {
+        let report = run(plan, false);
+        assert_holds(&report);
+        assert!(report.counts.get("offences punished") > 0);
+        assert!(report.counts.get("false evidence") > 0);
+    }
 }
 
 /// Plays seeds with a planted bug until some rule is broken, and says which.
@@ -112,8 +134,10 @@ fn result_that_nobody_else_has_is_found() {
 #[test]
 fn follower_takes_no_forged_blocks() {
     let what = first_violation(Planted::ForgedRange, true, 1);
+    // The follower comes after all that have a vote key.
+    let follower = Plan::of(0, Network::One).keys.len();
     assert!(
-        what.contains("not well") && what.contains("node 4"),
+        what.contains("not well") && what.contains(&format!("node {follower}")),
         "{what}"
     );
 }

@@ -249,3 +249,54 @@ fn a_file_is_created_once_locked_while_open_and_survives() {
     let (_, replayed) = open().unwrap();
     assert_eq!(payloads(&replayed), [b"two".to_vec(), b"three".to_vec()]);
 }
+
+#[test]
+fn records_are_added_all_together_or_not_at_all() {
+    let device = filled(3);
+    let (mut log, _) = open(&device).unwrap();
+    log.append(b"waits").unwrap();
+    log.extend(&[vec![7; 40], vec![8; 40]]).unwrap();
+    assert_eq!(log.durable(), LogPosition::new(6));
+    assert_eq!(log.append(b"next").unwrap(), LogPosition::new(7));
+    log.sync().unwrap();
+    drop(log);
+    let (mut log, replayed) = open(&device).unwrap();
+    let found = payloads(&replayed);
+    assert_eq!(found.len(), 7);
+    assert_eq!(found[3], b"waits");
+    assert_eq!((&found[4], &found[5]), (&vec![7; 40], &vec![8; 40]));
+    assert_eq!(found[6], b"next");
+    // Too long, or the disk fails: nothing of it is there.
+    let before = device.contents();
+    let long = vec![0; super::RECORD_BYTES_MAX + 1];
+    let refused = log.extend(&[vec![9; 40], long]);
+    assert!(matches!(refused, Err(VoteLogError::TooLong { .. })));
+    device.fail();
+    assert!(log.extend(&[vec![9; 40]]).is_err());
+    assert!(matches!(
+        log.append(b"more"),
+        Err(VoteLogError::Poisoned { .. })
+    ));
+    device.crash(1);
+    assert_eq!(device.contents(), before);
+}
+
+#[test]
+fn a_file_is_created_with_records_and_refused_when_it_is_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vote.log");
+    VoteLog::create_with(&path, &[vec![1; 9], vec![2; 9]]).unwrap();
+    let (mut log, replayed) = VoteLog::open(&path, &mut |_| true).unwrap();
+    assert_eq!(payloads(&replayed), [vec![1; 9], vec![2; 9]]);
+    assert_eq!(log.append(b"next").unwrap(), LogPosition::new(3));
+    log.sync().unwrap();
+    drop(log);
+    let again = VoteLog::create_with(&path, &[]);
+    assert!(matches!(again, Err(VoteLogError::Exists { .. })));
+    std::fs::write(&path, b"").unwrap();
+    let empty = VoteLog::open(&path, &mut |_| true);
+    assert!(matches!(
+        empty,
+        Err(VoteLogError::Corrupt { offset: 0, .. })
+    ));
+}

@@ -110,6 +110,8 @@ purposes! {
     READY = "skerry v1 ready";
     /// The mix of randomness reveals.
     MIX = "skerry v1 mix";
+    /// What a vote key signs to be registered.
+    REGISTER = "skerry v1 register";
 }
 
 /// Hash of `bytes` for one purpose.

@@ -10,6 +10,7 @@ use skerry_types::certificate::{Bitmap, Certificate};
 use skerry_types::codec::{CodecError, VERSION, decode, encode};
 use skerry_types::committee::Committee;
 use skerry_types::crypto::hash::PURPOSES;
+use skerry_types::evidence::Evidence;
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{Address, ChainRef, Denom, Gas, Height, MemberIndex, ModuleId, ShardId};
 use skerry_types::limits;
@@ -82,6 +83,9 @@ fn every_signed_hashed_or_stored_type_begins_with_its_version_and_ends_with_its_
     });
     check_versioned::<ShardRecord>(&fixed::shard_record());
     check_versioned::<Facts>(&fixed::facts());
+    check_versioned::<Evidence>(&fixed::double_vote());
+    check_versioned::<Evidence>(&fixed::double_certificate());
+    check_versioned::<Evidence>(&fixed::fork());
     check_versioned::<Receipt>(&fixed::receipt());
     check_versioned::<Receipt>(&fixed::failed_receipt());
 }

@@ -12,6 +12,7 @@ use skerry_types::codec::Version;
 use skerry_types::committee::VerifyingCommittee;
 use skerry_types::crypto::scheme::{BlsScheme, VoteScheme as _};
 use skerry_types::crypto::{bls, ed25519};
+use skerry_types::evidence::{Evidence, FinalHeader};
 use skerry_types::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use skerry_types::ids::{
     Address, ChainRef, Denom, Digest, Epoch, Gas, Height, MemberIndex, ModuleId, Sequence, ShardId,
@@ -25,7 +26,7 @@ use skerry_types::receipt::{Event, Failure, Receipt, Status, Subject};
 use skerry_types::transaction::{
     Authenticator, Bundle, Nonce, Operation, SignedTransaction, Target, TransactionBody, Witness,
 };
-use skerry_types::vote::Statement;
+use skerry_types::vote::{Statement, Vote};
 
 pub(crate) fn digest(byte: u8) -> Digest {
     Digest::new([byte; 32])
@@ -123,6 +124,7 @@ pub(crate) fn genesis() -> Genesis {
                 name: format!("validator-{index}"),
                 vote_key: key.public_key(),
                 possession: key.prove_possession(),
+                operator: Address::of_ed25519(&user_key(index).public_key()),
                 stake: Weight::new(100 + u64::from(index)),
             }
         })
@@ -153,6 +155,10 @@ pub(crate) fn genesis() -> Genesis {
             base_fee: Amount::new(10),
             block_gas: Gas::new(400_000_000),
             inbound_gas: Gas::new(200_000_000),
+            min_bond: Weight::new(1_000),
+            unbonding_epochs: 4,
+            jail_epochs: 2,
+            slash_bps: 500,
         },
         validators,
         seats: vec![ids(&[0, 1, 2, 3]), ids(&[0, 0, 0, 1, 1, 1, 2, 2, 3])],
@@ -388,6 +394,55 @@ pub(crate) fn ready() -> Ready {
     }
 }
 
+/// Two notarizes of one member in one view.
+pub(crate) fn double_vote() -> Evidence {
+    let committee = committee(shard(0));
+    let vote = |digest| {
+        let statement = Statement::Notarize {
+            view: View::new(9),
+            digest,
+        };
+        let message = statement.signing_digest(committee.instance());
+        Vote {
+            statement,
+            signer: MemberIndex::new(0),
+            signature: vote_key(0x40).sign(&message),
+        }
+    };
+    let place = (shard(0), committee.instance().epoch);
+    Evidence::of_votes(place, vote(digest(2)), vote(digest(1))).expect("they contradict")
+}
+
+/// A notarization and a finalization of different blocks in one view.
+pub(crate) fn double_certificate() -> Evidence {
+    let committee = committee(shard(0));
+    let (view, place) = (View::new(9), (shard(0), committee.instance().epoch));
+    let notarize = Statement::Notarize {
+        view,
+        digest: digest(1),
+    };
+    let finalize = Statement::Finalize {
+        view,
+        digest: digest(2),
+    };
+    let (one, other) = (certify(&committee, finalize), certify(&committee, notarize));
+    Evidence::of_certificates(place, one, other).expect("they contradict")
+}
+
+/// Two final blocks at one height.
+pub(crate) fn fork() -> Evidence {
+    let side = |view| {
+        let mut header = header(shard(0), BlockKind::Idle);
+        header.view = View::new(view);
+        FinalHeader {
+            certificate: finalization(&header),
+            header,
+            path: Vec::new(),
+        }
+    };
+    Evidence::of_finals(side(13), side(15)).expect("they are two")
+}
+
 pub(crate) fn facts() -> Facts {
     Facts {
         version: Version,
@@ -425,6 +480,7 @@ pub(crate) fn body() -> Body {
                 channels: channels(),
             })),
             SystemOperation::Ready(ready()),
+            SystemOperation::Evidence(Box::new(double_vote())),
         ],
         inbound: vec![InboundBatch {
             batch: batch(),

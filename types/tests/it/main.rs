@@ -8,6 +8,7 @@
 //! | `ed25519` | RFC 8032, and ZIP-215 with batch = single on the small-order vectors |
 //! | `bls` | proof of possession, aggregation, identity and subgroup refusals |
 //! | `certificate` | quorum, bitmap and binding of certificates |
+//! | `evidence` | what contradicts each other, and who is guilty |
 //! | `merkle` | proofs of a naive tree hold, mutated ones do not |
 //! | `text` | text forms round trip |
 
@@ -15,6 +16,7 @@ mod bls;
 mod certificate;
 mod ed25519;
 mod encoding;
+mod evidence;
 mod fixtures;
 mod forms;
 mod merkle;

@@ -273,6 +273,11 @@ fn beacon() -> Value {
     json!({
         "shard_record": bytes(&fixed::shard_record()),
         "facts": { "bytes": bytes(&fixed::facts()), "root": raw(&fixed::facts().root()) },
+        "evidence": {
+            "votes": bytes(&fixed::double_vote()),
+            "certificates": bytes(&fixed::double_certificate()),
+            "final_headers": bytes(&fixed::fork()),
+        },
     })
 }
 

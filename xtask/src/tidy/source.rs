@@ -243,6 +243,7 @@ fn is_deterministic(place: &Place<'_>) -> bool {
             "mempool",
             "relay",
             "beacon",
+            "evidence",
         ]
         .iter()
         .any(|module| place.is_module("node/src", module)),

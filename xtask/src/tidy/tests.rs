@@ -212,6 +212,7 @@ fn protocol_code_is_deterministic() {
         "node/src/relay.rs",
         "node/src/committees.rs",
         "node/src/beacon.rs",
+        "node/src/evidence.rs",
     ];
     for code in bans {
         for path in bound {

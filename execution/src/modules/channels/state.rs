@@ -1,13 +1,14 @@
 //! Records of the channels: cursors and counters per peer, batch records, waiting bodies.
 //!
 //! Cursors lie under the object `channels`, batch records under `outbox`, the bodies of messages
-//! that are accepted but not executed under `inbox`; all three belong to the chain itself.
+//! that are accepted but not executed under `inbox`, requests that wait for their reply under
+//! `requests`; all four belong to the chain itself.
 
 use crate::modules::CHANNELS;
 use borsh::{BorshDeserialize, BorshSerialize};
 use skerry_types::codec::Version;
 use skerry_types::ids::{Address, ChainRef, Digest, Sequence};
-use skerry_types::message::Flow;
+use skerry_types::message::{Flow, MessageId};
 use skerry_types::state::StateKey;
 
 /// What a chain holds of the channel from one source.
@@ -91,6 +92,30 @@ pub fn outbox_object(chain: ChainRef) -> Address {
 /// The object under which `chain` keeps accepted messages that wait for gas.
 pub fn inbox_object(chain: ChainRef) -> Address {
     Address::of_system(CHANNELS.get(), chain, b"inbox")
+}
+
+/// A request that was sent from here and has no reply yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct RequestRecord {
+    /// Version byte.
+    pub version: Version,
+    /// Who asked, and gets what comes home.
+    pub sender: Address,
+}
+
+/// The object under which `chain` keeps its requests without reply.
+pub fn requests_object(chain: ChainRef) -> Address {
+    Address::of_system(CHANNELS.get(), chain, b"requests")
+}
+
+/// Key of a [`RequestRecord`]; the request names the chain that keeps it as source.
+pub fn request_key(request: &MessageId) -> StateKey {
+    let MessageId {
+        source,
+        destination,
+        sequence,
+    } = *request;
+    position_key(requests_object(source), destination, sequence)
 }
 
 /// Key of the [`skerry_types::message::BatchRecord`] of the batch that begins at `first`, in the

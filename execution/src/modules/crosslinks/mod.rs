@@ -20,6 +20,7 @@ use crate::module::{Call, Module};
 use crate::modules::channels::state::{OutboundState, outbound_key};
 use crate::modules::{self, CROSSLINKS, epochs};
 use crate::network::NetworkInfo;
+use crate::outbox::within;
 use crate::overlay::BlockOverlay;
 use crate::view::decode_record;
 use crate::views;
@@ -172,6 +173,9 @@ fn raise(
     let CrossLink {
         header, channels, ..
     } = link;
+    if record.fenced {
+        return Err(CrossLinkSkip::Fenced(shard));
+    }
     let (expected, actual) = (record.header.height, header.height);
     if actual <= expected || header.report.block.height < record.reported.height {
         return Err(CrossLinkSkip::NotNewer {
@@ -225,15 +229,6 @@ fn raise(
         base_fee: context.network.parameters.base_fee,
         fenced: record.fenced,
     })
-}
-
-const fn within(lower: &Flow, upper: &Flow) -> bool {
-    lower.messages <= upper.messages
-        && lower.bytes <= upper.bytes
-        && lower.gas <= upper.gas
-        && lower.sker <= upper.sker
-        && lower.stsker <= upper.stsker
-        && lower.rssker <= upper.rssker
 }
 
 const fn only_rises(old: &ChannelSummary, new: &ChannelSummary) -> bool {

@@ -16,15 +16,15 @@ mod tests;
 
 use self::deal::{deal, deal_beacon, newcomers, settle};
 use self::state::{
-    COMMITTEES_KEPT, Mix, Seat, Seating, Snapshot, Stage, committee_key, epoch_key, instance_key,
-    mix_key, ready_key, seating_key, snapshot_key,
+    Mix, Seat, Seating, Snapshot, Stage, committee_key, epoch_key, instance_key, mix_key,
+    ready_key, seating_key, snapshot_key,
 };
 use crate::block::BlockContext;
 use crate::error::CallError;
 use crate::module::{Call, Module};
 use crate::modules::crosslinks::state::shard_record_key;
 use crate::modules::staking::{self, state::validator_key};
-use crate::modules::{self, EPOCHS};
+use crate::modules::{self, EPOCHS, evidence};
 use crate::network::NetworkInfo;
 use crate::overlay::BlockOverlay;
 use crate::view::decode_record;
@@ -40,7 +40,7 @@ use skerry_types::ids::{
 };
 use skerry_types::merkle::OwnerEntry;
 use skerry_types::state::{ChangeSet, StateKey, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Version of the protocol's rules that this code implements.
 pub const PROTOCOL: u32 = 1;
@@ -232,6 +232,7 @@ fn end_epoch(
         stakes: staking::effective_stakes(overlay),
     };
     write(overlay, snapshot_key(), &snapshot);
+    staking::release(overlay, next, |overlay| seated(overlay, network, next));
     drop_committees(overlay, network, record.epoch, mix);
     let opened = EpochRecord {
         epoch: next,
@@ -240,6 +241,33 @@ fn end_epoch(
         ..record
     };
     write(overlay, epoch_key(), &opened);
+}
+
+/// Who may still have something to sign when epoch `open` begins: whoever holds a seat of it or was
+/// dealt one of the next; the beacon's members of the epoch that ends, whose seal is to come; and the
+/// members of a shard from its open epoch on, whose seal is not cross-linked.
+fn seated(
+    overlay: &mut BlockOverlay<'_>,
+    network: &NetworkInfo,
+    open: Epoch,
+) -> BTreeSet<ValidatorId> {
+    let mut found = BTreeSet::new();
+    for chain in &network.chains {
+        for stage in [Stage::Held, Stage::Dealt] {
+            let seating: Option<Seating> = read(overlay, seating_key(*chain, stage));
+            let seats = seating.into_iter().flat_map(|it| it.seats);
+            found.extend(seats.map(|seat| seat.validator));
+        }
+        let shard: Option<ShardRecord> = read(overlay, shard_record_key(*chain));
+        let mut epoch = shard.map_or(open.saturating_sub(1), |record| record.epoch);
+        while epoch < open {
+            let members = committee(overlay, *chain, epoch);
+            let members = members.into_iter().flat_map(|it| it.members);
+            found.extend(members.map(|member| member.validator));
+            epoch = epoch.next();
+        }
+    }
+    found
 }
 
 /// Forgets committees whose epoch all chains have left for long.
@@ -254,17 +282,35 @@ fn drop_committees(
         let shard: Option<ShardRecord> = read(overlay, shard_record_key(*shard));
         open = shard.map_or(open, |record| open.min(record.epoch));
     }
-    let from = open.saturating_sub(COMMITTEES_KEPT);
+    let from = open.saturating_sub(network.parameters.unbonding_epochs);
     while mix.kept_from < from {
         for chain in &network.chains {
             overlay.put(committee_key(*chain, mix.kept_from), None);
             overlay.put(instance_key(*chain, mix.kept_from), None);
+            evidence::drop_offences(overlay, *chain, mix.kept_from);
         }
         mix.kept_from = mix.kept_from.next();
     }
 }
 
-/// Takes note of what the votes of a shard in an epoch that begins are bound to.
+/// The open epoch of the beacon.
+pub(crate) fn open(overlay: &mut BlockOverlay<'_>) -> Epoch {
+    let record: Option<EpochRecord> = read(overlay, epoch_key());
+    record.unwrap_or_default().epoch
+}
+
+/// Takes note of what the beacon's own votes are bound to, with the first working block of an epoch.
+pub(crate) fn note_own_instance(overlay: &mut BlockOverlay<'_>, context: &BlockContext) {
+    let epoch = open(overlay);
+    note_instance(overlay, (context.chain, epoch, context.instance));
+}
+
+/// Whether it is known what the votes of a chain in an epoch are bound to.
+pub(crate) fn has_instance(overlay: &mut BlockOverlay<'_>, chain: ChainRef, epoch: Epoch) -> bool {
+    overlay.get(instance_key(chain, epoch)).is_some()
+}
+
+/// Takes note of what the votes of a chain in an epoch that begins are bound to.
 pub(crate) fn note_instance(
     overlay: &mut BlockOverlay<'_>,
     (chain, epoch, genesis): (ChainRef, Epoch, Digest),
@@ -349,11 +395,9 @@ impl Module for EpochsModule {
             write(seating_key(*chain, Stage::Dealt), codec::encode(&dealt));
             let key = committee_key(*chain, Epoch::ZERO);
             write(key, codec::encode(&committee));
-            if !chain.is_beacon() {
-                let start = genesis_digest(&network.chain_id, *chain);
-                let key = instance_key(*chain, Epoch::ZERO);
-                write(key, codec::encode(&(Version, start)));
-            }
+            let start = genesis_digest(&network.chain_id, *chain);
+            let key = instance_key(*chain, Epoch::ZERO);
+            write(key, codec::encode(&(Version, start)));
         }
     }
 

@@ -1,17 +1,15 @@
 //! Records of the epochs: the open one, seats as they are dealt, settled and held, committees.
 //!
 //! All lie under one object of the beacon. Committees have a key for each chain and epoch; they are
-//! kept while their epoch is open and for [`COMMITTEES_KEPT`] epochs after it, for those that judge
-//! what was signed then.
+//! kept while their epoch is open and for
+//! [`unbonding_epochs`](skerry_types::genesis::Parameters::unbonding_epochs) after it, for those that
+//! judge what was signed then: as long as it can still cost something.
 
 use crate::modules::EPOCHS;
 use borsh::{BorshDeserialize, BorshSerialize};
 use skerry_types::codec::Version;
 use skerry_types::ids::{Address, ChainRef, Digest, Epoch, ValidatorId, Weight};
 use skerry_types::state::StateKey;
-
-/// How many epochs a committee is kept after all chains have left its epoch.
-pub const COMMITTEES_KEPT: u64 = 4;
 
 /// A seat of a committee; on the beacon every member has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -75,9 +73,13 @@ pub enum Stage {
     Settled,
 }
 
+/// The object that holds all records.
+pub fn epochs_object() -> Address {
+    Address::of_system(EPOCHS.get(), ChainRef::Beacon, b"epochs")
+}
+
 fn key(local: Vec<u8>) -> StateKey {
-    let owner = Address::of_system(EPOCHS.get(), ChainRef::Beacon, b"epochs");
-    StateKey::new(owner, EPOCHS, local)
+    StateKey::new(epochs_object(), EPOCHS, local)
 }
 
 fn chain_key(tag: u8, chain: ChainRef, rest: &[u8]) -> StateKey {
@@ -117,8 +119,9 @@ pub fn committee_key(chain: ChainRef, epoch: Epoch) -> StateKey {
     chain_key(b'c', chain, &epoch.get().to_be_bytes())
 }
 
-/// Key of what the votes of a shard in an epoch are bound to: a version byte and the digest of the seal
-/// before it. Written when that seal is cross-linked, kept as long as the committee.
+/// Key of what the votes of a chain in an epoch are bound to: a version byte and the digest of the seal
+/// before it. Written when that seal is cross-linked, of the beacon by its first working block after
+/// the seal; kept as long as the committee.
 pub fn instance_key(chain: ChainRef, epoch: Epoch) -> StateKey {
     chain_key(b'i', chain, &epoch.get().to_be_bytes())
 }

@@ -5,7 +5,7 @@
 
 use super::deal::{deal, deal_beacon, newcomers, seats_max, settle};
 use super::reference;
-use super::state::{COMMITTEES_KEPT, Seat, Seating, Stage};
+use super::state::{Seat, Seating, Stage};
 use crate::block::{BlockWork, Outcome, fold_reveal};
 use crate::error::{BlockError, CrossLinkSkip};
 use crate::modules::staking::state::pool;
@@ -22,7 +22,7 @@ use skerry_types::crypto::bls::{SecretKey, Signature};
 use skerry_types::crypto::hash::plain;
 use skerry_types::crypto::scheme::BlsScheme;
 use skerry_types::genesis::{Genesis, GenesisValidator, Parameters};
-use skerry_types::ids::{ChainRef, Denom, Digest, Epoch, TimeMs, ValidatorId, Weight};
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, TimeMs, ValidatorId, Weight};
 
 const BEACON: ChainRef = ChainRef::Beacon;
 
@@ -173,6 +173,7 @@ fn genesis() -> Genesis {
         name: format!("v{number}"),
         vote_key: key(number).public_key(),
         possession: Signature([0; 96]),
+        operator: Address::of_system(0, ChainRef::Beacon, &[number]),
         stake: Weight::new(10 + u64::from(number)),
     };
     Genesis {
@@ -520,7 +521,7 @@ fn committees_are_kept_until_all_chains_have_left_them_for_long() {
     }
     pass(&mut world, 8);
     let open = views::open_epoch(world.state(BEACON), BEACON, shard(0)).unwrap();
-    let first = open.get() - COMMITTEES_KEPT;
+    let first = open.get() - Parameters::default().unbonding_epochs;
     for chain in world.network.chains.clone() {
         assert!(!kept(&world, chain, first - 1) && kept(&world, chain, first));
     }

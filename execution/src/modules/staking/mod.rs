@@ -1,15 +1,24 @@
-//! Staking, in its smallest form: the validators that the genesis names, with their stakes.
+//! Staking, in its smallest form: validators with bonds of their own, which join, leave and are
+//! punished. Nobody delegates yet.
 //!
-//! All that is at stake is the balance of one object of the beacon, so supply counts it like any
-//! other balance.
+//! A validator is *active* from its registration on. When it asks to leave it is *exiting* while a
+//! committee with it may still serve or wait for its seal, then *unbonding* for a number of epochs,
+//! while evidence against it still costs; then its operator takes the bond home. All that is at
+//! stake is the balance of one object of the beacon, so supply counts it like any other balance.
 
+pub mod calls;
+pub(crate) mod punish;
 pub mod state;
+#[cfg(test)]
+mod tests;
 
+use self::calls::StakingCall;
 use self::state::{
-    VALIDATORS_EVER_MAX, ValidatorRecord, ValidatorStatus, count_key, pool, validator_key,
+    Stage, VALIDATORS_EVER_MAX, ValidatorRecord, count_key, pool, read_validator_key,
+    validator_key, vote_key_key,
 };
 use crate::error::CallError;
-use crate::module::{Call, Module};
+use crate::module::{Call, Module, Place};
 use crate::modules::bank::state::balance_key;
 use crate::modules::{self, STAKING};
 use crate::overlay::BlockOverlay;
@@ -17,43 +26,67 @@ use crate::view::{decode_record, encode_amount};
 use serde_json::json;
 use skerry_types::amount::Amount;
 use skerry_types::codec::{self, Version};
-use skerry_types::genesis::{Genesis, NSKER_PER_WEIGHT, stake_units};
-use skerry_types::ids::{Address, ChainRef, Denom, ModuleId, ValidatorId, Weight};
+use skerry_types::genesis::{Genesis, stake_units};
+use skerry_types::ids::{Address, ChainRef, Denom, Epoch, ModuleId, ValidatorId, Weight};
 use skerry_types::limits;
 use skerry_types::merkle::OwnerEntry;
 use skerry_types::state::{ChangeSet, StateKey, Value};
+use std::collections::BTreeSet;
 
 /// The module.
 #[derive(Clone, Copy, Debug)]
 pub struct StakingModule;
 
-impl ValidatorRecord {
-    /// What counts in committees, in whole `sker`.
-    pub fn effective_stake(&self) -> Weight {
-        let ValidatorStatus::Active = self.status;
-        let whole = self.bond.get() / NSKER_PER_WEIGHT;
-        Weight::new(u64::try_from(whole).unwrap_or(u64::MAX))
-    }
+/// All validators that ever were, in order of id.
+fn records(overlay: &mut BlockOverlay<'_>) -> Vec<(ValidatorId, ValidatorRecord)> {
+    let count = overlay.get(count_key());
+    let count = count.and_then(|value| decode_record::<(Version, u32)>(&value).ok());
+    let count = count.map_or(0, |(_, count)| count.min(VALIDATORS_EVER_MAX));
+    (0..count)
+        .map(ValidatorId::new)
+        .filter_map(|validator| {
+            let value = overlay.get(validator_key(validator))?;
+            Some((validator, decode_record(&value).ok()?))
+        })
+        .collect()
 }
 
 /// Effective stakes above zero, in order of id; of too many, the largest.
 pub(crate) fn effective_stakes(overlay: &mut BlockOverlay<'_>) -> Vec<(ValidatorId, Weight)> {
-    let count = overlay.get(count_key());
-    let count = count.and_then(|value| decode_record::<(Version, u32)>(&value).ok());
-    let count = count.map_or(0, |(_, count)| count.min(VALIDATORS_EVER_MAX));
-    let mut stakes: Vec<(ValidatorId, Weight)> = (0..count)
-        .map(ValidatorId::new)
-        .filter_map(|validator| {
-            let value = overlay.get(validator_key(validator))?;
-            let record: ValidatorRecord = decode_record(&value).ok()?;
-            Some((validator, record.effective_stake()))
-        })
+    let mut stakes: Vec<(ValidatorId, Weight)> = records(overlay)
+        .iter()
+        .map(|(validator, record)| (*validator, record.effective_stake()))
         .filter(|(_, stake)| *stake > Weight::ZERO)
         .collect();
     stakes.sort_by_key(|(validator, stake)| (std::cmp::Reverse(*stake), *validator));
     stakes.truncate(limits::VALIDATORS_MAX);
     stakes.sort_unstable();
     stakes
+}
+
+/// Starts the clock of those that are leaving and that no committee holds any more. `open` is the
+/// epoch that begins; `seated` is asked only when somebody is leaving.
+pub(crate) fn release(
+    overlay: &mut BlockOverlay<'_>,
+    open: Epoch,
+    seated: impl FnOnce(&mut BlockOverlay<'_>) -> BTreeSet<ValidatorId>,
+) {
+    let mut leaving = records(overlay);
+    leaving.retain(|(_, record)| record.stage == Stage::Exiting);
+    if leaving.is_empty() {
+        return;
+    }
+    let seated = seated(overlay);
+    for (validator, record) in leaving {
+        if !seated.contains(&validator) {
+            let released = ValidatorRecord {
+                stage: Stage::Unbonding { since: open },
+                ..record
+            };
+            let value = Value::from(codec::encode(&released));
+            overlay.put(validator_key(validator), Some(value));
+        }
+    }
 }
 
 impl Module for StakingModule {
@@ -65,12 +98,22 @@ impl Module for StakingModule {
         "staking"
     }
 
-    fn decode(&self, _: &[u8]) -> Result<Box<dyn Call>, CallError> {
-        modules::no_calls(self.name())
+    fn place(&self) -> Place {
+        Place::Beacon
     }
 
-    fn call_from_json(&self, _: &serde_json::Value) -> Result<Vec<u8>, CallError> {
-        modules::no_calls(self.name())
+    fn decode(&self, call: &[u8]) -> Result<Box<dyn Call>, CallError> {
+        let call: StakingCall = modules::decode_call(self.name(), call, StakingCall::check)?;
+        Ok(Box::new(call))
+    }
+
+    fn call_from_json(&self, call: &serde_json::Value) -> Result<Vec<u8>, CallError> {
+        let call: Result<StakingCall, _> = serde::Deserialize::deserialize(call);
+        modules::call_of_json(
+            self,
+            call.map(|call| call.to_bytes())
+                .map_err(|error| error.to_string()),
+        )
     }
 
     fn genesis(&self, genesis: &Genesis, chain: ChainRef, changes: &mut ChangeSet) {
@@ -82,14 +125,13 @@ impl Module for StakingModule {
         for validator in &genesis.validators {
             let bond = stake_units(validator.stake);
             total = total.saturating_add(bond);
-            let record = ValidatorRecord {
-                version: Version,
-                vote_key: validator.vote_key,
-                bond: Amount::new(bond),
-                status: ValidatorStatus::Active,
-            };
-            let key = validator_key(ValidatorId::new(count));
-            changes.insert(key, Some(Value::from(codec::encode(&record))));
+            let record =
+                ValidatorRecord::new(validator.vote_key, validator.operator, Amount::new(bond));
+            let id = ValidatorId::new(count);
+            let value = Value::from(codec::encode(&record));
+            changes.insert(validator_key(id), Some(value));
+            let value = Value::from(codec::encode(&(Version, id)));
+            changes.insert(vote_key_key(&validator.vote_key), Some(value));
             count = count.saturating_add(1);
         }
         let value = Value::from(codec::encode(&(Version, count)));
@@ -101,13 +143,10 @@ impl Module for StakingModule {
     fn query(&self, _: &Address, records: &[OwnerEntry]) -> serde_json::Value {
         let of_module = records.iter().filter(|record| record.module == STAKING);
         let validators: Vec<serde_json::Value> = of_module
-            .filter_map(|record| decode_record::<ValidatorRecord>(&record.value).ok())
-            .map(|record| {
-                json!({
-                    "vote_key": hex(&record.vote_key.0),
-                    "bond": record.bond,
-                    "stake": record.effective_stake().get(),
-                })
+            .filter_map(|record| {
+                let id = read_validator_key(&record.local)?;
+                let record = decode_record::<ValidatorRecord>(&record.value).ok()?;
+                Some(validator_json(id, &record))
             })
             .collect();
         if validators.is_empty() {
@@ -123,12 +162,34 @@ impl Module for StakingModule {
             [b'n'] => decode_record::<(Version, u32)>(value)
                 .map(|_| ())
                 .map_err(broken),
+            [b'k', ..] => decode_record::<(Version, ValidatorId)>(value)
+                .map(|_| ())
+                .map_err(broken),
             [b'v', _, _, _, _] => decode_record::<ValidatorRecord>(value)
                 .map(|_| ())
                 .map_err(broken),
             _ => Err("no record of staking".to_owned()),
         }
     }
+}
+
+/// A validator for programs.
+fn validator_json(id: ValidatorId, record: &ValidatorRecord) -> serde_json::Value {
+    let unbonding = match record.stage {
+        Stage::Unbonding { since } => Some(since),
+        Stage::Active | Stage::Exiting | Stage::Withdrawn => None,
+    };
+    json!({
+        "id": id,
+        "vote_key": hex(&record.vote_key.0),
+        "operator": record.operator,
+        "stage": record.stage.name(),
+        "unbonding_since": unbonding,
+        "jailed_until": record.jailed,
+        "bond": record.bond,
+        "stake": record.effective_stake(),
+        "slashed": record.slashed,
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {

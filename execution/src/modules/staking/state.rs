@@ -1,21 +1,32 @@
-//! Records of the validators: who they are, and what they have at stake.
+//! Records of the validators: who they are, what they have at stake, how far they have come.
 
 use crate::modules::STAKING;
 use borsh::{BorshDeserialize, BorshSerialize};
 use skerry_types::amount::Amount;
 use skerry_types::codec::Version;
 use skerry_types::crypto::bls::PublicKey;
-use skerry_types::ids::{Address, ChainRef, ValidatorId};
+use skerry_types::genesis::NSKER_PER_WEIGHT;
+use skerry_types::ids::{Address, ChainRef, Epoch, ValidatorId, Weight};
 use skerry_types::state::StateKey;
 
 /// Most validators that ever have a number, in this version.
 pub const VALIDATORS_EVER_MAX: u32 = 4_096;
 
-/// Whether a validator's stake counts.
+/// How far a validator has come on its way in and out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub enum ValidatorStatus {
-    /// It does.
+pub enum Stage {
+    /// It takes part.
     Active,
+    /// It has asked to leave and may still hold seats, or have sealed none of its last ones.
+    Exiting,
+    /// It is in no committee any more. Its bond is locked until
+    /// [`skerry_types::genesis::Parameters::unbonding_epochs`] are over.
+    Unbonding {
+        /// The first epoch without it.
+        since: Epoch,
+    },
+    /// Its bond was taken home; the number and the key are never used again.
+    Withdrawn,
 }
 
 /// A validator.
@@ -25,15 +36,61 @@ pub struct ValidatorRecord {
     pub version: Version,
     /// Its vote key, which has proved possession.
     pub vote_key: PublicKey,
+    /// Who acts for it.
+    pub operator: Address,
     /// What is at stake, in base units of `sker`.
     pub bond: Amount,
-    /// Whether it counts.
-    pub status: ValidatorStatus,
+    /// How far it has come.
+    pub stage: Stage,
+    /// While it is jailed, the first epoch in which its operator may free it.
+    pub jailed: Option<Epoch>,
+    /// What it lost by slashes so far, in base units of `sker`.
+    pub slashed: Amount,
+}
+
+impl Stage {
+    /// The name in texts and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Exiting => "exiting",
+            Self::Unbonding { .. } => "unbonding",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+}
+
+impl ValidatorRecord {
+    /// A validator that begins.
+    pub const fn new(vote_key: PublicKey, operator: Address, bond: Amount) -> Self {
+        Self {
+            version: Version,
+            vote_key,
+            operator,
+            bond,
+            stage: Stage::Active,
+            jailed: None,
+            slashed: Amount::ZERO,
+        }
+    }
+
+    /// What counts in committees, in whole `sker`.
+    pub fn effective_stake(&self) -> Weight {
+        if self.stage != Stage::Active || self.jailed.is_some() {
+            return Weight::ZERO;
+        }
+        let whole = self.bond.get() / NSKER_PER_WEIGHT;
+        Weight::new(u64::try_from(whole).unwrap_or(u64::MAX))
+    }
+}
+
+/// The object that holds all records.
+pub fn object() -> Address {
+    Address::of_system(STAKING.get(), ChainRef::Beacon, b"validators")
 }
 
 fn key(local: Vec<u8>) -> StateKey {
-    let owner = Address::of_system(STAKING.get(), ChainRef::Beacon, b"validators");
-    StateKey::new(owner, STAKING, local)
+    StateKey::new(object(), STAKING, local)
 }
 
 /// Where all that is at stake is held.
@@ -51,4 +108,20 @@ pub fn validator_key(validator: ValidatorId) -> StateKey {
 /// Key of the number of validators that ever were: a version byte and a `u32`.
 pub fn count_key() -> StateKey {
     key(vec![b'n'])
+}
+
+/// Key of the validator that has a vote key, or had it: a version byte and its id.
+pub fn vote_key_key(vote_key: &PublicKey) -> StateKey {
+    let mut local = vec![b'k'];
+    local.extend_from_slice(&vote_key.0);
+    key(local)
+}
+
+/// Reads the local part of [`validator_key`].
+pub fn read_validator_key(local: &[u8]) -> Option<ValidatorId> {
+    let [b'v', id @ ..] = local else {
+        return None;
+    };
+    let id: [u8; 4] = id.try_into().ok()?;
+    Some(ValidatorId::new(u32::from_be_bytes(id)))
 }
