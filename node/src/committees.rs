@@ -17,7 +17,8 @@ use skerry_types::state::StateRead;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Epochs for which a committee is remembered after all chains have left them.
+/// Epochs for which a committee is remembered after all chains have left them. A block that needs an
+/// older one is not judged any more; a node that was away for longer gets it as final.
 const EPOCHS_KEPT: u64 = 4;
 
 /// Validators that are dealt a seat and not known to be ready.

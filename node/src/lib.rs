@@ -39,3 +39,6 @@ pub mod verify;
 pub mod view;
 pub mod votes;
 pub mod wire;
+
+#[cfg(test)]
+mod testing;

@@ -23,6 +23,8 @@ pub(crate) enum Validity {
     Checking,
     /// Acceptable.
     Valid,
+    /// What the check needs is forgotten here, and not needed once the block is final.
+    Forgotten,
     /// Never acceptable, with the broken rule.
     Invalid(String),
 }
@@ -49,6 +51,17 @@ pub(crate) struct Entry {
     pub(crate) executed: Option<Arc<Executed>>,
     pub(crate) is_final: bool,
     pub(crate) stored: bool,
+}
+
+impl Entry {
+    /// Whether its check is to begin: it was not looked at, or could not be judged and is final by now.
+    pub(crate) fn is_unchecked(&self) -> bool {
+        match self.validity {
+            Validity::Unknown => true,
+            Validity::Forgotten => self.is_final,
+            Validity::Checking | Validity::Valid | Validity::Invalid(_) => false,
+        }
+    }
 }
 
 /// The newest final block with a known state.
@@ -297,3 +310,6 @@ impl BlockTree {
         all.into_iter().map(|(_, digest)| digest).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

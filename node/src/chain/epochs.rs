@@ -32,7 +32,8 @@ const EARLY_FRAMES_MAX: usize = 512;
 const EARLY_PER_PEER_MAX: usize = 16;
 /// Most bytes of them together.
 const EARLY_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Instances before the present one that are remembered at a start.
+/// Instances before the present one that are remembered at a start, and more where blocks of older ones
+/// are final and not executed.
 const EARLIER: u64 = 8;
 /// How often the beacon is reminded of what it has not linked.
 const REMIND_MS: u64 = 2_000;
@@ -117,16 +118,17 @@ fn place_at(
     })
 }
 
-/// The instances of a chain before an epoch that the store remembers: blocks that refer to older ones
-/// of the beacon may still come.
+/// The instances of a chain before an epoch that the store remembers, those from `executed` on among
+/// them: blocks of them are to be executed, and blocks that refer to older ones of the beacon may still
+/// come.
 pub(super) fn earlier(
     store: &ChainStore,
     shared: &Shared,
     chain: ChainRef,
-    epoch: Epoch,
+    (executed, epoch): (Epoch, Epoch),
 ) -> Result<Vec<Arc<VerifyingCommittee>>, NodeError> {
     let mut found = Vec::new();
-    let mut at = epoch.saturating_sub(EARLIER);
+    let mut at = epoch.saturating_sub(EARLIER).min(executed);
     while at < epoch {
         if let Some(row) = store.epoch(at)? {
             found.push(place_at(shared, chain, row, Root::Genesis)?.committee);

@@ -153,8 +153,8 @@ pub enum Done {
     Validated {
         /// The block.
         digest: Digest,
-        /// The work of a valid block, or the broken rule.
-        result: Result<Arc<Work>, String>,
+        /// The work of a valid block, or why it is not known as one.
+        result: Result<Arc<Work>, Refusal>,
     },
     /// Of an execution.
     Executed(Arc<Executed>),
@@ -166,6 +166,24 @@ pub enum Done {
     Evidence(Option<Box<Evidence>>),
     /// Of a newcomer's word: present when it is the validator's.
     Ready(Option<Ready>),
+}
+
+/// Why a block is not found valid.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// It breaks a rule.
+    #[error("{0}")]
+    Broken(String),
+    /// Nobody can tell here: a committee whose certificate counts in it is forgotten, since the network
+    /// has gone on for epochs. Whoever gets such a block as final need not ask.
+    #[error("{0}")]
+    Forgotten(String),
+}
+
+impl From<String> for Refusal {
+    fn from(rule: String) -> Self {
+        Self::Broken(rule)
+    }
 }
 
 impl Job {
@@ -343,7 +361,7 @@ pub struct ValidateJob {
 }
 
 impl ValidateJob {
-    fn run(self, shared: &Shared) -> Result<Arc<Work>, String> {
+    fn run(self, shared: &Shared) -> Result<Arc<Work>, Refusal> {
         let hashes = self.body.as_ref().map(CheckedBody::wire_hashes);
         let known = self.known.get_all(hashes.unwrap_or_default());
         let known: Vec<_> = known
@@ -356,7 +374,8 @@ impl ValidateJob {
                 decoded.map_err(|error| error.to_string())?.all
             }
             None if self.header.kind == BlockKind::Working => {
-                return Err("its body is missing or damaged".to_owned());
+                let what = "its body is missing or damaged".to_owned();
+                return Err(Refusal::Broken(what));
             }
             None if self.trusted => Vec::new(),
             _ => self.check(&known, shared)?,
@@ -369,11 +388,11 @@ impl ValidateJob {
         &self,
         known: &[Option<Arc<CheckedTransaction>>],
         shared: &Shared,
-    ) -> Result<Vec<Arc<CheckedTransaction>>, String> {
+    ) -> Result<Vec<Arc<CheckedTransaction>>, Refusal> {
         if self.header.chain.is_beacon() {
             let epoch = self.header.epoch;
             let committee = self.committees.of(ChainRef::Beacon, epoch);
-            let committee = committee.ok_or("the beacon's committee is not known")?;
+            let committee = committee.ok_or_else(|| unknown_committee(ChainRef::Beacon, epoch))?;
             check_reveal(&self.header, committee, &*shared.scheme)?;
         }
         let valid = validate_block(&BlockInput {
@@ -389,7 +408,8 @@ impl ValidateJob {
         .map_err(|error| error.to_string())?;
         let unchecked: Vec<&Arc<CheckedTransaction>> = valid.unknown.iter().collect();
         if !bad_signatures(&unchecked).is_empty() {
-            return Err("a transaction's signature is wrong".to_owned());
+            let what = "a transaction's signature is wrong".to_owned();
+            return Err(Refusal::Broken(what));
         }
         if let Some(body) = &self.body {
             self.check_proofs(body.body(), shared)?;
@@ -398,16 +418,17 @@ impl ValidateJob {
         Ok(valid.transactions)
     }
 
-    fn check_proofs(&self, body: &Body, shared: &Shared) -> Result<(), String> {
+    fn check_proofs(&self, body: &Body, shared: &Shared) -> Result<(), Refusal> {
         let committee = |header: &Header| {
             let (chain, epoch) = (header.chain, header.epoch);
             if self.open_epoch(body, chain) != Some(epoch) {
-                return Err(format!("epoch {epoch} of {chain} is not open"));
+                let what = format!("epoch {epoch} of {chain} is not open");
+                return Err(Refusal::Broken(what));
             }
             let known = self.committees.of(chain, epoch).cloned();
             known
                 .or_else(|| self.just_opened(chain, shared))
-                .ok_or_else(|| format!("the committee of epoch {epoch} of {chain} is not known"))
+                .ok_or_else(|| unknown_committee(chain, epoch))
         };
         for inbound in &body.inbound {
             let committee = committee(&inbound.proof.header)?;
@@ -472,6 +493,13 @@ impl ValidateJob {
             None => views::open_epoch(&self.parent, self.header.chain, source),
         }
     }
+}
+
+/// An epoch that counts in a block has a committee; where it is not known, it is forgotten.
+fn unknown_committee(chain: ChainRef, epoch: Epoch) -> Refusal {
+    Refusal::Forgotten(format!(
+        "the committee of epoch {epoch} of {chain} is not known"
+    ))
 }
 
 /// Checks the randomness reveal of a beacon header.
@@ -547,3 +575,6 @@ impl ExecuteJob {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use super::{ChainNode, Output, Peer};
 use crate::beacon::{BeaconFinal, raises};
 use crate::relay::is_pusher;
 use crate::wire::{Announcement, BATCH_FRAME_BYTES_MAX, BatchRequest, CROSS_LINK_BYTES_MAX, kind};
+use skerry_execution::proofs::PATH_HEADERS_MAX;
 use skerry_execution::views;
 use skerry_types::beacon::{CrossLink, Facts};
 use skerry_types::block::{BlockKind, Header};
@@ -92,6 +93,10 @@ impl ChainNode {
         out: &mut Vec<Output>,
     ) {
         self.last_reported = executed.block.height;
+        if proof.path.len() > PATH_HEADERS_MAX {
+            // Of a long range of final blocks that was caught up with: others have offered it.
+            return;
+        }
         self.reporter = Some((proof.clone(), executed.state.clone()));
         if !self.chain.is_beacon() {
             let link = CrossLink {

@@ -393,7 +393,9 @@ impl ChainNode {
         }
         if chain.is_beacon() {
             let epoch = place.committee.instance().epoch;
-            for committee in epochs::earlier(&store, &shared, chain, epoch)? {
+            let root = start.root.header.as_ref();
+            let executed = root.map_or(Epoch::ZERO, |header| header.epoch);
+            for committee in epochs::earlier(&store, &shared, chain, (executed, epoch))? {
                 committees.insert(committee);
             }
             let state = &start.root.executed.state;

@@ -4,7 +4,7 @@
 //! may come later than the block, so everything here is looked at again after each input.
 
 use super::blocks::{Prepared, Validity};
-use super::jobs::{Done, ExecuteJob, Executed, Job, ValidateJob, Work};
+use super::jobs::{Done, ExecuteJob, Executed, Job, Refusal, ValidateJob, Work};
 use super::{ChainNode, Note, Output};
 use skerry_consensus::input::{Input as Core, Verdict};
 use skerry_execution::block::BlockContext;
@@ -73,15 +73,20 @@ impl ChainNode {
     /// Blocks that were loaded from the store get their bodies decoded.
     pub(super) fn reload_bodies(&mut self) {
         for digest in self.tree.digests() {
-            let Some(entry) = self.tree.get(&digest) else {
-                continue;
-            };
-            let (header, body) = (entry.header.clone(), entry.body.clone());
-            if let Ok(prepared) = self.prepare(&header, &body)
-                && let Some(entry) = self.tree.get_mut(&digest)
-            {
-                entry.prepared = prepared;
-            }
+            self.prepare_again(&digest);
+        }
+    }
+
+    /// Decodes the body of a block whose bytes are kept.
+    fn prepare_again(&mut self, digest: &Digest) {
+        let Some(entry) = self.tree.get(digest) else {
+            return;
+        };
+        let (header, body) = (entry.header.clone(), entry.body.clone());
+        if let Ok(prepared) = self.prepare(&header, &body)
+            && let Some(entry) = self.tree.get_mut(digest)
+        {
+            entry.prepared = prepared;
         }
     }
 
@@ -113,9 +118,10 @@ impl ChainNode {
             let Some(entry) = self.tree.get(&digest) else {
                 continue;
             };
-            if entry.validity != Validity::Unknown {
+            if !entry.is_unchecked() {
                 continue;
             }
+            let again = entry.validity == Validity::Forgotten;
             let (header, trusted) = (entry.header.clone(), entry.is_final);
             let Some(parent) = self.tree.state_at(&header.parent) else {
                 continue;
@@ -123,6 +129,9 @@ impl ChainNode {
             let Some(shown) = self.reference(&header, trusted) else {
                 continue;
             };
+            if again {
+                self.prepare_again(&digest);
+            }
             let Some(entry) = self.tree.get_mut(&digest) else {
                 continue;
             };
@@ -222,7 +231,7 @@ impl ChainNode {
     fn on_validated(
         &mut self,
         digest: Digest,
-        result: Result<Arc<Work>, String>,
+        result: Result<Arc<Work>, Refusal>,
         out: &mut Vec<Output>,
     ) {
         let Some(entry) = self.tree.get_mut(&digest) else {
@@ -237,7 +246,9 @@ impl ChainNode {
                 entry.validity = Validity::Valid;
                 entry.work = Some(work);
             }
-            Err(reason) => {
+            // It may have become final meanwhile: then it is looked at again at once.
+            Err(Refusal::Forgotten(_)) => entry.validity = Validity::Forgotten,
+            Err(Refusal::Broken(reason)) => {
                 entry.validity = Validity::Invalid(reason.clone());
                 let is_final = entry.is_final;
                 out.push(Output::Note(Note::Invalid {
@@ -297,7 +308,7 @@ impl ChainNode {
             return Finding::Bad(reason);
         }
         match &entry.validity {
-            Validity::Unknown | Validity::Checking => Finding::Wait,
+            Validity::Unknown | Validity::Checking | Validity::Forgotten => Finding::Wait,
             Validity::Invalid(reason) => Finding::Bad(reason.clone()),
             Validity::Valid => self.judge_report(&entry.header),
         }

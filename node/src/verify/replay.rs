@@ -494,7 +494,7 @@ impl Replay<'_> {
             trusted,
         }));
         match job.run(self.shared) {
-            Done::Validated { result, .. } => result,
+            Done::Validated { result, .. } => result.map_err(|refusal| refusal.to_string()),
             _ => Err("the job gave another answer".to_owned()),
         }
     }

@@ -5,13 +5,13 @@ use crate::net::{Network, Plan, run, until};
 use std::collections::BTreeMap;
 
 /// The epoch of every chain, as the first node that answers says.
-fn epochs(network: &Network) -> Option<BTreeMap<String, u64>> {
+pub(crate) fn epochs(network: &Network) -> Option<BTreeMap<String, u64>> {
     let status = network.nodes.iter().find_map(|node| node.status())?;
     let chains = status.chains.into_iter();
     Some(chains.map(|chain| (chain.chain, chain.epoch)).collect())
 }
 
-fn all_reach(network: &Network, epoch: u64) {
+pub(crate) fn all_reach(network: &Network, epoch: u64) {
     until(&format!("every chain is in epoch {epoch}"), || {
         let epochs = epochs(network)?;
         epochs.values().all(|it| *it >= epoch).then_some(())
