@@ -139,6 +139,13 @@ impl Checks {
             .map_or(Height::ZERO, |((_, height), _)| *height)
     }
 
+    /// The epoch of the newest final block of a chain that anybody has seen.
+    pub fn epoch(&self, chain: ChainRef) -> Epoch {
+        let newest = self.finals.get(&(chain, self.top(chain)));
+        let epoch = newest.and_then(|digest| self.protocol.epoch_of(digest));
+        epoch.unwrap_or_default()
+    }
+
     /// An honest node holds a block for final, by this certificate where it is its own.
     pub fn on_finalized(
         &mut self,

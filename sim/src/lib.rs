@@ -42,5 +42,5 @@ pub mod trace;
 pub mod work;
 pub mod world;
 
-pub use plan::{Malice, Network, Plan, Planted};
+pub use plan::{Fault, Malice, Network, Plan, Planted};
 pub use world::{Report, Violation, run};

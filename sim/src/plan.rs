@@ -119,6 +119,13 @@ pub enum Fault {
         /// For how long it is down.
         down: u64,
     },
+    /// A node is gone until all is healed, for more epochs than committees are remembered.
+    Away {
+        /// Which.
+        node: usize,
+        /// Whether it runs, and reaches nobody; otherwise it has no power.
+        cut: bool,
+    },
     /// A clock is set.
     ClockJump {
         /// Whose.
@@ -152,6 +159,8 @@ impl Fault {
                 what: Loss::Data, ..
             } => "lost data directory",
             Self::Lose { .. } => "lost vote log",
+            Self::Away { cut: true, .. } => "cut off for epochs",
+            Self::Away { cut: false, .. } => "off for epochs",
             Self::ClockJump { .. } => "clock jump",
         }
     }
@@ -374,14 +383,14 @@ impl Plan {
     pub fn of(seed: u64, network: Network) -> Self {
         let root = Random::new(seed).fork(network.name());
         let mut random = root.fork("plan");
-        let genesis = draw_genesis(seed, network, &mut root.fork("genesis"));
+        let mut genesis = draw_genesis(seed, network, &mut root.fork("genesis"));
         let mut keys = client_keys(network.depth(), CLIENTS_PER_SHARD.saturating_add(1));
         let poor = keys.split_off(CLIENTS_PER_SHARD << network.depth());
         // Where epochs end, somebody may join whom the genesis does not know.
         let joins = genesis.parameters.epoch_ms > 0 && root.fork("newcomer").chance(500);
         let members = network.validators().saturating_add(usize::from(joins));
         let nodes = members.saturating_add(1);
-        let heal_at = random.between(6, 12).saturating_mul(SECOND);
+        let mut heal_at = random.between(6, 12).saturating_mul(SECOND);
         let on = |random: &mut Random, share: u64, most: u64| {
             if random.chance(share) {
                 random.between(1, most)
@@ -404,7 +413,14 @@ impl Plan {
         let mut faults = draw_faults(&genesis, nodes, heal_at, &mut random);
         // A third of the weight that lies or is lost is all that the protocol bears.
         if malice.is_empty() {
-            faults.extend(draw_loss(&genesis, heal_at, &mut root.fork("losses")));
+            let loss = draw_loss(&genesis, heal_at, &mut root.fork("losses"));
+            let away = draw_away(&genesis, nodes, &mut root.fork("away"));
+            if let Some(away) = away.filter(|_| loss.is_none()) {
+                faults.push(away);
+                genesis.parameters.epoch_ms = AWAY_EPOCH_MS;
+                heal_at = heal_at.saturating_add(AWAY_LONGER);
+            }
+            faults.extend(loss);
             faults.sort_by_key(|(at, _)| *at);
         }
         Self {
@@ -584,6 +600,25 @@ fn draw_loss(genesis: &Genesis, heal_at: u64, random: &mut Random) -> Option<(u6
     let at = random.between(SECOND / 2, heal_at.saturating_sub(SECOND / 2));
     let down = random.between(50 * MILLI, SECOND);
     Some((at, Fault::Lose { node, what, down }))
+}
+
+/// The epochs of a seed in which a node is away, and by how much it is healed later, so that many epochs
+/// pass.
+const AWAY_EPOCH_MS: u64 = 1_000;
+const AWAY_LONGER: u64 = 3 * SECOND;
+
+/// The follower, or a validator of less than a third, that is gone nearly from the start.
+fn draw_away(genesis: &Genesis, nodes: usize, random: &mut Random) -> Option<(u64, Fault)> {
+    if genesis.parameters.epoch_ms == 0 || !random.chance(450) {
+        return None;
+    }
+    let mut candidates: Vec<usize> = (0..genesis.validators.len())
+        .filter(|index| may_be_byzantine(genesis, *index))
+        .collect();
+    candidates.push(nodes.saturating_sub(1));
+    let (node, cut) = (*random.pick(&candidates)?, random.chance(500));
+    let at = random.between(SECOND, 3 * SECOND);
+    Some((at, Fault::Away { node, cut }))
 }
 
 fn draw_faults(

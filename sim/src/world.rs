@@ -155,6 +155,8 @@ pub struct World {
     bodies: BTreeMap<Digest, Arc<[u8]>>,
     /// Nodes whose disk was broken on purpose.
     broken: Vec<usize>,
+    /// The node that stays without power until all is healed.
+    away: Option<usize>,
     violation: Option<Violation>,
     finished: bool,
 }
@@ -216,6 +218,7 @@ impl World {
             goals: BTreeMap::new(),
             bodies: BTreeMap::new(),
             broken: Vec::new(),
+            away: None,
             violation: None,
             finished: false,
             plan,

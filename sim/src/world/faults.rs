@@ -5,6 +5,9 @@ use crate::plan::{Fault, Loss, MILLI, SECOND};
 use skerry::chain::{Input, Peer};
 use skerry_types::ids::Height;
 
+/// Epochs for which nodes remember committees: who is further behind is judged by nobody's proofs.
+const FAR_EPOCHS: u64 = 4;
+
 impl World {
     pub(super) fn strike(&mut self, fault: Fault) {
         match fault {
@@ -59,6 +62,16 @@ impl World {
                     self.checks.on_data_lost(node);
                 }
             }
+            Fault::Away { node, cut: true } => {
+                self.counts.note("nodes cut off for epochs");
+                let until = self.plan.heal_at;
+                self.network.separate(vec![node], false, until);
+            }
+            Fault::Away { node, cut: false } => {
+                self.counts.note("nodes off for epochs");
+                self.away = Some(node);
+                self.crash(node, self.plan.heal_at.saturating_sub(self.now));
+            }
             Fault::ClockJump { node, skew_ms } => {
                 self.counts.note("clock jumps");
                 self.machines[node].skew = skew_ms.saturating_mul(1000);
@@ -112,7 +125,7 @@ impl World {
 
     pub(super) fn restart(&mut self, node: usize) {
         let machine = &mut self.machines[node];
-        if machine.is_up() {
+        if machine.is_up() || self.away == Some(node) {
             return;
         }
         let is_first = machine.generation == 0;
@@ -142,6 +155,7 @@ impl World {
                 .map_or(Height::ZERO, |(block, _)| block.height);
             found.push((*chain, finalized, at));
         }
+        self.note_distance(node);
         for (chain, finalized, at) in found {
             let broken = self.checks.on_restart(node, chain, finalized, at);
             self.judge(broken);
@@ -149,10 +163,22 @@ impl World {
         }
     }
 
+    /// Counts the chains of a running node that are far behind.
+    fn note_distance(&mut self, node: usize) {
+        for (chain, state) in self.machines[node].running.iter().flat_map(|r| &r.chains) {
+            let here = state.node.committee().instance().epoch;
+            if self.checks.epoch(*chain) > here.saturating_add(FAR_EPOCHS) {
+                self.counts.note("chains five epochs behind");
+            }
+        }
+    }
+
     /// Everything is well from now on.
     pub(super) fn heal(&mut self) {
         self.network.heal();
+        self.away = None;
         for node in 0..self.machines.len() {
+            self.note_distance(node);
             if !self.machines[node].is_up() {
                 let after = self.chance.below(500 * MILLI);
                 self.schedule(self.now.saturating_add(after), Event::Restart { node });

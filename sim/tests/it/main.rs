@@ -5,20 +5,32 @@
 
 mod times;
 
-use skerry_sim::{Malice, Network, Plan, Planted, Report, run};
+use skerry_sim::{Fault, Malice, Network, Plan, Planted, Report, run};
 
-/// One-chain seeds that found something once.
-const SEEDS_THAT_FAILED: &[(u64, &str)] = &[
-    (26, "a restarted beacon never announced a final block again"),
+/// Seeds that found something once.
+const SEEDS_THAT_FAILED: &[(Network, u64, &str)] = &[
     (
+        Network::One,
+        26,
+        "a restarted beacon never announced a final block again",
+    ),
+    (
+        Network::One,
         38,
         "one wrong body among good final blocks stopped a follower for ever",
     ),
-    (54, "the same, on a shard"),
+    (Network::One, 54, "the same, on a shard"),
     (
+        Network::One,
         99,
         "a restarted shard announced its own blocks as the beacon's",
     ),
+    (
+        Network::Two,
+        30_254,
+        "a final block with a proof of a forgotten committee was never executed",
+    ),
+    (Network::Two, 30_441, "the same"),
 ];
 
 fn assert_holds(report: &Report) {
@@ -46,8 +58,8 @@ fn whole_network_seeds_hold_all_rules() {
 
 #[test]
 fn seeds_that_failed_once_hold_all_rules() {
-    for (seed, _) in SEEDS_THAT_FAILED {
-        assert_holds(&run(Plan::of(*seed, Network::One), false));
+    for (network, seed, _) in SEEDS_THAT_FAILED {
+        assert_holds(&run(Plan::of(*seed, *network), false));
     }
 }
 
@@ -78,6 +90,19 @@ fn who_contradicts_itself_is_punished_and_nobody_else() {
         assert!(report.counts.get("offences punished") > 0);
         assert!(report.counts.get("false evidence") > 0);
     }
+}
+
+#[test]
+fn who_was_away_for_many_epochs_comes_back() {
+    let is_away = |fault: &(u64, Fault)| matches!(fault.1, Fault::Away { .. });
+    let plans = (0..).map(|seed| Plan::of(seed, Network::Two));
+    let mut far = 0;
+    for plan in plans.filter(|plan| plan.faults.iter().any(is_away)).take(4) {
+        let report = run(plan, false);
+        assert_holds(&report);
+        far += report.counts.get("chains five epochs behind");
+    }
+    assert!(far > 0, "none of them was far behind");
 }
 
 /// Plays seeds with a planted bug until some rule is broken, and says which.
