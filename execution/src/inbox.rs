@@ -2,12 +2,19 @@
 //!
 //! Per source there are two cursors, and a rolling root over the accepted batches. Bodies that are
 //! accepted but wait for gas are records of the state, so every copy of the state holds them.
-//! Sources take turns, one message each, beginning with another source in every block.
+//!
+//! Sources take turns, one message each. Where the next message of one does not fit what is left of
+//! the lane, the others go on without it; the first such source begins in the next block, where its
+//! message has the whole lane. Between two blocks that a source waits through, the turn to begin comes
+//! nearer to it, so each runs something at least once in as many blocks as there are sources.
 
 use crate::block::{Block, BlockContext};
 use crate::module::Incoming;
-use crate::modules::channels::state::{InboundState, inbound_key, inbox_body_key};
+use crate::modules::channels::state::{
+    InboundState, Turns, inbound_key, inbox_body_key, turns_key,
+};
 use crate::modules::{CHANNELS, EXECUTOR};
+use crate::network::NetworkInfo;
 use crate::outbox::{add_flow, assets_of, flow_of};
 use crate::overlay::BlockOverlay;
 use crate::requests::{self, Arrived, Returned};
@@ -39,8 +46,13 @@ struct Channel<'w> {
 
 /// All channels to the executing chain.
 pub(crate) struct Inbox<'w> {
+    network: &'w NetworkInfo,
     chain: ChainRef,
+    /// In order of source.
     channels: Vec<Channel<'w>>,
+    /// Position of the channel that executes first.
+    turn: usize,
+    turn_before: usize,
 }
 
 fn decode_message(wire: &[u8]) -> Option<Message> {
@@ -49,22 +61,22 @@ fn decode_message(wire: &[u8]) -> Option<Message> {
 
 /// The counters of a channel after a batch, as its destination counts when it accepts the batch.
 #[must_use]
-pub fn flow_after(accepted: Flow, batch: &Batch) -> Flow {
+pub fn flow_after(network: &NetworkInfo, accepted: Flow, batch: &Batch) -> Flow {
     batch.messages.iter().fold(accepted, |flow, wire| {
         let message = decode_message(wire);
-        add_flow(flow, &flow_of(wire.len(), message.as_ref()))
+        add_flow(flow, &flow_of(network, wire.len(), message.as_ref()))
     })
 }
 
 impl<'w> Inbox<'w> {
-    pub(crate) fn load(overlay: &mut BlockOverlay<'_>, context: &BlockContext) -> Self {
+    pub(crate) fn load(overlay: &mut BlockOverlay<'_>, context: &'w BlockContext) -> Self {
         let chain = context.chain;
         let sources = context
             .network
             .chains
             .iter()
             .filter(|source| **source != chain);
-        let channels = sources
+        let channels: Vec<Channel<'_>> = sources
             .map(|source| {
                 let stored = overlay.get(inbound_key(chain, *source));
                 let state: InboundState = stored
@@ -78,7 +90,17 @@ impl<'w> Inbox<'w> {
                 }
             })
             .collect();
-        Self { chain, channels }
+        let stored = overlay.get(turns_key(chain));
+        let turns: Option<Turns> = stored.and_then(|value| decode_record(&value).ok());
+        let first = |turns: Turns| channels.iter().position(|it| it.source == turns.execute);
+        let turn = turns.and_then(first).unwrap_or(0);
+        Self {
+            network: &context.network,
+            chain,
+            channels,
+            turn,
+            turn_before: turn,
+        }
     }
 
     /// Accepts a batch that begins at its source's cursor.
@@ -102,14 +124,14 @@ impl<'w> Inbox<'w> {
         channel.state.rolling = batch.roll(&channel.state.rolling);
         for wire in &batch.messages {
             let message = decode_message(wire);
-            let flow = flow_of(wire.len(), message.as_ref());
+            let flow = flow_of(self.network, wire.len(), message.as_ref());
             channel.state.accepted = add_flow(channel.state.accepted, &flow);
             channel.fresh.push_back(Fresh { wire, message });
         }
         Ok(())
     }
 
-    /// Executes waiting messages until the lane is full; at least one, so that none waits for ever.
+    /// Executes waiting messages as far as the lane has room; at least one.
     pub(crate) fn execute(
         &mut self,
         block: &mut Block<'_>,
@@ -127,29 +149,38 @@ impl<'w> Inbox<'w> {
         let spare = parameters.block_gas.saturating_sub(transactions().get());
         let lane = parameters.inbound_gas.max(spare);
         let count = self.channels.len();
-        let turn = usize::try_from(block.context.height.get()).unwrap_or(0);
-        let mut position = turn.checked_rem(count).unwrap_or(0);
-        let mut idle: usize = 0;
+        let mut turns: VecDeque<usize> = (self.turn..count).chain(0..self.turn).collect();
         let mut used = Gas::ZERO;
-        while idle < count {
+        let mut left_out = None;
+        while let Some(position) = turns.pop_front() {
             let Some(channel) = self.channels.get_mut(position) else {
-                return;
+                break;
             };
-            position = position.saturating_add(1).checked_rem(count).unwrap_or(0);
             if channel.state.waiting() == 0 {
-                idle = idle.saturating_add(1);
                 continue;
             }
-            idle = 0;
-            let Some(gas) = channel.execute_next(block, machine, used, lane) else {
-                return;
-            };
-            used = used.saturating_add(gas.get());
+            if let Some(gas) = channel.execute_next(block, machine, used, lane) {
+                used = used.saturating_add(gas.get());
+                turns.push_back(position);
+            } else {
+                left_out = left_out.or(Some(position));
+            }
         }
+        self.turn = left_out.unwrap_or(self.turn);
     }
 
-    /// Writes cursors, and the bodies that wait.
+    /// Writes cursors and turns, and the bodies that wait.
     pub(crate) fn store(self, overlay: &mut BlockOverlay<'_>) {
+        if self.turn != self.turn_before
+            && let Some(first) = self.channels.get(self.turn)
+        {
+            let turns = Turns {
+                version: Version,
+                execute: first.source,
+            };
+            let value = Value::from(codec::encode(&turns));
+            overlay.put(turns_key(self.chain), Some(value));
+        }
         for channel in self.channels {
             if channel.state == channel.before {
                 continue;
@@ -176,7 +207,7 @@ impl Channel<'_> {
         used: Gas,
         lane: Gas,
     ) -> Option<Gas> {
-        let destination = block.context.chain;
+        let (destination, network) = (block.context.chain, &block.context.network);
         let sequence = self.state.executed_cursor();
         let id = MessageId {
             source: self.source,
@@ -188,7 +219,7 @@ impl Channel<'_> {
         let room = |gas: Gas| used == Gas::ZERO || used.saturating_add(gas.get()) <= lane;
         let (bytes, message) = if is_fresh {
             let next = self.fresh.front()?;
-            let flow = flow_of(next.wire.len(), next.message.as_ref());
+            let flow = flow_of(network, next.wire.len(), next.message.as_ref());
             if !room(Gas::new(flow.gas)) {
                 return None;
             }
@@ -200,7 +231,8 @@ impl Channel<'_> {
             let stored = block.overlay.value(slot).cloned();
             let wire = stored.as_deref().unwrap_or(&[]);
             let message = decode_message(wire);
-            if !room(Gas::new(flow_of(wire.len(), message.as_ref()).gas)) {
+            let flow = flow_of(network, wire.len(), message.as_ref());
+            if !room(Gas::new(flow.gas)) {
                 return None;
             }
             if stored.is_none() {
@@ -209,11 +241,11 @@ impl Channel<'_> {
             block.overlay.set(slot, None);
             (wire.len(), message)
         };
-        let mut flow = flow_of(bytes, message.as_ref());
+        let mut flow = flow_of(network, bytes, message.as_ref());
         let gas = Gas::new(flow.gas);
         (flow.sker, flow.stsker, flow.rssker) = (0, 0, 0);
         self.state.executed = add_flow(self.state.executed, &flow);
-        let receipt = deliver(block, machine, id, gas, message);
+        let receipt = deliver(block, machine, id, (bytes, gas), message);
         block.ledger.gas = block.ledger.gas.saturating_add(gas.get());
         block.receipts.push(receipt);
         Some(gas)
@@ -226,7 +258,7 @@ fn deliver(
     block: &mut Block<'_>,
     machine: &mut Machine,
     id: MessageId,
-    gas: Gas,
+    (bytes, gas): (usize, Gas),
     message: Option<Message>,
 ) -> Receipt {
     let origin = message
@@ -280,6 +312,7 @@ fn deliver(
         } => {
             let arrived = Arrived {
                 id,
+                bytes,
                 origin,
                 sender: *sender,
                 beneficiary: *beneficiary,
@@ -372,3 +405,6 @@ pub(crate) fn is_canonical(assets: &[Asset]) -> bool {
             .windows(2)
             .all(|pair| matches!(pair, [first, second] if first.denom < second.denom))
 }
+
+#[cfg(test)]
+mod tests;

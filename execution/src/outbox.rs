@@ -5,7 +5,9 @@
 
 use crate::gas;
 use crate::modules::channels::state::{batch_record_key, outbound_key};
+use crate::network::NetworkInfo;
 use crate::overlay::BlockOverlay;
+use crate::requests;
 use crate::view::decode_record;
 use skerry_types::amount::Asset;
 use skerry_types::codec::{self, Version};
@@ -24,13 +26,16 @@ pub fn assets_of(payload: &Payload) -> &[Asset] {
     }
 }
 
-/// What one message adds to the counters of its channel: source and destination compute the same.
-pub fn flow_of(bytes: usize, message: Option<&Message>) -> Flow {
+/// What one message adds to the counters of its channel: source and destination compute the same. A
+/// request that declares more gas than one may need costs only its arrival: it is dropped.
+pub fn flow_of(network: &NetworkInfo, bytes: usize, message: Option<&Message>) -> Flow {
     let payload = message.map(|message| &message.payload);
     let assets = payload.map_or(&[][..], assets_of);
     let arrival = gas::message(bytes, assets.len());
     let gas = match payload {
-        Some(Payload::Request { gas, .. }) => arrival.saturating_add(gas.get()),
+        Some(Payload::Request { gas, .. }) => {
+            requests::lane(network, arrival, *gas).unwrap_or(arrival)
+        }
         Some(Payload::Reply { .. }) => gas::reply(),
         _ => arrival,
     };
@@ -83,14 +88,16 @@ struct Pending {
 }
 
 /// Messages of one block.
-pub(crate) struct Outbox {
+pub(crate) struct Outbox<'n> {
+    network: &'n NetworkInfo,
     chain: ChainRef,
     pending: BTreeMap<ChainRef, Pending>,
 }
 
-impl Outbox {
-    pub(crate) const fn new(chain: ChainRef) -> Self {
+impl<'n> Outbox<'n> {
+    pub(crate) const fn new(network: &'n NetworkInfo, chain: ChainRef) -> Self {
         Self {
+            network,
             chain,
             pending: BTreeMap::new(),
         }
@@ -133,7 +140,7 @@ impl Outbox {
         origin: Digest,
         payload: Payload,
     ) -> MessageId {
-        let source = self.chain;
+        let (source, network) = (self.chain, self.network);
         let pending = self.pending(overlay, destination);
         let message = Message {
             version: Version,
@@ -141,7 +148,7 @@ impl Outbox {
             payload,
         };
         let wire = codec::encode(&message);
-        let flow = flow_of(wire.len(), Some(&message));
+        let flow = flow_of(network, wire.len(), Some(&message));
         let sequence = pending.state.next();
         pending.state.sent = add_flow(pending.state.sent, &flow);
         pending.push(source, destination, sequence, wire, &flow);

@@ -31,9 +31,17 @@ use skerry_types::transaction::{Bundle, Target};
 /// The part of the inbound lane that one message may fill: a quarter.
 const LANE_DIVISOR: u64 = 4;
 
-/// Most gas that one request may need at its destination.
+/// Most gas that one request may need at its destination, so that a few of one source do not keep
+/// those of all others waiting.
 pub fn gas_max(network: &NetworkInfo) -> Gas {
     Gas::new(network.parameters.inbound_gas.get() / LANE_DIVISOR)
+}
+
+/// Gas of a request at its destination: `arrival` is that of any message of its size, `calls` what it
+/// declares. `None` above [`gas_max`]: it is malformed.
+pub(crate) fn lane(network: &NetworkInfo, arrival: Gas, calls: Gas) -> Option<Gas> {
+    let lane = arrival.saturating_add(calls.get());
+    (lane <= gas_max(network)).then_some(lane)
 }
 
 /// The chain that a bundle is sent to; `None` when it runs at home.
@@ -109,6 +117,8 @@ pub(crate) fn note(block: &mut Block<'_>, request: &MessageId, sender: Address) 
 /// A request as its destination reads it.
 pub(crate) struct Arrived<'m> {
     pub(crate) id: MessageId,
+    /// Of the message.
+    pub(crate) bytes: usize,
     pub(crate) origin: Digest,
     pub(crate) sender: Option<Address>,
     pub(crate) beneficiary: Address,
@@ -194,8 +204,16 @@ fn check(block: &Block<'_>, arrived: &Arrived<'_>) -> Result<Address, Status> {
         );
         return Err(dropped("SENDER_ELSEWHERE", detail));
     }
+    let assets = &arrived.bundle.assets;
+    let arrival = gas::message(arrived.bytes, assets.len());
+    let network = &block.context.network;
+    if lane(network, arrival, arrived.gas).is_none() {
+        let (gas, limit) = (arrived.gas, gas_max(network));
+        let detail = format!("it declares {gas} gas, a request has at most {limit} in all");
+        return Err(dropped("REQUEST_MALFORMED", detail));
+    }
     let fits = arrived.reply_to == id && destination(arrived.bundle) == Some(here);
-    if !fits || !is_canonical(&arrived.bundle.assets) {
+    if !fits || !is_canonical(assets) {
         let detail = "a request names itself, its destination and canonical assets".to_owned();
         return Err(dropped("REQUEST_MALFORMED", detail));
     }

@@ -1207,7 +1207,7 @@ fn the_beacon_accepts_no_more_value_than_is_cross_linked() {
     let (mut world, _, _) = two_users();
     let mut inbound = inbound_of(&world, Sequence::new(0));
     inbound.batch.destination = ChainRef::Beacon;
-    let sent = flow_after(Flow::default(), &inbound.batch);
+    let sent = flow_after(&world.network, Flow::default(), &inbound.batch);
     assert!(sent.sker > 0 && sent.messages > 0);
     let key = views::shard_record_key(inbound.batch.source);
     let body = Body {

@@ -312,7 +312,7 @@ fn check_inbound<'b>(
             let accepted = flows
                 .entry(batch_source)
                 .or_insert_with(|| views::inbound(input.parent, here, batch_source).accepted);
-            *accepted = flow_after(*accepted, batch);
+            *accepted = flow_after(input.network, *accepted, batch);
             check_cross_linked(input.parent, batch_source, accepted)?;
         }
     }

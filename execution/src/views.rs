@@ -30,8 +30,8 @@ pub use crate::modules::beacon_facts::state::{
     FactsHead, facts_beacon_key, facts_epoch_key, facts_head_key, facts_shard_key,
 };
 pub use crate::modules::channels::state::{
-    InboundState, OutboundState, RequestRecord, batch_record_key, inbound_key, inbox_body_key,
-    outbound_key, request_key,
+    InboundState, OutboundState, RequestRecord, Turns, batch_record_key, inbound_key,
+    inbox_body_key, outbound_key, request_key, turns_key,
 };
 pub use crate::modules::crosslinks::state::shard_record_key;
 pub use crate::modules::epochs::state::{

@@ -355,7 +355,7 @@ fn inbound(
         for inbound in situation.inbound.contiguous(source, cursor) {
             let is_open =
                 open_epoch(situation, executed, source) == Some(inbound.proof.header.epoch);
-            accepted = flow_after(accepted, &inbound.batch);
+            accepted = flow_after(situation.network, accepted, &inbound.batch);
             if !is_open || linked.is_some_and(|linked| !within(&accepted, &linked)) {
                 break;
             }

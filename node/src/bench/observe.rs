@@ -9,6 +9,7 @@
 use super::BenchError;
 use super::measure::Latency;
 use super::plan::Plan;
+use skerry_execution::network::NetworkInfo;
 use skerry_execution::outbox::flow_of;
 use skerry_proto::v1;
 use skerry_sdk::client::Client;
@@ -240,7 +241,7 @@ pub(super) async fn start(
             with_encoded,
             seen: seen.clone(),
             inbox: VecDeque::new(),
-            inbound_gas: genesis.parameters.inbound_gas.get(),
+            network: NetworkInfo::of(genesis),
         };
         watching.spawn(watch.run());
     }
@@ -256,7 +257,7 @@ struct Watch {
     seen: Arc<Seen>,
     /// Messages that are accepted and, with the smallest gas that blocks can have for them, wait.
     inbox: VecDeque<(Digest, u64)>,
-    inbound_gas: u64,
+    network: NetworkInfo,
 }
 
 impl Watch {
@@ -327,7 +328,7 @@ impl Watch {
             .flat_map(|inbound| &inbound.batch.messages)
         {
             let message: Option<Message> = decode(wire, limits::MESSAGE_BYTES_MAX).ok();
-            let gas = flow_of(wire.len(), message.as_ref()).gas;
+            let gas = flow_of(&self.network, wire.len(), message.as_ref()).gas;
             self.inbox
                 .push_back((message.map_or(Digest::ZERO, |message| message.origin), gas));
         }
@@ -339,7 +340,7 @@ impl Watch {
         let mut used = 0_u64;
         while let Some((origin, gas)) = self.inbox.front().copied() {
             let after = used.saturating_add(gas);
-            if used > 0 && after > self.inbound_gas {
+            if used > 0 && after > self.network.parameters.inbound_gas.get() {
                 break;
             }
             used = after;

@@ -1,4 +1,4 @@
-//! Channels between chains: cursors, counters, batch records, waiting bodies.
+//! Channels between chains: cursors, counters, turns, batch records, waiting bodies.
 //!
 //! [`crate::inbox`] and [`crate::outbox`] write the records while a block executes; this module
 //! drops the batch records that the destination is known to have accepted.
@@ -7,7 +7,7 @@ pub mod state;
 #[cfg(test)]
 mod tests;
 
-use self::state::{InboundState, OutboundState, batch_record_key, outbound_key};
+use self::state::{InboundState, OutboundState, Turns, batch_record_key, outbound_key};
 use crate::block::BlockContext;
 use crate::error::CallError;
 use crate::module::{Call, Module};
@@ -153,6 +153,7 @@ impl Module for ChannelsModule {
                     .then_some(())
                     .ok_or_else(|| "acknowledged more than sent".to_owned())
             }
+            [b't'] => decode_record::<Turns>(value).map(|_| ()).map_err(broken),
             local if local.len() == 11 => Ok(()),
             _ => Err("no record of channels".to_owned()),
         }

@@ -1,6 +1,6 @@
 //! Records of the channels: cursors and counters per peer, batch records, waiting bodies.
 //!
-//! Cursors lie under the object `channels`, batch records under `outbox`, the bodies of messages
+//! Cursors and turns lie under the object `channels`, batch records under `outbox`, the bodies of messages
 //! that are accepted but not executed under `inbox`, requests that wait for their reply under
 //! `requests`; all four belong to the chain itself.
 
@@ -61,10 +61,32 @@ impl OutboundState {
     }
 }
 
+/// Which source comes first, so that none waits for ever where there is not room for all. Absent while
+/// that is the first in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Turns {
+    /// Version byte.
+    pub version: Version,
+    /// Whose message is executed first in the next block: the first that did not fit the lane.
+    pub execute: ChainRef,
+}
+
+fn channels_object(chain: ChainRef) -> Address {
+    Address::of_system(CHANNELS.get(), chain, b"channels")
+}
+
 fn peer_key(chain: ChainRef, tag: u8, peer: ChainRef) -> StateKey {
     let [depth, low, high] = peer.to_bytes();
-    let object = Address::of_system(CHANNELS.get(), chain, b"channels");
-    StateKey::new(object, CHANNELS, vec![tag, depth, low, high])
+    StateKey::new(
+        channels_object(chain),
+        CHANNELS,
+        vec![tag, depth, low, high],
+    )
+}
+
+/// Key of [`Turns`] on `chain`.
+pub fn turns_key(chain: ChainRef) -> StateKey {
+    StateKey::new(channels_object(chain), CHANNELS, vec![b't'])
 }
 
 fn position_key(object: Address, peer: ChainRef, position: Sequence) -> StateKey {

@@ -1,0 +1,188 @@
+//! Whose messages run when there is not room for all, and what a message may ask for.
+
+use crate::block::Outcome;
+use crate::check::{AdmissionContext, check_static};
+use crate::error::Rejection;
+use crate::fees::transaction_cost;
+use crate::gas;
+use crate::modules::MODULES;
+use crate::requests::{self, gas_max};
+use crate::supply::check_records;
+use crate::testing::{Draft, User, World, shard, user};
+use skerry_types::amount::{Amount, Asset};
+use skerry_types::codec::{self, Version};
+use skerry_types::genesis::Parameters;
+use skerry_types::ids::{ChainRef, Digest, Gas, Height, Sequence};
+use skerry_types::message::{Batch, Message, MessageId, Payload};
+use skerry_types::receipt::{Receipt, Status, Subject};
+use skerry_types::transaction::Target;
+
+const BEACON: ChainRef = ChainRef::Beacon;
+
+/// A lane of this size, in blocks that have nothing else.
+fn world(lane: u64) -> World {
+    let parameters = Parameters {
+        block_gas: Gas::new(lane),
+        inbound_gas: Gas::new(lane),
+        ..Parameters::default()
+    };
+    World::with(&[], parameters)
+}
+
+/// A bundle for the beacon that calls nothing: what is attached comes home.
+fn draft(who: User, assets: Vec<Asset>) -> Draft {
+    let mut draft = Draft::new(who, 0, assets);
+    draft.bundle.target = Target::Beacon;
+    draft
+}
+
+/// A request of a shard at a position of its channel.
+fn request(bits: u16, position: u64, declared: u64, assets: Vec<Asset>) -> Vec<u8> {
+    let id = MessageId {
+        source: shard(bits),
+        destination: BEACON,
+        sequence: Sequence::new(position),
+    };
+    let sender = user(bits, 1);
+    let bundle = draft(sender, assets).bundle;
+    let declared = Gas::new(declared);
+    wire(requests::request(
+        id,
+        sender.address,
+        declared,
+        Amount::ZERO,
+        &bundle,
+    ))
+}
+
+fn wire(payload: Payload) -> Vec<u8> {
+    codec::encode(&Message {
+        version: Version,
+        origin: Digest::ZERO,
+        payload,
+    })
+}
+
+fn batch(source: ChainRef, destination: ChainRef, messages: Vec<Vec<u8>>) -> Batch {
+    Batch {
+        version: Version,
+        source,
+        destination,
+        first: Sequence::ZERO,
+        messages,
+    }
+}
+
+fn source(receipt: &Receipt) -> ChainRef {
+    match receipt.subject {
+        Subject::Message { id, .. } => id.source,
+        Subject::Transaction(_) => panic!("{receipt:?}"),
+    }
+}
+
+/// How many messages of each shard a block has run.
+fn ran(outcome: &Outcome) -> [usize; 2] {
+    let of = |bits| {
+        let receipts = outcome.receipts.iter();
+        receipts.filter(|it| source(it) == shard(bits)).count()
+    };
+    [of(0), of(1)]
+}
+
+#[test]
+fn request_above_a_quarter_of_the_lane_is_dropped_and_delays_nobody() {
+    let attached = || vec![Asset::nsker(5)];
+    let arrival = gas::message(request(0, 0, 0, attached()).len(), 1).get();
+    let most = gas_max(&World::new(&[]).network).get() - arrival;
+    for (declared, fits) in [(most, true), (most + 1, false), (u64::MAX, false)] {
+        let mut world = World::new(&[]);
+        let first = batch(shard(0), BEACON, vec![request(0, 0, declared, attached())]);
+        let second = batch(shard(1), BEACON, vec![request(1, 0, 10_000, Vec::new())]);
+        let outcome = world.inbound(BEACON, vec![first, second]);
+        assert_eq!(ran(&outcome), [1, 1], "declared {declared}");
+        let (greedy, other) = (&outcome.receipts[0], &outcome.receipts[1]);
+        assert_eq!(other.status, Status::Succeeded);
+        if fits {
+            assert_eq!(greedy.status, Status::Succeeded);
+            assert_eq!(greedy.gas.get(), arrival + declared);
+            assert!(outcome.burnt.is_zero());
+            continue;
+        }
+        let Status::Dropped(failure) = &greedy.status else {
+            panic!("declared {declared}: {greedy:?}");
+        };
+        assert_eq!(failure.code, "REQUEST_MALFORMED");
+        assert_eq!(greedy.gas.get(), arrival);
+        assert_eq!(outcome.burnt, Amount::new(5));
+        assert_eq!(outcome.outgoing.len(), 1, "only the other is answered");
+    }
+}
+
+#[test]
+fn what_would_be_dropped_at_the_beacon_is_refused_at_home() {
+    let alice = user(0, 1);
+    let lane_of = |world: &World| {
+        let checked = draft(alice, Vec::new()).checked(world.network.chain_id);
+        transaction_cost(MODULES, &checked).unwrap().lane.get()
+    };
+    let lane = lane_of(&World::new(&[]));
+    for (inbound_gas, fits) in [(4 * lane, true), (4 * lane - 1, false)] {
+        let parameters = Parameters {
+            inbound_gas: Gas::new(inbound_gas),
+            ..Parameters::default()
+        };
+        let world = World::with(&[(alice, vec![Asset::nsker(1 << 60)])], parameters);
+        let checked = draft(alice, Vec::new()).checked(world.network.chain_id);
+        let context = AdmissionContext {
+            network: &world.network,
+            chain: shard(0),
+            beacon_height: Height::new(50),
+        };
+        let refused = check_static(&checked, world.state(shard(0)), &context).err();
+        let (limit, actual) = (Gas::new(lane - 1), Gas::new(lane));
+        let expected = Rejection::RequestGas { limit, actual };
+        assert_eq!(refused, (!fits).then_some(expected));
+    }
+}
+
+#[test]
+fn message_that_does_not_fit_holds_up_only_its_own_channel() {
+    let lane = 400_000;
+    let mut world = world(lane);
+    let arrival = gas::message(request(0, 0, 0, Vec::new()).len(), 0).get();
+    let large = (0..5).map(|n| request(0, n, lane / 4 - arrival, Vec::new()));
+    let small = (0..10).map(|n| request(1, n, 500, Vec::new()));
+    let inbound = vec![
+        batch(shard(0), BEACON, large.collect()),
+        batch(shard(1), BEACON, small.collect()),
+    ];
+    let outcome = world.inbound(BEACON, inbound);
+    assert_eq!(ran(&outcome), [3, 10]);
+    assert!(outcome.gas.get() <= lane);
+    assert_eq!(ran(&world.inbound(BEACON, vec![])), [2, 0]);
+}
+
+#[test]
+fn sources_take_turns_where_there_is_room_for_one() {
+    let (mut world, here) = (world(1), shard(1));
+    let transfer = |sender| {
+        wire(Payload::Transfer {
+            sender,
+            recipient: user(1, 1).address,
+            assets: vec![Asset::nsker(1)],
+        })
+    };
+    let from = |source, sender| batch(source, here, vec![transfer(sender); 3]);
+    let sender = user(0, 1).address;
+    let mut inbound = vec![from(BEACON, sender), from(shard(0), sender)];
+    let mut order = Vec::new();
+    for _ in 0..6 {
+        // Where blocks with work and idle ones alternate, heights do.
+        *world.heights.get_mut(&here).unwrap() += 1;
+        let outcome = world.inbound(here, std::mem::take(&mut inbound));
+        order.extend(outcome.receipts.iter().map(source));
+    }
+    let turns = [BEACON, shard(0)];
+    assert_eq!(order, [turns, turns, turns].concat());
+    assert_eq!(check_records(world.state(here).records()), vec![]);
+}
