@@ -9,6 +9,7 @@ use crate::committees::Committees;
 use crate::evidence::EvidencePool;
 use crate::mempool::{Budget, Mempool};
 use crate::relay::InboundPool;
+use crate::wire::BATCH_FRAME_BYTES_MAX;
 use skerry_execution::check::{self, AdmissionContext};
 use skerry_execution::fence::check_fence;
 use skerry_execution::inbox::flow_after;
@@ -18,9 +19,10 @@ use skerry_execution::views;
 use skerry_storage::StateTree;
 use skerry_types::beacon::{CrossLink, SystemOperation};
 use skerry_types::block::{BlockKind, BlockRef, Body, Header, NextCommittee, ParentVotes, Report};
+use skerry_types::codec::encode;
 use skerry_types::ids::{Address, ChainRef, Denom, Epoch, Gas, Height, TimeMs};
 use skerry_types::limits;
-use skerry_types::message::Flow;
+use skerry_types::message::{Flow, InboundBatch};
 use skerry_types::transaction::CheckedTransaction;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,6 +33,14 @@ const REFERENCE_AGE_MAX: u64 = 40;
 
 /// The part of Δ that a leader gathers transactions for at most: a fifth.
 const GATHER_DIVISOR: u64 = 5;
+
+/// Most bytes of a body that inbound batches fill, proofs included: half of it.
+const INBOUND_ROOM: usize = limits::BODY_BYTES_MAX / 2;
+/// Most bytes of a body that transactions fill.
+const TRANSACTIONS_ROOM: usize = limits::BODY_BYTES_MAX / 2;
+
+// Whatever else waits, the next batch of a channel gets into a block.
+const _: () = assert!(BATCH_FRAME_BYTES_MAX <= INBOUND_ROOM);
 
 /// What a leader looks at.
 pub struct Situation<'a> {
@@ -253,11 +263,22 @@ fn working(
         return None;
     }
     let age = newest.block.height.above(reference);
-    let inbound = inbound(situation, executed);
-    let used: usize = inbound.iter().map(|(_, bytes)| *bytes).sum();
+    let stored = views::facts_head(&executed.state, situation.chain).map(|head| head.root);
+    let facts = newest
+        .facts
+        .as_deref()
+        .filter(|_| stored != Some(newest.facts_root))
+        .cloned();
+    let mut body = Body {
+        parent_votes: situation.parent_votes.clone(),
+        facts,
+        ..Body::default()
+    };
+    let mut room = Room::beside(&body)?;
+    body.inbound = inbound(situation, executed, &mut room);
     let waiting = views::inbox_waiting(&executed.state, situation.network, situation.chain);
-    let has_inbound = !inbound.is_empty() || waiting > 0;
-    let transactions = transactions(situation, executed, newest, used, has_inbound);
+    let has_inbound = !body.inbound.is_empty() || waiting > 0;
+    let transactions = transactions(situation, executed, newest, &room, has_inbound);
     // A chain's first state can be proven once a header reports it and the beacon links it.
     let is_fresh = situation.last_working.height == Height::ZERO;
     let age_max = if is_fresh { 1 } else { REFERENCE_AGE_MAX };
@@ -265,26 +286,12 @@ fn working(
     if !has_inbound && transactions.is_empty() && age < age_max && !is_later {
         return None;
     }
-    let stored = views::facts_head(&executed.state, situation.chain).map(|head| head.root);
-    let facts = newest
-        .facts
-        .as_deref()
-        .filter(|_| stored != Some(newest.facts_root))
-        .cloned();
     Some(Draft {
         kind: BlockKind::Working,
         report,
         next: None,
         beacon: newest.block,
-        body: Body {
-            parent_votes: situation.parent_votes.clone(),
-            facts,
-            inbound: inbound
-                .into_iter()
-                .map(|(inbound, _)| (*inbound).clone())
-                .collect(),
-            ..Body::default()
-        },
+        body,
         transactions,
     })
 }
@@ -295,17 +302,28 @@ fn beacon_working(
     report: Report,
     is_idle_time: bool,
 ) -> Option<Draft> {
-    let inbound = inbound(situation, executed);
+    let mut body = Body {
+        parent_votes: situation.parent_votes.clone(),
+        ..Body::default()
+    };
+    let mut room = Room::beside(&body)?;
+    // Evidence has room of its own: it comes first, and is bounded.
+    let evidence = situation.evidence.due(&executed.state).into_iter();
+    let evidence = evidence.map(|it| SystemOperation::Evidence(Box::new((*it).clone())));
+    let fits = |it: &SystemOperation| encode(it).len() <= limits::EVIDENCE_BYTES_MAX;
+    let evidence: Vec<SystemOperation> = evidence.filter(fits).collect();
+    room.fill(&mut body.system, evidence);
+    let has_evidence = !body.system.is_empty();
+    body.inbound = inbound(situation, executed, &mut room);
     let record = |chain: ChainRef| views::shard_record(&executed.state, chain);
     let links = situation.links.newer_than(record);
     let is_seal = |link: &Arc<CrossLink>| link.header.kind == BlockKind::Seal;
     let is_due = is_epoch_due(situation, executed);
-    let evidence = situation.evidence.due(&executed.state);
     // Other links, and words of newcomers, wait for the idle tick, so that the beacon's pace is not
     // the shards'.
     let waiting = views::inbox_waiting(&executed.state, situation.network, situation.chain);
-    let has_inbound = !inbound.is_empty() || waiting > 0;
-    let is_urgent = has_inbound || is_due || !evidence.is_empty() || links.iter().any(is_seal);
+    let has_inbound = !body.inbound.is_empty() || waiting > 0;
+    let is_urgent = has_inbound || is_due || has_evidence || links.iter().any(is_seal);
     if !is_urgent && !is_idle_time {
         return None;
     }
@@ -315,11 +333,8 @@ fn beacon_working(
     }
     let links = links.into_iter().map(|link| (*link).clone());
     let links = links.map(|link| SystemOperation::CrossLink(Box::new(link)));
-    let evidence = evidence.into_iter().map(|evidence| (*evidence).clone());
-    let evidence = evidence.map(|it| SystemOperation::Evidence(Box::new(it)));
     let ready = ready.into_iter().map(SystemOperation::Ready);
-    // Evidence has room of its own: it comes first, and is bounded.
-    let system = evidence.chain(links).chain(ready);
+    room.fill(&mut body.system, links.chain(ready));
     let parent = situation
         .parent
         .map_or(situation.parent_report.block, Header::block_ref);
@@ -328,47 +343,73 @@ fn beacon_working(
         report,
         next: None,
         beacon: parent,
-        body: Body {
-            parent_votes: situation.parent_votes.clone(),
-            system: system.take(limits::SYSTEM_OPERATIONS_MAX).collect(),
-            inbound: inbound
-                .into_iter()
-                .map(|(inbound, _)| (*inbound).clone())
-                .collect(),
-            ..Body::default()
-        },
+        body,
         transactions: Vec::new(),
     })
 }
 
+/// What is left of a body's bytes.
+struct Room {
+    left: usize,
+}
+
+impl Room {
+    /// Beside what a body holds already; `None` when that alone is too long.
+    fn beside(body: &Body) -> Option<Self> {
+        let left = limits::BODY_BYTES_MAX.checked_sub(encode(body).len())?;
+        Some(Self { left })
+    }
+
+    /// Takes `bytes`, if they are left.
+    fn take(&mut self, bytes: usize) -> bool {
+        let rest = self.left.checked_sub(bytes);
+        self.left = rest.unwrap_or(self.left);
+        rest.is_some()
+    }
+
+    /// Puts operations into a body, in order, as long as they fit and are not too many.
+    fn fill(
+        &mut self,
+        system: &mut Vec<SystemOperation>,
+        operations: impl IntoIterator<Item = SystemOperation>,
+    ) {
+        for operation in operations {
+            let has_place = system.len() < limits::SYSTEM_OPERATIONS_MAX;
+            if !has_place || !self.take(encode(&operation).len()) {
+                return;
+            }
+            system.push(operation);
+        }
+    }
+}
+
 /// Whole batches from each source in turn, until the next does not fit the inbound budget.
-fn inbound(
-    situation: &Situation<'_>,
-    executed: &Executed,
-) -> Vec<(Arc<skerry_types::message::InboundBatch>, usize)> {
+fn inbound(situation: &Situation<'_>, executed: &Executed, room: &mut Room) -> Vec<InboundBatch> {
     let mut chosen = Vec::new();
-    let mut bytes = 0_usize;
+    let (mut bytes, mut encoded) = (0_usize, 0_usize);
     for source in situation.inbound.sources() {
         let cursor = views::inbound(&executed.state, situation.chain, source).accepted_cursor();
         let linked = linked(situation.chain, executed, source);
         let mut accepted = views::inbound(&executed.state, situation.chain, source).accepted;
-        for inbound in situation.inbound.contiguous(source, cursor) {
+        for waiting in situation.inbound.contiguous(source, cursor) {
+            let inbound = &*waiting.inbound;
             let is_open =
                 open_epoch(situation, executed, source) == Some(inbound.proof.header.epoch);
             accepted = flow_after(situation.network, accepted, &inbound.batch);
             if !is_open || linked.is_some_and(|linked| !within(&accepted, &linked)) {
                 break;
             }
-            if !passes_fence(situation, executed, &inbound) {
+            if !passes_fence(situation, executed, inbound) {
                 break;
             }
             let size = usize::try_from(inbound.batch.message_bytes()).unwrap_or(usize::MAX);
-            let total = bytes.saturating_add(size);
-            if total > limits::INBOUND_BYTES_MAX {
+            bytes = bytes.saturating_add(size);
+            encoded = encoded.saturating_add(waiting.bytes);
+            let fits = bytes <= limits::INBOUND_BYTES_MAX && encoded <= INBOUND_ROOM;
+            if !fits || !room.take(waiting.bytes) {
                 return chosen;
             }
-            bytes = total;
-            chosen.push((inbound, size));
+            chosen.push(inbound.clone());
         }
     }
     chosen
@@ -389,11 +430,7 @@ fn open_epoch(situation: &Situation<'_>, executed: &Executed, source: ChainRef) 
 }
 
 /// Whether the fence of the batch's source, if it has one, lets it into the block to be.
-fn passes_fence(
-    situation: &Situation<'_>,
-    executed: &Executed,
-    inbound: &skerry_types::message::InboundBatch,
-) -> bool {
+fn passes_fence(situation: &Situation<'_>, executed: &Executed, inbound: &InboundBatch) -> bool {
     let source = inbound.batch.source;
     let facts = situation.feed.and_then(|feed| feed.newest().facts.as_ref());
     let record = match facts {
@@ -407,16 +444,14 @@ fn transactions(
     situation: &Situation<'_>,
     executed: &Executed,
     newest: &BeaconFinal,
-    inbound_bytes: usize,
+    room: &Room,
     has_inbound: bool,
 ) -> Vec<Arc<CheckedTransaction>> {
-    // Room for inbound proofs, facts and framing is kept apart from the transactions' bytes.
-    let bytes = (limits::BODY_BYTES_MAX / 2).saturating_sub(inbound_bytes);
     let budget = Budget {
         transactions: situation
             .transactions_max
             .min(limits::BLOCK_TRANSACTIONS_MAX),
-        bytes,
+        bytes: room.left.min(TRANSACTIONS_ROOM),
         gas: check::transactions_gas_max(situation.network, has_inbound),
     };
     let state = &executed.state;
@@ -471,3 +506,6 @@ impl Purses {
         true
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! what a destination still misses after [`RETRY_MS`] it pulls from the source's followers, one
 //! after the other.
 
+use skerry_types::codec::encode;
 use skerry_types::crypto::hash::{Purpose, hash_parts};
 use skerry_types::ids::{ChainRef, Digest, Epoch, MemberIndex, Sequence, TimeMs};
 use skerry_types::message::InboundBatch;
@@ -26,6 +27,15 @@ pub fn is_pusher(root: &Digest, me: MemberIndex, members: usize) -> bool {
     (0..PUSHERS.min(count)).any(|turn| (start + turn) % count == u64::from(me.get()))
 }
 
+/// A verified batch that waits to be included.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The batch with its proof.
+    pub inbound: Arc<InboundBatch>,
+    /// Bytes by which it lengthens a body: its messages, and a proof that may be longer than they.
+    pub bytes: usize,
+}
+
 /// Verified batches from other chains that no final block here holds yet.
 #[derive(Debug, Default)]
 pub struct InboundPool {
@@ -34,7 +44,7 @@ pub struct InboundPool {
 
 #[derive(Debug, Default)]
 struct Source {
-    batches: BTreeMap<Sequence, Arc<InboundBatch>>,
+    batches: BTreeMap<Sequence, Waiting>,
     /// What is known to have been sent.
     announced: Sequence,
     /// Since when something announced is missing, and how often it was asked for.
@@ -72,7 +82,8 @@ impl InboundPool {
         let source = self.sources.entry(inbound.batch.source).or_default();
         if source.batches.len() < BATCHES_PER_SOURCE_MAX {
             source.announced = source.announced.max(inbound.batch.end());
-            source.batches.insert(inbound.batch.first, inbound);
+            let (first, bytes) = (inbound.batch.first, encode(&*inbound).len());
+            source.batches.insert(first, Waiting { inbound, bytes });
         }
     }
 
@@ -83,13 +94,13 @@ impl InboundPool {
     }
 
     /// The batches of `source` that follow `cursor` without a gap, in order.
-    pub fn contiguous(&self, source: ChainRef, cursor: Sequence) -> Vec<Arc<InboundBatch>> {
+    pub fn contiguous(&self, source: ChainRef, cursor: Sequence) -> Vec<Waiting> {
         let mut next = cursor;
         let mut found = Vec::new();
         let held = self.sources.get(&source);
-        while let Some(inbound) = held.and_then(|held| held.batches.get(&next)) {
-            next = inbound.batch.end();
-            found.push(inbound.clone());
+        while let Some(waiting) = held.and_then(|held| held.batches.get(&next)) {
+            next = waiting.inbound.batch.end();
+            found.push(waiting.clone());
         }
         found
     }
@@ -118,7 +129,7 @@ impl InboundPool {
     pub fn drop_before(&mut self, source: ChainRef, open: Epoch) {
         if let Some(held) = self.sources.get_mut(&source) {
             held.batches
-                .retain(|_, inbound| inbound.proof.header.epoch >= open);
+                .retain(|_, it| it.inbound.proof.header.epoch >= open);
         }
     }
 
@@ -127,8 +138,8 @@ impl InboundPool {
         let mut pulls = Vec::new();
         for (source, held) in &mut self.sources {
             let mut first = cursor(*source);
-            while let Some(inbound) = held.batches.get(&first) {
-                first = inbound.batch.end();
+            while let Some(waiting) = held.batches.get(&first) {
+                first = waiting.inbound.batch.end();
             }
             if first >= held.announced {
                 held.missing = None;
