@@ -50,9 +50,15 @@ pub(crate) struct Inbox<'w> {
     chain: ChainRef,
     /// In order of source.
     channels: Vec<Channel<'w>>,
-    /// Position of the channel that executes first.
-    turn: usize,
-    turn_before: usize,
+    turns: Positions,
+    turns_before: Positions,
+}
+
+/// Positions of the channels that come first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Positions {
+    accept: usize,
+    execute: usize,
 }
 
 fn decode_message(wire: &[u8]) -> Option<Message> {
@@ -92,14 +98,18 @@ impl<'w> Inbox<'w> {
             .collect();
         let stored = overlay.get(turns_key(chain));
         let turns: Option<Turns> = stored.and_then(|value| decode_record(&value).ok());
-        let first = |turns: Turns| channels.iter().position(|it| it.source == turns.execute);
-        let turn = turns.and_then(first).unwrap_or(0);
+        let position = |source: ChainRef| channels.iter().position(|it| it.source == source);
+        let position = |source: Option<ChainRef>| source.and_then(position).unwrap_or(0);
+        let turns = Positions {
+            accept: position(turns.map(|turns| turns.accept)),
+            execute: position(turns.map(|turns| turns.execute)),
+        };
         Self {
             network: &context.network,
             chain,
             channels,
-            turn,
-            turn_before: turn,
+            turns,
+            turns_before: turns,
         }
     }
 
@@ -109,10 +119,10 @@ impl<'w> Inbox<'w> {
     /// When it does not; validation makes such a block invalid, so this is an alarm.
     pub(crate) fn accept(&mut self, batch: &'w Batch) -> Result<(), String> {
         let here = self.chain;
-        let channel = self
-            .channels
-            .iter_mut()
-            .find(|channel| channel.source == batch.source && batch.destination == here)
+        let count = self.channels.len();
+        let (position, channel) = (1_usize..)
+            .zip(&mut self.channels)
+            .find(|(_, channel)| channel.source == batch.source && batch.destination == here)
             .ok_or_else(|| format!("a batch from {} reached {here}", batch.source))?;
         let cursor = channel.state.accepted_cursor();
         if batch.first != cursor || batch.messages.is_empty() {
@@ -121,6 +131,7 @@ impl<'w> Inbox<'w> {
                 batch.source, batch.first
             ));
         }
+        self.turns.accept = position.checked_rem(count).unwrap_or(0);
         channel.state.rolling = batch.roll(&channel.state.rolling);
         for wire in &batch.messages {
             let message = decode_message(wire);
@@ -149,7 +160,8 @@ impl<'w> Inbox<'w> {
         let spare = parameters.block_gas.saturating_sub(transactions().get());
         let lane = parameters.inbound_gas.max(spare);
         let count = self.channels.len();
-        let mut turns: VecDeque<usize> = (self.turn..count).chain(0..self.turn).collect();
+        let first = self.turns.execute;
+        let mut turns: VecDeque<usize> = (first..count).chain(0..first).collect();
         let mut used = Gas::ZERO;
         let mut left_out = None;
         while let Some(position) = turns.pop_front() {
@@ -166,17 +178,20 @@ impl<'w> Inbox<'w> {
                 left_out = left_out.or(Some(position));
             }
         }
-        self.turn = left_out.unwrap_or(self.turn);
+        self.turns.execute = left_out.unwrap_or(first);
     }
 
     /// Writes cursors and turns, and the bodies that wait.
     pub(crate) fn store(self, overlay: &mut BlockOverlay<'_>) {
-        if self.turn != self.turn_before
-            && let Some(first) = self.channels.get(self.turn)
+        let source = |position: usize| self.channels.get(position).map(|it| it.source);
+        let Positions { accept, execute } = self.turns;
+        if self.turns != self.turns_before
+            && let (Some(accept), Some(execute)) = (source(accept), source(execute))
         {
             let turns = Turns {
                 version: Version,
-                execute: first.source,
+                accept,
+                execute,
             };
             let value = Value::from(codec::encode(&turns));
             overlay.put(turns_key(self.chain), Some(value));

@@ -314,6 +314,11 @@ pub fn inbound(state: &dyn StateRead, chain: ChainRef, source: ChainRef) -> Inbo
     record(state, &inbound_key(chain, source)).unwrap_or_default()
 }
 
+/// Which source comes first in a block on a state of `chain`; none while that is the first in order.
+pub fn turns(state: &dyn StateRead, chain: ChainRef) -> Option<Turns> {
+    record(state, &turns_key(chain))
+}
+
 /// Counters of the channel from `chain` to `destination`, in the state of `chain`.
 pub fn outbound(state: &dyn StateRead, chain: ChainRef, destination: ChainRef) -> OutboundState {
     record(state, &outbound_key(chain, destination)).unwrap_or_default()

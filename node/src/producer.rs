@@ -8,7 +8,7 @@ use crate::chain::jobs::Executed;
 use crate::committees::Committees;
 use crate::evidence::EvidencePool;
 use crate::mempool::{Budget, Mempool};
-use crate::relay::InboundPool;
+use crate::relay::{InboundPool, Waiting};
 use crate::wire::BATCH_FRAME_BYTES_MAX;
 use skerry_execution::check::{self, AdmissionContext};
 use skerry_execution::fence::check_fence;
@@ -25,7 +25,7 @@ use skerry_types::limits;
 use skerry_types::message::{Flow, InboundBatch};
 use skerry_types::transaction::CheckedTransaction;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// A shard proposes at once when its parent's beacon reference is this many blocks old.
@@ -383,36 +383,76 @@ impl Room {
     }
 }
 
-/// Whole batches from each source in turn, until the next does not fit the inbound budget.
+/// Whole batches: sources take turns, one batch each, beginning where the last block that accepted any
+/// left off, until the next does not fit the inbound budget. So a source that is busy keeps no other
+/// from its turn.
 fn inbound(situation: &Situation<'_>, executed: &Executed, room: &mut Room) -> Vec<InboundBatch> {
     let mut chosen = Vec::new();
     let (mut bytes, mut encoded) = (0_usize, 0_usize);
-    for source in situation.inbound.sources() {
-        let cursor = views::inbound(&executed.state, situation.chain, source).accepted_cursor();
-        let linked = linked(situation.chain, executed, source);
-        let mut accepted = views::inbound(&executed.state, situation.chain, source).accepted;
-        for waiting in situation.inbound.contiguous(source, cursor) {
-            let inbound = &*waiting.inbound;
-            let is_open =
-                open_epoch(situation, executed, source) == Some(inbound.proof.header.epoch);
-            accepted = flow_after(situation.network, accepted, &inbound.batch);
-            if !is_open || linked.is_some_and(|linked| !within(&accepted, &linked)) {
-                break;
-            }
-            if !passes_fence(situation, executed, inbound) {
-                break;
-            }
-            let size = usize::try_from(inbound.batch.message_bytes()).unwrap_or(usize::MAX);
-            bytes = bytes.saturating_add(size);
-            encoded = encoded.saturating_add(waiting.bytes);
-            let fits = bytes <= limits::INBOUND_BYTES_MAX && encoded <= INBOUND_ROOM;
-            if !fits || !room.take(waiting.bytes) {
-                return chosen;
-            }
-            chosen.push(inbound.clone());
+    let mut sources = situation.inbound.sources();
+    let turns = views::turns(&executed.state, situation.chain);
+    let before = |source: &ChainRef| turns.is_some_and(|turns| *source < turns.accept);
+    let first = sources.iter().filter(|source| before(source)).count();
+    sources.rotate_left(first);
+    let offers = sources.into_iter();
+    let mut offers: VecDeque<Offer> = offers
+        .map(|source| Offer::of(situation, executed, source))
+        .collect();
+    while let Some(mut offer) = offers.pop_front() {
+        let Some(next) = offer.next(situation, executed) else {
+            continue;
+        };
+        let size = usize::try_from(next.inbound.batch.message_bytes()).unwrap_or(usize::MAX);
+        bytes = bytes.saturating_add(size);
+        encoded = encoded.saturating_add(next.bytes);
+        let fits = bytes <= limits::INBOUND_BYTES_MAX && encoded <= INBOUND_ROOM;
+        if !fits || !room.take(next.bytes) {
+            break;
         }
+        chosen.push((*next.inbound).clone());
+        offers.push_back(offer);
     }
     chosen
+}
+
+/// What a source has for the block to be.
+struct Offer {
+    source: ChainRef,
+    /// The batches that follow the cursor.
+    waiting: std::vec::IntoIter<Waiting>,
+    /// Its counters after the batches that were taken.
+    accepted: Flow,
+    /// On the beacon, what its cross-link shows as sent.
+    linked: Option<Flow>,
+}
+
+impl Offer {
+    fn of(situation: &Situation<'_>, executed: &Executed, source: ChainRef) -> Self {
+        let channel = views::inbound(&executed.state, situation.chain, source);
+        let waiting = situation
+            .inbound
+            .contiguous(source, channel.accepted_cursor());
+        Self {
+            source,
+            waiting: waiting.into_iter(),
+            accepted: channel.accepted,
+            linked: linked(situation.chain, executed, source),
+        }
+    }
+
+    /// The next batch, when a block on this state may hold it.
+    fn next(&mut self, situation: &Situation<'_>, executed: &Executed) -> Option<Waiting> {
+        let waiting = self.waiting.next()?;
+        let inbound = &*waiting.inbound;
+        let is_open =
+            open_epoch(situation, executed, self.source) == Some(inbound.proof.header.epoch);
+        self.accepted = flow_after(situation.network, self.accepted, &inbound.batch);
+        let is_linked = self
+            .linked
+            .is_none_or(|linked| within(&self.accepted, &linked));
+        let may = is_open && is_linked && passes_fence(situation, executed, inbound);
+        may.then_some(waiting)
+    }
 }
 
 /// On the beacon, what its record of `source` shows as sent to it: it accepts no more.

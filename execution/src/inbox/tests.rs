@@ -9,6 +9,7 @@ use crate::modules::MODULES;
 use crate::requests::{self, gas_max};
 use crate::supply::check_records;
 use crate::testing::{Draft, User, World, shard, user};
+use crate::views;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{self, Version};
 use skerry_types::genesis::Parameters;
@@ -160,6 +161,27 @@ fn message_that_does_not_fit_holds_up_only_its_own_channel() {
     assert_eq!(ran(&outcome), [3, 10]);
     assert!(outcome.gas.get() <= lane);
     assert_eq!(ran(&world.inbound(BEACON, vec![])), [2, 0]);
+}
+
+#[test]
+fn next_block_begins_with_the_source_after_the_last_accepted() {
+    let (mut world, here) = (world(1_000_000), shard(1));
+    let nonsense = |source| batch(source, here, vec![vec![7]]);
+    assert_eq!(views::turns(world.state(here), here), None);
+    for (accepted, next) in [
+        (vec![BEACON], shard(0)),
+        (vec![shard(0)], BEACON),
+        (vec![shard(0), BEACON], shard(0)),
+    ] {
+        let mut inbound: Vec<Batch> = accepted.into_iter().map(nonsense).collect();
+        for batch in &mut inbound {
+            let state = views::inbound(world.state(here), here, batch.source);
+            batch.first = state.accepted_cursor();
+        }
+        world.inbound(here, inbound);
+        let turns = views::turns(world.state(here), here);
+        assert_eq!(turns.map(|turns| turns.accept), Some(next));
+    }
 }
 
 #[test]

@@ -5,12 +5,14 @@ use crate::assemble::{beacon_start, shared_with};
 use crate::chain::jobs::Shared;
 use crate::mempool::MempoolLimits;
 use crate::testing::{executed, genesis, inbound as batch, shard};
+use skerry_execution::views::Turns;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{self, Version};
 use skerry_types::crypto::ed25519::SecretKey;
 use skerry_types::crypto::scheme::MockScheme;
 use skerry_types::genesis::{Genesis, GenesisAccount};
 use skerry_types::ids::ModuleId;
+use skerry_types::state::{StateKey, Value};
 use skerry_types::transaction::{Bundle, Nonce, Operation, Target, TransactionBody};
 
 const BEACON: ChainRef = ChainRef::Beacon;
@@ -37,6 +39,26 @@ impl Leader {
             chain,
             shared,
         }
+    }
+
+    /// Replaces a record of the state.
+    fn put<T: borsh::BorshSerialize>(&mut self, key: StateKey, value: &T) {
+        let value = Some(Value::from(encode(value)));
+        let changes = [(key, value)].into();
+        let before = &self.executed;
+        self.executed = Arc::new(Executed {
+            block: before.block,
+            result: before.result,
+            state: before.state.apply(&changes),
+            changes: BTreeMap::new(),
+            receipts: Arc::default(),
+            outgoing: Vec::new(),
+            channels: Vec::new(),
+            facts: None,
+            transactions: Arc::default(),
+            streams: std::collections::BTreeSet::new(),
+            alarms: Vec::new(),
+        });
     }
 
     /// `count` batches wait, each with one message and a proof of these lengths.
@@ -83,6 +105,11 @@ impl Leader {
             Choice::Propose(draft) if draft.kind == BlockKind::Working => *draft,
             other => panic!("{other:?}"),
         }
+    }
+
+    fn sources(&self) -> Vec<ChainRef> {
+        let inbound = self.draft().body.inbound;
+        inbound.iter().map(|inbound| inbound.batch.source).collect()
     }
 }
 
@@ -208,4 +235,32 @@ fn operations_fill_what_room_there_is_and_no_more() {
         ..Body::default()
     };
     assert!(Room::beside(&body).is_none(), "it is full without them");
+}
+
+#[test]
+fn sources_take_turns_beginning_after_the_last_that_was_served() {
+    let here = shard(2, 0);
+    let others = [BEACON, shard(2, 1), shard(2, 2), shard(2, 3)];
+    let large = (250 * 1024, 100);
+    let mut leader = Leader::new(&genesis(2), here);
+    leader.waits(others[1], 9, large);
+    leader.waits(others[3], 1, large);
+    let busy = others[1];
+    assert_eq!(leader.sources(), [busy, others[3], busy, busy]);
+    let mut leader = Leader::new(&genesis(2), here);
+    for source in others {
+        leader.waits(source, 3, large);
+    }
+    assert_eq!(leader.sources(), others);
+    for first in 0..others.len() {
+        let turns = Turns {
+            version: Version,
+            accept: others[first],
+            execute: BEACON,
+        };
+        leader.put(views::turns_key(here), &turns);
+        let mut expected = others;
+        expected.rotate_left(first);
+        assert_eq!(leader.sources(), expected);
+    }
 }

@@ -67,6 +67,9 @@ impl OutboundState {
 pub struct Turns {
     /// Version byte.
     pub version: Version,
+    /// Whose batch the next block that accepts any begins with, where its proposer has one: the source
+    /// after that of the last batch accepted.
+    pub accept: ChainRef,
     /// Whose message is executed first in the next block: the first that did not fit the lane.
     pub execute: ChainRef,
 }
