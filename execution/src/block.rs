@@ -15,6 +15,7 @@ use crate::modules::{MODULES, beacon_facts, channels, crosslinks, epochs, eviden
 use crate::network::NetworkInfo;
 use crate::outbox::Outbox;
 use crate::overlay::BlockOverlay;
+use crate::requests::Backlog;
 use crate::transaction::Machine;
 use crate::views;
 use skerry_types::amount::Amount;
@@ -130,6 +131,7 @@ pub fn execute_with(
         receipts: Vec::with_capacity(work.transactions.len()),
         alarms: Vec::new(),
         fences: Fences::default(),
+        backlog: Backlog::default(),
     };
     let skipped = block.beacon_part(work);
     let mut inbox = Inbox::load(&mut block.overlay, context);
@@ -168,6 +170,7 @@ pub(crate) struct Block<'a> {
     pub(crate) receipts: Vec<Receipt>,
     pub(crate) alarms: Vec<String>,
     pub(crate) fences: Fences,
+    pub(crate) backlog: Backlog,
 }
 
 impl Block<'_> {

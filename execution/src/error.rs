@@ -84,6 +84,19 @@ pub enum CallError {
         /// The shard.
         shard: ChainRef,
     },
+    /// Too much waits at the destination.
+    #[error(
+        "{waiting} messages from here are on their way to {destination} or wait there, at most {limit} \
+         may; try again once some have run"
+    )]
+    Congested {
+        /// Where the message would go.
+        destination: ChainRef,
+        /// Messages that were sent and, as far as is known here, have not run.
+        waiting: u64,
+        /// Allowed.
+        limit: u64,
+    },
     /// The module touched what its plan does not declare. A bug of the module, never of the user.
     #[error("module {module:?} touched {object}, which its plan does not declare for {access}")]
     Undeclared {
@@ -137,6 +150,7 @@ impl CallError {
             Self::DeadlinePassed { .. } => "DEADLINE_PASSED",
             Self::ElsewhereObject { .. } => "ELSEWHERE_OBJECT",
             Self::ShardFenced { .. } => "SHARD_FENCED",
+            Self::Congested { .. } => "CONGESTED",
             Self::Undeclared { .. } => "UNDECLARED_ACCESS",
             Self::Invariant { .. } => "BROKEN_INVARIANT",
             Self::RecordTooLarge { .. } => "RECORD_TOO_LARGE",

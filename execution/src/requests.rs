@@ -6,6 +6,10 @@
 //! request's id; a reply without one, or from elsewhere, is dropped. So a request is answered once,
 //! and what was attached either went into the calls or comes back with the reply.
 //!
+//! A shard has at most [`limits::BEACON_BACKLOG_MAX`] messages that have not run on the beacon: above
+//! that a request fails at home, for the fee alone, and the beacon accepts no more than that of a shard
+//! that does not keep to it.
+//!
 //! Rules: DESIGN section 9.
 
 use crate::block::Block;
@@ -15,15 +19,17 @@ use crate::gas;
 use crate::inbox::{dropped, is_canonical};
 use crate::module::Incoming;
 use crate::modules::EXECUTOR;
+use crate::modules::beacon_facts::state::facts_beacon_key;
 use crate::modules::channels::state::{RequestRecord, request_key};
 use crate::network::NetworkInfo;
+use crate::overlay::BlockOverlay;
 use crate::transaction::Machine;
 use crate::view::decode_record;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{self, Version};
 use skerry_types::ids::{Address, ChainRef, Digest, Gas, Sequence};
 use skerry_types::limits;
-use skerry_types::message::{Message, MessageId, Payload, reply_code};
+use skerry_types::message::{ChannelSummary, Message, MessageId, Payload, reply_code};
 use skerry_types::receipt::{Receipt, Status};
 use skerry_types::state::Value;
 use skerry_types::transaction::{Bundle, Target};
@@ -112,6 +118,51 @@ pub(crate) fn note(block: &mut Block<'_>, request: &MessageId, sender: Address) 
     };
     let value = Value::from(codec::encode(&record));
     block.overlay.put(request_key(request), Some(value));
+}
+
+/// How many messages of this shard the beacon has run, by the facts that a block runs with.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    executed: Option<u64>,
+}
+
+impl Backlog {
+    /// Refuses a request while too many messages of this shard have not run on the beacon. What was
+    /// accepted there counts until it has run, so that the beacon's inbox is bounded, too. Looks the
+    /// facts up once.
+    ///
+    /// # Errors
+    /// When [`limits::BEACON_BACKLOG_MAX`] or more are under way; `next` is the new one's id.
+    pub(crate) fn check(
+        &mut self,
+        overlay: &mut BlockOverlay<'_>,
+        next: &MessageId,
+    ) -> Result<(), CallError> {
+        let MessageId {
+            source,
+            destination,
+            sequence,
+        } = *next;
+        let executed = *self.executed.get_or_insert_with(|| {
+            let stored = overlay.get(facts_beacon_key(source));
+            let channels = stored.and_then(|it| decode_record::<Vec<ChannelSummary>>(&it).ok());
+            let mut channels = channels.iter().flatten();
+            let own = channels.find(|summary| summary.peer == source);
+            own.map_or(0, |summary| summary.executed)
+        });
+        let (waiting, limit) = (
+            sequence.get().saturating_sub(executed),
+            limits::BEACON_BACKLOG_MAX,
+        );
+        if waiting < limit {
+            return Ok(());
+        }
+        Err(CallError::Congested {
+            destination,
+            waiting,
+            limit,
+        })
+    }
 }
 
 /// A request as its destination reads it.

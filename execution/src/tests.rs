@@ -31,6 +31,7 @@ use skerry_types::codec::{self, Version};
 use skerry_types::crypto::ed25519::PublicKey;
 use skerry_types::genesis::Parameters;
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, Sequence};
+use skerry_types::limits;
 use skerry_types::merkle::{KeyProof, Level, OwnerEntry, PathProof, leaf_hash, value_hash};
 use skerry_types::message::{Batch, BatchProof, Flow, InboundBatch, Message, Payload};
 use skerry_types::receipt::{Receipt, Status};
@@ -1199,6 +1200,47 @@ fn batch_proves_itself_from_its_own_or_a_descendants_finalization() {
     ));
     let proof = &broken.proof;
     assert!(verify_path(&proof.header, &proof.path, &proof.certificate, &committee).is_ok());
+}
+
+#[test]
+fn the_beacon_accepts_a_bounded_number_of_messages_that_wait() {
+    let (mut world, _, _) = two_users();
+    let limit = limits::BEACON_BACKLOG_MAX;
+    let mut judged = |accepted: u64, executed: u64| {
+        let mut inbound = inbound_of(&world, Sequence::new(accepted));
+        inbound.batch.destination = ChainRef::Beacon;
+        let source = inbound.batch.source;
+        let of = |messages| Flow {
+            messages,
+            ..Flow::default()
+        };
+        let channel = views::InboundState {
+            accepted: of(accepted),
+            executed: of(executed),
+            ..views::InboundState::default()
+        };
+        let state = world.states.get_mut(&ChainRef::Beacon).unwrap();
+        let key = views::shard_record_key(source);
+        let mut record: ShardRecord = decode_record(&state.0[&key]).unwrap();
+        for summary in &mut record.channels {
+            summary.sent = flow_after(&world.network, of(accepted), &inbound.batch);
+        }
+        state.0.insert(key, codec::encode(&record).into());
+        let key = views::inbound_key(ChainRef::Beacon, source);
+        state.0.insert(key, codec::encode(&channel).into());
+        let body = Body {
+            inbound: vec![inbound],
+            ..Body::default()
+        };
+        validate(&world, ChainRef::Beacon, &body)
+    };
+    assert_eq!(judged(limit - 1, 0), Ok(0));
+    assert_eq!(judged(limit, 1), Ok(0));
+    let refused = judged(limit, 0);
+    assert!(
+        matches!(refused, Err(BlockError::TooMany { actual, .. }) if actual == limit + 1),
+        "{refused:?}"
+    );
 }
 
 /// A cross-link counts messages and value; who links the one and sends the other creates value.

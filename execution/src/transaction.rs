@@ -127,6 +127,9 @@ impl Machine {
         check_deadline(block, bundle).map_err(executor)?;
         if let Some(destination) = requests::destination(bundle) {
             check_fence(block, destination).map_err(executor)?;
+            let next = block.outbox.next(&mut block.overlay, destination);
+            let (backlog, overlay) = (&mut block.backlog, &mut block.overlay);
+            backlog.check(overlay, &next).map_err(executor)?;
         }
         let mut state = Layered {
             overlay: &mut block.overlay,

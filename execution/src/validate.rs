@@ -314,6 +314,7 @@ fn check_inbound<'b>(
                 .or_insert_with(|| views::inbound(input.parent, here, batch_source).accepted);
             *accepted = flow_after(input.network, *accepted, batch);
             check_cross_linked(input.parent, batch_source, accepted)?;
+            check_backlog(input.parent, batch_source, accepted)?;
         }
     }
     let limit = u64::try_from(limits::INBOUND_BYTES_MAX).unwrap_or(u64::MAX);
@@ -363,6 +364,30 @@ fn check_cross_linked(
         expected: Box::new(linked),
         actual: Box::new(*accepted),
     })
+}
+
+/// What the beacon has accepted of one shard and not executed is bounded.
+fn check_backlog(
+    beacon: &dyn StateRead,
+    batch_source: ChainRef,
+    accepted: &Flow,
+) -> Result<(), BlockError> {
+    if has_room(beacon, batch_source, accepted) {
+        return Ok(());
+    }
+    let executed = views::inbound(beacon, ChainRef::Beacon, batch_source).executed;
+    Err(BlockError::TooMany {
+        what: "messages of one shard that wait",
+        limit: limits::BEACON_BACKLOG_MAX,
+        actual: accepted.messages.saturating_sub(executed.messages),
+    })
+}
+
+/// Whether the beacon may have accepted so much of a shard, by how much of it has run in the state
+/// before.
+pub fn has_room(beacon: &dyn StateRead, shard: ChainRef, accepted: &Flow) -> bool {
+    let executed = views::inbound(beacon, ChainRef::Beacon, shard).executed;
+    accepted.messages.saturating_sub(executed.messages) <= limits::BEACON_BACKLOG_MAX
 }
 
 fn check_transactions(

@@ -15,6 +15,7 @@ use skerry_execution::fence::check_fence;
 use skerry_execution::inbox::flow_after;
 use skerry_execution::network::NetworkInfo;
 use skerry_execution::outbox::within;
+use skerry_execution::validate::has_room;
 use skerry_execution::views;
 use skerry_storage::StateTree;
 use skerry_types::beacon::{CrossLink, SystemOperation};
@@ -450,7 +451,9 @@ impl Offer {
         let is_linked = self
             .linked
             .is_none_or(|linked| within(&self.accepted, &linked));
-        let may = is_open && is_linked && passes_fence(situation, executed, inbound);
+        let has_room =
+            self.linked.is_none() || has_room(&executed.state, self.source, &self.accepted);
+        let may = is_open && is_linked && has_room && passes_fence(situation, executed, inbound);
         may.then_some(waiting)
     }
 }

@@ -21,6 +21,9 @@ pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 pub const REPLY_BYTES: usize = 1024;
 /// Most hops of an onward request.
 pub const HOPS_MAX: u8 = 4;
+/// Most messages of one shard that the beacon has not executed: at the beacon, accepted ones; at home,
+/// all that were sent. With the largest message it bounds what waits in the beacon's state.
+pub const BEACON_BACKLOG_MAX: u64 = 1024;
 /// Inbound budget of one block.
 pub const INBOUND_BYTES_MAX: usize = 1024 * 1024;
 /// Largest batch: a quarter of the inbound budget.

@@ -1,6 +1,6 @@
 //! Whose messages run when there is not room for all, and what a message may ask for.
 
-use crate::block::Outcome;
+use crate::block::{BlockWork, Outcome};
 use crate::check::{AdmissionContext, check_static};
 use crate::error::Rejection;
 use crate::fees::transaction_cost;
@@ -11,9 +11,11 @@ use crate::supply::check_records;
 use crate::testing::{Draft, User, World, shard, user};
 use crate::views;
 use skerry_types::amount::{Amount, Asset};
+use skerry_types::beacon::Facts;
 use skerry_types::codec::{self, Version};
 use skerry_types::genesis::Parameters;
-use skerry_types::ids::{ChainRef, Digest, Gas, Height, Sequence};
+use skerry_types::ids::{ChainRef, Denom, Digest, Gas, Height, Sequence};
+use skerry_types::limits;
 use skerry_types::message::{Batch, Message, MessageId, Payload};
 use skerry_types::receipt::{Receipt, Status, Subject};
 use skerry_types::transaction::Target;
@@ -144,6 +146,62 @@ fn what_would_be_dropped_at_the_beacon_is_refused_at_home() {
         let expected = Rejection::RequestGas { limit, actual };
         assert_eq!(refused, (!fits).then_some(expected));
     }
+}
+
+/// What is accepted at the beacon and has not run there counts as much as what is on its way.
+#[test]
+fn request_above_the_backlog_fails_at_home_for_the_fee_alone() {
+    let alice = user(0, 1);
+    let limit = usize::try_from(limits::BEACON_BACKLOG_MAX).unwrap();
+    let wealth = 1 << 80;
+    // The beacon's lane has room for four requests.
+    let checked = draft(alice, Vec::new()).checked(Digest::ZERO);
+    let lane = transaction_cost(MODULES, &checked).unwrap().lane;
+    let lane = Gas::new(4 * lane.get());
+    let parameters = Parameters {
+        block_gas: lane,
+        inbound_gas: lane,
+        ..Parameters::default()
+    };
+    let mut world = World::with(&[(alice, vec![Asset::nsker(wealth)])], parameters);
+    let mut sequence = 0;
+    let mut ask = |world: &mut World, count: usize, facts: Option<Facts>| {
+        let drafts = (0..count).map(|_| {
+            let draft = Draft {
+                sequence,
+                ..draft(alice, vec![])
+            };
+            sequence += 1;
+            draft.checked(world.network.chain_id)
+        });
+        let transactions = drafts.collect();
+        let work = BlockWork {
+            facts,
+            transactions,
+            ..BlockWork::default()
+        };
+        let outcome = world.run(shard(0), &work);
+        let failed = outcome.receipts.iter().filter(|receipt| {
+            let code = match &receipt.status {
+                Status::Failed(failure) => failure.code.as_str(),
+                _ => "",
+            };
+            let is_congested = code == "CONGESTED";
+            assert_eq!(receipt.messages.is_empty(), is_congested, "{receipt:?}");
+            is_congested
+        });
+        (failed.count(), outcome)
+    };
+    let (failed, sent) = ask(&mut world, limit + 2, None);
+    assert_eq!(failed, 2);
+    let fees: u128 = sent.receipts.iter().map(|it| it.fee.get()).sum();
+    assert_eq!(world.balance(&alice, Denom::SKER), wealth - fees);
+    // All of them are accepted there, and four have run.
+    let accepted = world.inbound(BEACON, sent.outgoing);
+    assert_eq!(accepted.receipts.len(), 4);
+    let facts = accepted.facts;
+    let (failed, _) = ask(&mut world, 5, facts);
+    assert_eq!(failed, 1, "as many as have run may follow");
 }
 
 #[test]

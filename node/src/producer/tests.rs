@@ -7,6 +7,7 @@ use crate::mempool::MempoolLimits;
 use crate::testing::{executed, genesis, inbound as batch, shard};
 use skerry_execution::views::Turns;
 use skerry_types::amount::{Amount, Asset};
+use skerry_types::beacon::ShardRecord;
 use skerry_types::codec::{self, Version};
 use skerry_types::crypto::ed25519::SecretKey;
 use skerry_types::crypto::scheme::MockScheme;
@@ -263,4 +264,41 @@ fn sources_take_turns_beginning_after_the_last_that_was_served() {
         expected.rotate_left(first);
         assert_eq!(leader.sources(), expected);
     }
+}
+
+#[test]
+fn leader_of_the_beacon_takes_no_more_than_may_wait_there() {
+    let source = shard(1, 1);
+    let mut leader = Leader::new(&genesis(1), BEACON);
+    let record = views::shard_record(&leader.executed.state, source).expect("of the genesis");
+    let plenty = Flow {
+        messages: 1 << 40,
+        bytes: 1 << 40,
+        gas: 1 << 40,
+        ..Flow::default()
+    };
+    let mut channels = record.channels.clone();
+    for summary in &mut channels {
+        summary.sent = plenty;
+    }
+    let record = ShardRecord { channels, ..record };
+    leader.put(views::shard_record_key(source), &record);
+    leader.waits(source, 3, (100, 100));
+    assert_eq!(leader.sources().len(), 3);
+    let messages = limits::BEACON_BACKLOG_MAX - 1;
+    let channel = views::InboundState {
+        accepted: Flow {
+            messages,
+            ..Flow::default()
+        },
+        ..views::InboundState::default()
+    };
+    leader.put(views::inbound_key(BEACON, source), &channel);
+    leader.inbound = InboundPool::default();
+    for first in messages..messages + 3 {
+        let messages = (first, vec![vec![0; 100]]);
+        let inbound = batch(&leader.shared.network, (source, BEACON), messages, 100);
+        leader.inbound.insert(Arc::new(inbound));
+    }
+    assert_eq!(leader.sources().len(), 1);
 }
