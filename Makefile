@@ -12,6 +12,7 @@ PORT_BASE ?= 50051
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 DATA_DIR ?= $(TARGET)/devnet
 BENCH_ARGS ?=
+EPOCHS_ARGS ?=
 IMAGE ?= skerry:local
 COMPOSE := $(shell command -v docker-compose || echo docker compose)
 
@@ -53,6 +54,10 @@ process-test: build ## The network of make devnet: ready, small, quiet, killed, 
 .PHONY: python-test
 python-test: build ## The Python client: encodings, then transfers on a devnet.
 	scripts/python-test.sh
+
+.PHONY: epochs
+epochs: build ## Ten epochs of processes that join, leave and die; EPOCHS_ARGS go to the script.
+	scripts/epochs.py $(EPOCHS_ARGS)
 
 .PHONY: container-test
 container-test: build ## The compose network, where a docker engine answers.

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The Python client, which shares no code with the node: its encodings against the vectors, then
-# transfers on a devnet of its own, signed by itself, with no `skerry` on its PATH.
+# transfers on a devnet of its own, signed by itself, with no `skerry` on its PATH. Before that, what
+# the scripts in Python compute without a network.
 set -euo pipefail
 source "$(dirname "$0")/lib.sh"
 
@@ -18,6 +19,8 @@ fi
 export PYTHONDONTWRITEBYTECODE=1
 (cd "$client" && "$venv/bin/python" -m unittest --quiet test_encoding)
 say "the encodings match the vectors"
+"$venv/bin/python" -m unittest discover --quiet --start-directory "$root/scripts"
+say "views are accounted for as they should be"
 
 scratch=$(mktemp -d)
 stop() {

@@ -355,6 +355,7 @@ def genesis_bytes(genesis: dict[str, Any]) -> bytes:
         ("inbound_gas", u64),
         ("min_bond", u64),
         ("unbonding_epochs", u64),
+        ("overdue_epochs", u64),
         ("jail_epochs", u64),
         ("slash_bps", u16),
     )

@@ -75,10 +75,10 @@ pub enum CallError {
         /// The executing chain.
         here: ChainRef,
     },
-    /// Nothing new is sent to a shard with two histories.
+    /// Nothing new is sent to a shard with two histories, or with none that the beacon hears of.
     #[error(
-        "{shard} is fenced: it finalized two blocks at one height; nothing is sent to it until its \
-         committee is redrawn"
+        "{shard} is fenced: it finalized two blocks at one height, or is overdue for too many epochs; \
+         nothing is sent to it until its committee is redrawn"
     )]
     ShardFenced {
         /// The shard.

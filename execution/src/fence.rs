@@ -1,9 +1,11 @@
-//! The fence: of a shard that has two final blocks at one height, only what its last cross-linked
-//! state proves is accepted, and nothing new is sent to it.
+//! The fence: of a shard that has two final blocks at one height, or that the beacon has heard nothing
+//! of for too many epochs, only what its last cross-linked state proves is accepted, and nothing new
+//! is sent to it.
 //!
-//! Which of the two histories goes on, no certificate can tell. What the beacon has cross-linked
+//! Which of two histories goes on, no certificate can tell. What the beacon has cross-linked
 //! stands; the rest of the shard's word counts nothing until its committee is redrawn. The beacon
-//! raises the fence by evidence ([`crate::modules::evidence`]); shards see it in the facts.
+//! raises the fence by evidence ([`crate::modules::evidence`]) or at the end of an epoch
+//! ([`crate::modules::epochs`], `tenure.rs`); shards see it in the facts.
 //!
 //! Rules: DESIGN section 9.
 

@@ -183,14 +183,7 @@ pub fn validate_block(input: &BlockInput<'_>) -> Result<ValidBlock, BlockError> 
         body.system.len(),
         limits::SYSTEM_OPERATIONS_MAX,
     )?;
-    let is_evidence =
-        |operation: &&SystemOperation| matches!(operation, SystemOperation::Evidence(_));
-    let evidence = body.system.iter().filter(is_evidence).count();
-    at_most("evidence", evidence, limits::BLOCK_EVIDENCE_MAX)?;
-    for evidence in body.system.iter().filter(is_evidence) {
-        let bytes = codec::encode(evidence).len();
-        at_most("bytes of evidence", bytes, limits::EVIDENCE_BYTES_MAX)?;
-    }
+    check_evidence_size(&body.system)?;
     check_chain_kind(chain, body)?;
     check_facts(input, body)?;
     check_inbound(input, body.inbound.iter().map(|inbound| &inbound.batch))?;
@@ -216,6 +209,23 @@ fn at_most(what: &'static str, actual: usize, limit: usize) -> Result<(), BlockE
         limit: wide(limit),
         actual: wide(actual),
     })
+}
+
+/// The pieces of evidence are few and small. That they prove something is for
+/// [`crate::proofs::verify_evidence`] to say.
+pub(crate) fn check_evidence_size(system: &[SystemOperation]) -> Result<(), BlockError> {
+    let evidence = || {
+        system.iter().filter_map(|operation| match operation {
+            SystemOperation::Evidence(evidence) => Some(evidence),
+            SystemOperation::CrossLink(_) | SystemOperation::Ready(_) => None,
+        })
+    };
+    at_most("evidence", evidence().count(), limits::BLOCK_EVIDENCE_MAX)?;
+    for evidence in evidence().filter(|evidence| !evidence.is_small()) {
+        let bytes = evidence.byte_length();
+        at_most("bytes of evidence", bytes, limits::EVIDENCE_BYTES_MAX)?;
+    }
+    Ok(())
 }
 
 fn check_chain_kind(chain: ChainRef, body: &Body) -> Result<(), BlockError> {

@@ -35,8 +35,8 @@ pub use crate::modules::channels::state::{
 };
 pub use crate::modules::crosslinks::state::shard_record_key;
 pub use crate::modules::epochs::state::{
-    Mix, Seat, Seating, Stage, committee_key, epoch_key, instance_key, mix_key, ready_key,
-    seating_key,
+    Mix, Seat, Seating, Stage, committee_key, epoch_key, instance_key, kept_key, mix_key, over_key,
+    ready_key, seating_key,
 };
 pub use crate::modules::epochs::{deal::newcomers, settle_after};
 pub use crate::modules::evidence::state::{Offences, Punished, offences_key, offences_object};
@@ -193,10 +193,10 @@ pub fn instance(beacon: &dyn StateRead, chain: ChainRef, epoch: Epoch) -> Option
     noted.map(|(_, genesis)| genesis)
 }
 
-/// The oldest epoch of which a beacon state may still have committees.
-pub fn kept_from(beacon: &dyn StateRead) -> Epoch {
-    let mix: Option<Mix> = record(beacon, &mix_key());
-    mix.map_or(Epoch::ZERO, |mix| mix.kept_from)
+/// The oldest epoch of which a beacon state may still have a committee of a chain.
+pub fn kept_from(beacon: &dyn StateRead, chain: ChainRef) -> Epoch {
+    let kept: Option<(Version, Epoch)> = record(beacon, &kept_key(chain));
+    kept.map_or(Epoch::ZERO, |(_, epoch)| epoch)
 }
 
 /// The seats of a chain, in a beacon state.
@@ -245,12 +245,14 @@ pub fn offences(beacon: &dyn StateRead, chain: ChainRef, epoch: Epoch) -> Offenc
 /// and proves an offence that was not punished or a fork that has not fenced its shard.
 pub fn is_news(beacon: &dyn StateRead, evidence: &Evidence) -> bool {
     let (chain, epoch) = (evidence.chain, evidence.epoch);
-    if instance(beacon, chain, epoch).is_none() {
-        return false;
-    }
-    let Some(committee) = committee(beacon, chain, epoch) else {
-        return false;
-    };
+    let is_begun = instance(beacon, chain, epoch).is_some();
+    let committee = committee(beacon, chain, epoch).filter(|_| is_begun);
+    committee.is_some_and(|committee| is_news_of(beacon, &committee, evidence))
+}
+
+/// [`is_news`], where the committee that the state keeps is known already.
+pub fn is_news_of(beacon: &dyn StateRead, committee: &Committee, evidence: &Evidence) -> bool {
+    let (chain, epoch) = (evidence.chain, evidence.epoch);
     let punished = offences(beacon, chain, epoch);
     let guilty = evidence.guilty(committee.members.len()).into_iter();
     let mut guilty = guilty.filter_map(|index| committee.member(index));

@@ -37,6 +37,8 @@ pub mod kind {
     pub const BATCH_REPLY: u8 = 0x13;
     /// Offers a cross-link to beacon proposers.
     pub const CROSS_LINK: u8 = 0x14;
+    /// Proven evidence, for beacon proposers.
+    pub const EVIDENCE: u8 = 0x15;
     /// Forwards transactions.
     pub const TRANSACTIONS: u8 = 0x20;
     /// Asks for finalized blocks.
@@ -64,6 +66,7 @@ pub const fn class_of(kind: u8) -> Option<(Class, u32)> {
         kind::BATCH_ANNOUNCE => (Class::Relay, 64 * KIB),
         kind::BATCH_REPLY => (Class::Relay, 2 * MIB),
         kind::CROSS_LINK => (Class::Relay, 64 * KIB),
+        kind::EVIDENCE => (Class::Relay, 32 * KIB),
         kind::TRANSACTIONS => (Class::Transactions, 2 * MIB),
         kind::RANGE_REQUEST => (Class::Sync, 4 * KIB),
         kind::RANGE_REPLY => (Class::Sync, 16 * MIB),
@@ -381,6 +384,6 @@ mod tests {
         let known = (0..=u8::MAX)
             .filter(|kind| class_of(*kind).is_some())
             .count();
-        assert_eq!(known, 16);
+        assert_eq!(known, 17);
     }
 }

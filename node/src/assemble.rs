@@ -14,6 +14,7 @@ use crate::chain::{ChainNode, Input, Peer, Setup};
 use crate::committees::Committees;
 use crate::config::{Follow, NodeConfig};
 use crate::error::NodeError;
+use crate::evidence::Judge;
 use crate::home;
 use crate::http::HttpState;
 use crate::mempool::MempoolLimits;
@@ -306,6 +307,7 @@ pub fn shared_with(
         scheme,
         chain_id: genesis.chain_id(),
         network: Arc::new(NetworkInfo::of(genesis)),
+        judge: Judge::default(),
     }))
 }
 

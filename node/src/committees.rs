@@ -17,8 +17,8 @@ use skerry_types::state::StateRead;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Epochs for which a committee is remembered after all chains have left them. A block that needs an
-/// older one is not judged any more; a node that was away for longer gets it as final.
+/// Epochs for which a committee is remembered at least after its chain has left them. A block that needs
+/// an older one is not judged any more; a node that was away for longer gets it as final.
 const EPOCHS_KEPT: u64 = 4;
 
 /// Validators that are dealt a seat and not known to be ready.
@@ -90,7 +90,7 @@ impl Committees {
             self.seat(beacon, *chain, record.epoch);
             if let Some(shard) = views::shard_record(beacon, *chain) {
                 // Those before the open one are needed for blocks that refer to older beacon blocks.
-                let mut epoch = views::kept_from(beacon);
+                let mut epoch = views::kept_from(beacon, *chain);
                 while epoch <= shard.epoch {
                     self.open_shard(beacon, network, scheme, (*chain, epoch));
                     epoch = epoch.next();
@@ -135,16 +135,25 @@ impl Committees {
         }
     }
 
-    /// Forgets what all chains have left for long.
+    /// Forgets what the chains have left for long, each by itself: a shard that stands still keeps
+    /// nothing of the others.
     pub fn prune(&mut self, beacon: &dyn StateRead, network: &NetworkInfo) {
-        let epochs = network
-            .chains
-            .iter()
-            .filter_map(|chain| views::open_epoch(beacon, ChainRef::Beacon, *chain));
-        let oldest = epochs.min().unwrap_or_default();
-        let from = oldest.saturating_sub(EPOCHS_KEPT);
-        self.seated.retain(|(_, epoch), _| *epoch >= from);
-        self.open.retain(|(_, epoch), _| *epoch >= from);
+        let from = |chain: &ChainRef| {
+            let kept = views::kept_from(beacon, *chain);
+            let is_fenced = views::shard_record(beacon, *chain).is_some_and(|it| it.fenced);
+            let open = views::open_epoch(beacon, ChainRef::Beacon, *chain);
+            let open = open.unwrap_or_default();
+            if is_fenced {
+                (*chain, kept)
+            } else {
+                (*chain, kept.min(open.saturating_sub(EPOCHS_KEPT)))
+            }
+        };
+        let from: BTreeMap<ChainRef, Epoch> = network.chains.iter().map(from).collect();
+        let is_kept =
+            |(chain, epoch): &(ChainRef, Epoch)| from.get(chain).is_some_and(|from| epoch >= from);
+        self.seated.retain(|of, _| is_kept(of));
+        self.open.retain(|of, _| is_kept(of));
     }
 }
 

@@ -309,10 +309,10 @@ fn beacon_working(
     };
     let mut room = Room::beside(&body)?;
     // Evidence has room of its own: it comes first, and is bounded.
-    let evidence = situation.evidence.due(&executed.state).into_iter();
-    let evidence = evidence.map(|it| SystemOperation::Evidence(Box::new((*it).clone())));
-    let fits = |it: &SystemOperation| encode(it).len() <= limits::EVIDENCE_BYTES_MAX;
-    let evidence: Vec<SystemOperation> = evidence.filter(fits).collect();
+    let chain_id = situation.network.chain_id;
+    let evidence = situation.evidence.due(&executed.state, chain_id);
+    let evidence = evidence.into_iter().map(|it| (*it).clone());
+    let evidence = evidence.map(|it| SystemOperation::Evidence(Box::new(it)));
     room.fill(&mut body.system, evidence);
     let has_evidence = !body.system.is_empty();
     body.inbound = inbound(situation, executed, &mut room);

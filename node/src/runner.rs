@@ -553,6 +553,11 @@ impl Driver {
                 Output::Ready(ready) => self.tell_beacon(Input::Ready(ready)),
                 Output::Evidence(evidence) => self.tell_beacon(Input::Evidence(evidence)),
                 Output::Claim(evidence) => self.tell_beacon(Input::Claim(evidence)),
+                Output::Misbehaved { peer, how } => {
+                    if let Some(key) = self.parts.peers.get(peer) {
+                        self.parts.network.report(key, how);
+                    }
+                }
                 Output::Lost(at) => self.tell_others(at),
                 Output::Snapshot => {}
                 Output::Block { block, state } => {

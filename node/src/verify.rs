@@ -13,6 +13,7 @@
 //! | `replay` | what a chain is, and does, from its genesis on |
 //! | `copies` | whether one copy holds just that |
 //! | `cut` | whether the value of all chains together is what was issued |
+//! | `views` | which views brought no final block, and who led them |
 
 mod copies;
 mod cut;
@@ -20,6 +21,9 @@ mod layout;
 mod replay;
 #[cfg(test)]
 mod tests;
+mod views;
+
+pub use self::views::{EpochReport, MemberReport, SkippedView};
 
 use self::copies::ChainCopy;
 use self::replay::Replayed;
@@ -85,6 +89,8 @@ pub struct ChainReport {
     pub messages: u64,
     /// Distinct finalizations that were verified.
     pub certificates: u64,
+    /// Its epochs, with the views that brought no final block.
+    pub epochs: Vec<EpochReport>,
     /// The copies.
     pub copies: Vec<CopyReport>,
 }
@@ -185,6 +191,15 @@ impl fmt::Display for VerifyReport {
                 chain.transactions,
                 chain.messages,
                 chain.certificates
+            )?;
+            let views = chain.epochs.iter().map(|it| it.view.get());
+            let skipped = chain.epochs.iter().map(|it| it.skipped_count);
+            writeln!(
+                formatter,
+                "  views {}, skipped {}, epochs {}",
+                views.fold(0, u64::saturating_add),
+                skipped.fold(0, u64::saturating_add),
+                chain.epochs.len()
             )?;
             for copy in &chain.copies {
                 let CopyReport {
@@ -324,6 +339,7 @@ fn verify(
             transactions: replayed.transactions,
             messages: replayed.messages,
             certificates: replayed.certificates,
+            epochs: replayed.epochs.clone(),
             copies: own.iter().map(|copy| copy.report()).collect(),
         });
         replays.insert(chain, replayed);

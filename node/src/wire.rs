@@ -6,7 +6,6 @@ use skerry_types::beacon::{CrossLink, Ready};
 use skerry_types::block::Block;
 use skerry_types::certificate::Certificate;
 use skerry_types::committee::Committee;
-use skerry_types::evidence::Evidence;
 use skerry_types::ids::{ChainRef, Sequence};
 
 /// Kinds of frames; the network crate's table gives each its class and its largest size.
@@ -27,6 +26,8 @@ pub mod kind {
     pub const BATCH_REQUEST: u8 = 0x11;
     /// A final header of a shard, for the beacon.
     pub const CROSS_LINK: u8 = 0x14;
+    /// Proven evidence, from one member of the beacon to another.
+    pub const EVIDENCE: u8 = 0x15;
     /// Transactions.
     pub const TRANSACTIONS: u8 = 0x20;
     /// Asks for final blocks.
@@ -55,8 +56,6 @@ pub enum Announcement {
     Final(Box<CrossLink>),
     /// On the beacon's: a newcomer to a committee holds the chain's state.
     Ready(Ready),
-    /// On the beacon's: members of some committee contradicted themselves.
-    Evidence(Box<Evidence>),
 }
 
 /// Consecutive final blocks, each the parent of the next, and a finalization of the last. A seal ends

@@ -13,7 +13,10 @@
 //! | only what a final header reports is committed | each commit |
 //! | nothing of an epoch follows its seal; a seal names the epoch that the chain has seen | each final block |
 //! | a header proves something in the open epoch of its chain only | each final body |
-//! | nobody takes a seat without having said that it is ready | each committed beacon state |
+//! | nobody takes a seat without having said that it is ready, nor more than the bound | each committed beacon state |
+//! | who is not ready leaves its seat to the former holder | each committed beacon state |
+//! | who says that it is ready holds what it knows to exist of the chain | each `ready` |
+//! | what the keys of a closed epoch sign proves nothing | each final body |
 //! | nobody honest is slashed, nobody twice for one offence | each committed beacon state |
 //! | batches follow each other without gap, each message runs once | each final body and receipt |
 //! | nobody honest stops, is accused, or proposes what is invalid | each note |
@@ -25,7 +28,9 @@ mod epochs;
 mod mute;
 mod offences;
 mod protocol;
+mod seats;
 
+use crate::adversary::Sight;
 use crate::counts::Counts;
 use crate::disk::LogPlace;
 use crate::plan::Plan;
@@ -34,6 +39,7 @@ use epochs::Epochs;
 use mute::Losses;
 use offences::Offences;
 use protocol::Protocol;
+use seats::Linked;
 use skerry::chain::jobs::Executed;
 use skerry::wire::kind;
 use skerry_consensus::log::{LogEntry, VoteRecord};
@@ -44,7 +50,7 @@ use skerry_types::beacon::SystemOperation;
 use skerry_types::block::{BlockKind, BlockRef, Body, ExecutionResult, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::decode;
-use skerry_types::consensus::ConsensusMessage;
+use skerry_types::consensus::{ConsensusMessage, FetchRequest};
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Denom, Digest, Epoch, Height, LogPosition, MemberIndex, View};
 use skerry_types::limits;
@@ -87,6 +93,10 @@ pub struct Checks {
     epochs: Epochs,
     losses: Losses,
     offences: Offences,
+    linked: Linked,
+    chains: Vec<ChainRef>,
+    /// Shards that slept through an epoch.
+    slept: BTreeSet<ChainRef>,
 }
 
 impl Checks {
@@ -110,6 +120,9 @@ impl Checks {
             epochs: Epochs::default(),
             losses: Losses::default(),
             offences: Offences::new(plan),
+            linked: Linked::default(),
+            chains: plan.genesis.chains(),
+            slept: BTreeSet::new(),
         }
     }
 
@@ -216,9 +229,15 @@ impl Checks {
             BlockKind::Idle => counts.note("idle blocks"),
             BlockKind::Seal => {
                 counts.note("seals");
+                counts.note(if chain.is_beacon() {
+                    "epochs of the beacon ended"
+                } else {
+                    "epochs of shards ended"
+                });
                 let next = header.next.map(|next| next.epoch);
                 if next.is_some_and(|next| next > header.epoch.next()) {
                     counts.note("epochs slept through");
+                    self.slept.insert(chain);
                 }
             }
         }
@@ -258,6 +277,9 @@ impl Checks {
         }
         for inbound in &body.inbound {
             counts.note("batches accepted");
+            if self.slept.contains(&chain) {
+                counts.note("batches accepted after a sleep");
+            }
             let batch = &inbound.batch;
             let cursor = self.accepted.entry((chain, batch.source)).or_default();
             if batch.first.get() != *cursor {
@@ -308,7 +330,13 @@ impl Checks {
             self.epochs.on_beacon_state(block.height, before)?;
             for committee in self.protocol.take_committees(&executed.state) {
                 self.epochs.check_newcomers(&committee, counts)?;
+                if let Some(before) = before {
+                    seats::check_seats((before, &executed.state), &committee, counts)?;
+                }
             }
+            let place = (node, self.now);
+            self.linked
+                .on_beacon_state(place, &self.chains, &executed.state);
         }
         self.times.on_proven(self.now, chain, block.height);
         let found = (block.digest, executed.result);
@@ -377,6 +405,7 @@ impl Checks {
     ) -> Broken {
         self.protocol.on_top(node, chain, finalized);
         self.protocol.on_restart(node, chain, state);
+        self.linked.on_restart(node);
         let (final_before, state_before) = self
             .committed
             .get(&(node, chain))
@@ -456,6 +485,34 @@ impl Checks {
         self.losses.check(node, place)
     }
 
+    /// Headers were signed with the keys of an epoch that is closed: they must never count.
+    pub fn on_made(&mut self, headers: BTreeSet<Digest>) {
+        self.epochs.on_made(headers);
+    }
+
+    /// What final blocks and states say of epochs.
+    pub fn sight(&self) -> Sight {
+        let mut open = self.epochs.open();
+        let mut shards = Vec::new();
+        let beacon = self.newest_state(ChainRef::Beacon);
+        for chain in self.chains.iter().filter(|chain| !chain.is_beacon()) {
+            if let Some(record) = beacon.and_then(|state| views::shard_record(state, *chain)) {
+                open.insert((ChainRef::Beacon, *chain), record.epoch);
+                shards.push(record);
+            }
+        }
+        Sight {
+            open,
+            cursors: self.accepted.clone(),
+            shards,
+        }
+    }
+
+    /// An honest node that holds a chain up to `held` says that it is ready for a seat of it.
+    pub fn check_ready(&self, node: usize, chain: ChainRef, held: Height) -> Broken {
+        self.linked.check((node, self.now), chain, held)
+    }
+
     /// The log as a restart found it.
     pub fn on_replayed(&mut self, node: usize, records: &[VoteRecord]) {
         self.unsynced.retain(|(other, ..), _| *other != node);
@@ -473,19 +530,26 @@ impl Checks {
         node: usize,
         (chain, epoch): Place,
         frame: (u8, &[u8]),
-        after: LogPosition,
-        synced: LogPosition,
+        (after, synced): (LogPosition, LogPosition),
+        counts: &mut Counts,
     ) -> Broken {
         if after > synced {
             return Err(format!(
                 "node {node} sends on {chain} what rests on position {after}, {synced} is synced"
             ));
         }
-        if ![kind::VOTE, kind::PROPOSAL, kind::CERTIFICATE].contains(&frame.0) {
+        let kinds = [
+            kind::VOTE,
+            kind::PROPOSAL,
+            kind::CERTIFICATE,
+            kind::FETCH_REQUEST,
+        ];
+        if !kinds.contains(&frame.0) {
             return Ok(());
         }
         let message: ConsensusMessage = decode(frame.1, limits::CONSENSUS_MESSAGE_BYTES_MAX)
             .map_err(|error| format!("node {node} sends an undecodable vote: {error}"))?;
+        note_arm(&message, counts);
         let place = (chain, epoch);
         let statement = match &message {
             ConsensusMessage::Vote(vote) => {
@@ -615,6 +679,37 @@ impl Checks {
             counts.note("cuts with exact supply");
         }
         Ok(())
+    }
+}
+
+/// Counts which arm of the protocol's rules a message belongs to.
+fn note_arm(message: &ConsensusMessage, counts: &mut Counts) {
+    match message {
+        ConsensusMessage::Vote(vote) => counts.note(match vote.statement {
+            Statement::Notarize { .. } => "notarize votes sent",
+            Statement::Nullify { .. } => "nullify votes sent",
+            Statement::Finalize { .. } => "finalize votes sent",
+        }),
+        ConsensusMessage::Certificate(certificate) => counts.note(match certificate.statement {
+            Statement::Notarize { .. } => "notarizations sent",
+            Statement::Nullify { .. } => "nullifications sent",
+            Statement::Finalize { .. } => "finalizations sent",
+        }),
+        ConsensusMessage::Proposal(proposal) => {
+            counts.note(match proposal.header.kind {
+                BlockKind::Working => "working blocks proposed",
+                BlockKind::Idle => "idle blocks proposed",
+                BlockKind::Seal if proposal.view != proposal.header.view => "seals proposed again",
+                BlockKind::Seal => "seals proposed",
+            });
+            let parent = proposal.parent.as_ref().map(Certificate::view);
+            if proposal.view > parent.unwrap_or_default().next() {
+                counts.note("proposals over skipped views");
+            }
+        }
+        ConsensusMessage::Request(FetchRequest::View(_)) => counts.note("views fetched"),
+        ConsensusMessage::Request(FetchRequest::Block(_)) => counts.note("blocks fetched"),
+        ConsensusMessage::Reply(_) => {}
     }
 }
 

@@ -2,18 +2,19 @@
 //!
 //! Each seed is played on one thread, some seeds at a time, and reported in order. At the end stand
 //! a table of what occurred how often and the line `seeds N, violations V`. The exit code is not
-//! zero when a rule was broken or, over a hundred seeds or more, when a row of the table is zero.
+//! zero when a rule was broken or, over two hundred seeds or more, when a row of the table is zero.
 
 use clap::Parser;
 use skerry_sim::counts::Counts;
 use skerry_sim::{Network, Plan, Report, run};
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 
 /// Seeds from which on a kind that never occurred fails the run.
-const SEEDS_FOR_ROWS: u64 = 100;
+const SEEDS_FOR_ROWS: u64 = 200;
 
 /// Plays seeds of the network simulator.
 #[derive(Debug, Parser)]
@@ -95,7 +96,7 @@ fn play(args: &Args, network: Network, take: &mut dyn FnMut(Report) -> bool) {
                     if args.calm {
                         plan = plan.without_faults();
                     }
-                    if sender.send(run(plan, args.trace)).is_err() {
+                    if sender.send(run_caught(plan, args.trace)).is_err() {
                         return;
                     }
                 }
@@ -115,6 +116,19 @@ fn play(args: &Args, network: Network, take: &mut dyn FnMut(Report) -> bool) {
             }
         }
     });
+}
+
+/// Plays a plan; a panic of the code under test is a violation like any other, so that its seed is
+/// known.
+fn run_caught(plan: Plan, prints: bool) -> Report {
+    let (seed, summary) = (plan.seed, plan.summary());
+    let played = catch_unwind(AssertUnwindSafe(|| run(plan, prints)));
+    played.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        let what = format!("panic: {}", text.unwrap_or("without a word"));
+        Report::failed(seed, summary, what)
+    })
 }
 
 #[derive(Default)]
@@ -156,13 +170,14 @@ impl Summary {
             self.violations = self.violations.saturating_add(1);
             println!(
                 "seed {}: VIOLATION after {:.3} s: {}\n  {}\n  play it again: cargo xtask sim \
-                 --network {} --seeds 1 --from {} --trace",
+                 --network {} --seeds 1 --from {}{} --trace",
                 report.seed,
                 skerry_sim::trace::millis(violation.at) / 1000.0,
                 violation.what,
                 report.plan,
                 network.name(),
-                report.seed
+                report.seed,
+                if args.calm { " --calm" } else { "" }
             );
         }
     }

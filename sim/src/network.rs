@@ -4,8 +4,9 @@
 //! is under way when a connection breaks is lost, as with a real one.
 
 use crate::counts::Counts;
-use crate::plan::{MILLI, Plan, SECOND};
+use crate::plan::{FOREVER, MILLI, Plan, SECOND};
 use crate::random::Random;
+use skerry_types::ids::ChainRef;
 use std::collections::BTreeMap;
 
 /// A connection.
@@ -25,11 +26,30 @@ struct Partition {
     until: u64,
 }
 
+/// A chain of which nothing arrives.
+#[derive(Clone, Copy, Debug)]
+struct Blackout {
+    chain: ChainRef,
+    /// At which node; at all where there is none.
+    node: Option<usize>,
+    until: u64,
+}
+
+/// Whom a chain does not reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// One node.
+    One,
+    /// No node.
+    All,
+}
+
 /// All connections.
 pub struct Network {
     connections: Vec<Connection>,
     by_pair: BTreeMap<(usize, usize), u32>,
     partitions: Vec<Partition>,
+    blackouts: Vec<Blackout>,
     /// When the last frame of each direction arrives.
     last: BTreeMap<(u32, usize), u64>,
     random: Random,
@@ -51,6 +71,7 @@ impl Network {
             connections: Vec::new(),
             by_pair: BTreeMap::new(),
             partitions: Vec::new(),
+            blackouts: Vec::new(),
             last: BTreeMap::new(),
             random,
             healed: false,
@@ -61,6 +82,28 @@ impl Network {
     pub fn heal(&mut self) {
         self.healed = true;
         self.partitions.clear();
+        self.blackouts.retain(|blackout| blackout.until == FOREVER);
+    }
+
+    /// Lets nothing of a chain arrive at a node, or at all nodes.
+    pub fn black_out(&mut self, chain: ChainRef, node: Option<usize>, until: u64) {
+        self.blackouts.push(Blackout { chain, node, until });
+    }
+
+    /// Whether nothing of a chain arrives at a node, and whether at no other either.
+    pub fn blackout(&self, chain: ChainRef, node: usize, now: u64) -> Option<Reach> {
+        let mut reach = None;
+        for blackout in &self.blackouts {
+            if blackout.chain != chain || blackout.until <= now {
+                continue;
+            }
+            match blackout.node {
+                None => return Some(Reach::All),
+                Some(deaf) if deaf == node => reach = Some(Reach::One),
+                Some(_) => {}
+            }
+        }
+        reach
     }
 
     /// Separates some nodes from the others.

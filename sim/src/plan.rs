@@ -126,6 +126,23 @@ pub enum Fault {
         /// Whether it runs, and reaches nobody; otherwise it has no power.
         cut: bool,
     },
+    /// Nothing of a chain reaches a node that sits elsewhere: where it is dealt a seat of that chain,
+    /// it cannot be ready.
+    Deaf {
+        /// Whose.
+        node: usize,
+        /// Of which chain it hears nothing.
+        chain: ChainRef,
+        /// Until when; [`FOREVER`] for the whole run.
+        lasts: u64,
+    },
+    /// No frame of a shard arrives anywhere, for an epoch or two.
+    Silence {
+        /// The shard.
+        chain: ChainRef,
+        /// For how long.
+        lasts: u64,
+    },
     /// A clock is set.
     ClockJump {
         /// Whose.
@@ -134,6 +151,9 @@ pub enum Fault {
         skew_ms: i64,
     },
 }
+
+/// Longer than any run.
+pub const FOREVER: u64 = u64::MAX;
 
 /// What a disk loses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +181,9 @@ impl Fault {
             Self::Lose { .. } => "lost vote log",
             Self::Away { cut: true, .. } => "cut off for epochs",
             Self::Away { cut: false, .. } => "off for epochs",
+            Self::Deaf { lasts: FOREVER, .. } => "deaf for ever",
+            Self::Deaf { .. } => "deaf",
+            Self::Silence { .. } => "silent shard",
             Self::ClockJump { .. } => "clock jump",
         }
     }
@@ -187,6 +210,9 @@ pub struct Malice {
     pub boast: u64,
     /// Accuses others falsely, by gossip and in its blocks.
     pub slander: u64,
+    /// Brings up what is over: certificates, headers and batches of closed epochs, recorded or signed
+    /// with the keys that a committee had.
+    pub past: u64,
 }
 
 /// Everything that a seed decides.
@@ -289,6 +315,22 @@ const WEIGHTS: [[u64; 4]; 5] = [
     [30, 30, 29, 11],
 ];
 
+/// Percent of all stake that the largest validator holds in some seeds.
+pub const LARGE_PERCENT: u64 = 30;
+
+/// One validator holds [`LARGE_PERCENT`] of all stake, the others share the rest evenly.
+fn stakes_with_large(count: usize, large: usize) -> Vec<u64> {
+    let others = u64::try_from(count.saturating_sub(1)).unwrap_or(1).max(1);
+    let of = |index| {
+        if index == large {
+            LARGE_PERCENT * others
+        } else {
+            100 - LARGE_PERCENT
+        }
+    };
+    (0..count).map(of).collect()
+}
+
 fn draw_genesis(seed: u64, network: Network, random: &mut Random) -> Genesis {
     let count = network.validators();
     let keys = validator_keys();
@@ -303,6 +345,10 @@ fn draw_genesis(seed: u64, network: Network, random: &mut Random) -> Genesis {
     } else {
         0
     };
+    if random.fork("large").chance(150) {
+        let large = random.fork("holder").index(count);
+        stakes = stakes_with_large(count, large);
+    }
     let mut seats = Vec::new();
     let mut order: Vec<u32> = (0..u32::try_from(count).unwrap_or(8)).collect();
     // Shards whose members differ, or overlap as they fall.
@@ -398,6 +444,10 @@ impl Plan {
                 0
             }
         };
+        // Somebody who leaves gets the bond back some epochs later.
+        let stays = joins && root.fork("patience").chance(300);
+        let epochs = if stays { 5 * MILLI } else { 0 };
+        let patience = genesis.parameters.epoch_ms.saturating_mul(epochs);
         let skewed = random.chance(500);
         let skew_ms = (0..nodes)
             .map(|_| {
@@ -412,17 +462,19 @@ impl Plan {
         let malice = draw_malice(&genesis, &mut random);
         let mut faults = draw_faults(&genesis, nodes, heal_at, &mut random);
         // A third of the weight that lies or is lost is all that the protocol bears.
-        if malice.is_empty() {
-            let loss = draw_loss(&genesis, heal_at, &mut root.fork("losses"));
-            let away = draw_away(&genesis, nodes, &mut root.fork("away"));
-            if let Some(away) = away.filter(|_| loss.is_none()) {
-                faults.push(away);
-                genesis.parameters.epoch_ms = AWAY_EPOCH_MS;
-                heal_at = heal_at.saturating_add(AWAY_LONGER);
-            }
-            faults.extend(loss);
-            faults.sort_by_key(|(at, _)| *at);
+        let loss = draw_loss(&genesis, heal_at, &mut root.fork("losses"));
+        let loss = loss.filter(|_| malice.is_empty());
+        let away = draw_away(&genesis, nodes, &mut root.fork("away"));
+        let away = away.filter(|_| malice.is_empty() && loss.is_none());
+        if away.is_some() {
+            genesis.parameters.epoch_ms = AWAY_EPOCH_MS;
+            heal_at = heal_at.saturating_add(AWAY_LONGER);
         }
+        let bears_more = malice.is_empty() && loss.is_none() && away.is_none();
+        let deaf = draw_deaf(&genesis, members, bears_more, &mut root.fork("deaf"));
+        let silence = draw_silence(&genesis, heal_at, &mut root.fork("silence"));
+        faults.extend(loss.into_iter().chain(away).chain(deaf).chain(silence));
+        faults.sort_by_key(|(at, _)| *at);
         Self {
             seed,
             network,
@@ -443,7 +495,7 @@ impl Plan {
             work_max: WORK_MAX,
             faults,
             heal_at,
-            load_until: heal_at.saturating_add(2 * SECOND),
+            load_until: heal_at.saturating_add(2 * SECOND).saturating_add(patience),
             load_every: random.between(100, 400).saturating_mul(MILLI),
             planted: None,
             genesis,
@@ -509,6 +561,14 @@ impl Plan {
         self.keys.get(self.network.validators())
     }
 
+    /// Whether one validator holds [`LARGE_PERCENT`] of all stake, and nobody else as much.
+    pub fn has_large_holder(&self) -> bool {
+        let stakes = self.genesis.validators.iter().map(|it| it.stake.get());
+        let total: u64 = stakes.clone().sum();
+        let is_large = |stake: &u64| stake * 100 == total * LARGE_PERCENT;
+        stakes.filter(is_large).count() == 1
+    }
+
     /// The network's id.
     pub fn chain_id(&self) -> Digest {
         self.genesis.chain_id()
@@ -544,6 +604,7 @@ fn draw_malice(genesis: &Genesis, random: &mut Random) -> BTreeMap<usize, Malice
         .collect();
     random.shuffle(&mut candidates);
     let slanders = random.fork("slander").chance(500);
+    let digs = genesis.parameters.epoch_ms > 0 && random.fork("past").chance(700);
     if let Some(index) = candidates.first() {
         let mut on = |most: u64| {
             if random.chance(400) {
@@ -564,6 +625,7 @@ fn draw_malice(genesis: &Genesis, random: &mut Random) -> BTreeMap<usize, Malice
                 misreport: on(500),
                 boast: on(900),
                 slander: if slanders { 150 } else { 0 },
+                past: if digs { 300 } else { 0 },
             },
         );
     }
@@ -619,6 +681,50 @@ fn draw_away(genesis: &Genesis, nodes: usize, random: &mut Random) -> Option<(u6
     let (node, cut) = (*random.pick(&candidates)?, random.chance(500));
     let at = random.between(SECOND, 3 * SECOND);
     Some((at, Fault::Away { node, cut }))
+}
+
+/// A validator that does not sit in a shard and hears nothing of it: from the start and for ever, where
+/// the protocol `bears` one more that is silent in the end, or for a while.
+fn draw_deaf(
+    genesis: &Genesis,
+    validators: usize,
+    bears: bool,
+    random: &mut Random,
+) -> Option<(u64, Fault)> {
+    let length = genesis.parameters.epoch_ms.saturating_mul(MILLI);
+    if length == 0 || !random.chance(500) {
+        return None;
+    }
+    let shards = genesis.chains().into_iter();
+    let shards: Vec<ChainRef> = shards.filter(|chain| !chain.is_beacon()).collect();
+    let chain = *random.pick(&shards)?;
+    let seated = members(genesis, chain);
+    let outside: Vec<usize> = (0..validators).filter(|it| !seated.contains(it)).collect();
+    let node = *random.pick(&outside)?;
+    let for_ever = random.chance(600);
+    let (at, lasts) = if for_ever && bears {
+        (0, FOREVER)
+    } else {
+        // An epoch and, since newcomers are settled at three quarters, what is left of another.
+        let at = random.between(0, length.saturating_mul(2));
+        (at, random.between(length, length.saturating_mul(2)))
+    };
+    Some((at, Fault::Deaf { node, chain, lasts }))
+}
+
+/// A shard that nobody hears of for more than an epoch.
+fn draw_silence(genesis: &Genesis, heal_at: u64, random: &mut Random) -> Option<(u64, Fault)> {
+    let length = genesis.parameters.epoch_ms.saturating_mul(MILLI);
+    if length == 0 || !random.chance(250) {
+        return None;
+    }
+    let shards = genesis.chains().into_iter();
+    let shards: Vec<ChainRef> = shards.filter(|chain| !chain.is_beacon()).collect();
+    let chain = *random.pick(&shards)?;
+    let lasts = random.between(length.saturating_add(length / 4), length.saturating_mul(2));
+    let latest = heal_at.saturating_sub(lasts).max(SECOND);
+    let at = random.between(SECOND / 2, latest);
+    Some((at, Fault::Silence { chain, lasts }))
 }
 
 fn draw_faults(

@@ -68,9 +68,10 @@ pub fn describe(done: &Done) -> (&'static str, Vec<u8>) {
                 root.iter().flat_map(|root| *root.as_bytes()).collect(),
             )
         }
-        Done::Evidence(evidence) => {
-            let bytes = evidence.iter().flat_map(|evidence| encode(&**evidence));
-            ("evidence", bytes.collect())
+        Done::Evidence(judged) => {
+            let mut bytes = encode(&*judged.evidence);
+            bytes.push(u8::from(judged.by.is_some()));
+            ("evidence", bytes)
         }
         Done::Ready(ready) => ("ready", ready.iter().flat_map(encode).collect()),
         Done::Link(link) => {

@@ -41,6 +41,8 @@ const DIAL_EVERY: u64 = 200 * MILLI;
 const INSPECT_EVERY: u64 = 100 * MILLI;
 /// How often clients look at what is not final.
 const RETRY_EVERY: u64 = 500 * MILLI;
+/// How often an adversary brings up what is over.
+const DIG_EVERY: u64 = 300 * MILLI;
 /// Longest sleep of a chain's thread.
 const SLEEP_MAX: u64 = SECOND;
 
@@ -74,6 +76,23 @@ pub struct Report {
     pub plan: String,
     /// The first broken rule.
     pub violation: Option<Violation>,
+}
+
+impl Report {
+    /// Of a run that did not come to its end, so that nothing is known of it but why.
+    pub fn failed(seed: u64, plan: String, what: String) -> Self {
+        Self {
+            seed,
+            trace: [0; 32],
+            events: 0,
+            virtual_time: 0,
+            blocks: BTreeMap::new(),
+            counts: Counts::default(),
+            times: Times::default(),
+            plan,
+            violation: Some(Violation { at: 0, what }),
+        }
+    }
 }
 
 /// Something that happens at a time.
@@ -130,6 +149,8 @@ enum Event {
     Client,
     /// Clients send again what is not final.
     Retry,
+    /// A Byzantine node looks for what is over.
+    Dig { node: usize },
     /// Is it over?
     Inspect,
 }
@@ -169,17 +190,7 @@ pub fn run(plan: Plan, prints: bool) -> Report {
             world.play();
             world.report()
         }
-        Err(what) => Report {
-            seed,
-            trace: [0; 32],
-            events: 0,
-            virtual_time: 0,
-            blocks: BTreeMap::new(),
-            counts: Counts::default(),
-            times: Times::default(),
-            plan: String::new(),
-            violation: Some(Violation { at: 0, what }),
-        },
+        Err(what) => Report::failed(seed, String::new(), what),
     }
 }
 
@@ -199,7 +210,8 @@ impl World {
                 continue;
             };
             let random = root.fork("adversary");
-            machine.adversary = Some(Adversary::new(*malice, random, key.clone(), shared.clone()));
+            let adversary = Adversary::new((*malice, &plan), random, key.clone(), shared.clone());
+            machine.adversary = Some(adversary);
         }
         let mut world = Self {
             shared,
@@ -239,6 +251,12 @@ impl World {
         self.schedule(MILLI, Event::Dial);
         self.schedule(SECOND, Event::Client);
         self.schedule(RETRY_EVERY, Event::Retry);
+        for node in self.plan.malice.keys().copied().collect::<Vec<_>>() {
+            self.schedule(DIG_EVERY, Event::Dig { node });
+        }
+        if self.plan.has_large_holder() {
+            self.counts.note("networks with a large validator");
+        }
         self.schedule(self.plan.heal_at.saturating_add(SECOND), Event::Inspect);
     }
 
@@ -370,6 +388,7 @@ impl World {
                 self.submit(submissions);
                 self.schedule(self.now.saturating_add(RETRY_EVERY), Event::Retry);
             }
+            Event::Dig { node } => self.dig(node),
             Event::Inspect => self.inspect(),
         }
     }
@@ -567,6 +586,7 @@ fn frame_name(frame_kind: u8) -> &'static str {
         kind::BATCH_PUSH => "batch frame",
         kind::BATCH_REQUEST => "batch request",
         kind::CROSS_LINK => "link frame",
+        kind::EVIDENCE => "evidence frame",
         kind::TRANSACTIONS => "transactions frame",
         kind::RANGE_REQUEST => "range request",
         kind::RANGE_REPLY => "range reply",

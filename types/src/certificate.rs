@@ -1,6 +1,6 @@
 //! What a quorum proves: a statement, a bitmap of distinct members, one aggregate signature.
 
-use crate::committee::VerifyingCommittee;
+use crate::committee::{Committee, VerifyingCommittee};
 use crate::crypto::bls::Signature;
 use crate::crypto::scheme::{SchemeKey, VoteScheme};
 use crate::ids::{MemberIndex, View};
@@ -91,6 +91,29 @@ impl Certificate {
         self.statement.view()
     }
 
+    /// Checks bitmap and weight: those who are said to have signed make a quorum of `committee`.
+    /// Returns them. The signature is not checked.
+    ///
+    /// # Errors
+    /// When bitmap or weight is wrong.
+    pub fn quorum_of(&self, committee: &Committee) -> Result<Vec<MemberIndex>, CertificateError> {
+        let members = committee.members.len();
+        let signers = self
+            .signers
+            .members(members)
+            .ok_or(CertificateError::Bitmap { members })?;
+        let actual = signers
+            .iter()
+            .filter_map(|index| committee.member(*index))
+            .map(|member| u128::from(member.weight.get()))
+            .sum();
+        let quorum = committee.quorum();
+        if actual < quorum {
+            return Err(CertificateError::Weight { actual, quorum });
+        }
+        Ok(signers)
+    }
+
     /// Checks bitmap, weight and signature.
     ///
     /// # Errors
@@ -100,20 +123,7 @@ impl Certificate {
         committee: &VerifyingCommittee,
         scheme: &dyn VoteScheme,
     ) -> Result<(), CertificateError> {
-        let members = committee.committee().members.len();
-        let signers = self
-            .signers
-            .members(members)
-            .ok_or(CertificateError::Bitmap { members })?;
-        let actual = signers
-            .iter()
-            .filter_map(|index| committee.committee().member(*index))
-            .map(|member| u128::from(member.weight.get()))
-            .sum();
-        let quorum = committee.quorum();
-        if actual < quorum {
-            return Err(CertificateError::Weight { actual, quorum });
-        }
+        let signers = self.quorum_of(committee.committee())?;
         let keys: Vec<SchemeKey> = signers
             .iter()
             .filter_map(|index| committee.key(*index).copied())

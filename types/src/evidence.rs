@@ -12,7 +12,9 @@
 
 use crate::block::Header;
 use crate::certificate::Certificate;
+use crate::codec;
 use crate::ids::{ChainRef, Epoch, MemberIndex};
+use crate::limits;
 use crate::vote::{Statement, Vote};
 use borsh::{BorshDeserialize, BorshSerialize};
 
@@ -139,6 +141,17 @@ impl Evidence {
                     && one.digest() < other.digest()
             }
         }
+    }
+
+    /// Length of its canonical bytes.
+    pub fn byte_length(&self) -> usize {
+        codec::encode(self).len()
+    }
+
+    /// Whether it is at most [`limits::EVIDENCE_BYTES_MAX`] long. Whoever keeps, passes on, proposes
+    /// or accepts evidence asks this, so that nobody proposes what others find too long.
+    pub fn is_small(&self) -> bool {
+        self.byte_length() <= limits::EVIDENCE_BYTES_MAX
     }
 
     /// The members, of a committee of `members`, that it proves guilty, once it is verified; in

@@ -68,6 +68,8 @@ pub struct Parameters {
     pub min_bond: Weight,
     /// Epochs for which a bond stays locked after the last committee of its validator has ended.
     pub unbonding_epochs: u64,
+    /// Epochs of the beacon that a shard may let pass without a cross-linked seal before it is fenced.
+    pub overdue_epochs: u64,
     /// Epochs for which a jailed validator stays jailed at least.
     pub jail_epochs: u64,
     /// What a validator that contradicts itself loses of its bond, in hundredths of a per cent.
@@ -90,6 +92,8 @@ impl Default for Parameters {
             inbound_gas: Gas::new(200_000_000),
             min_bond: Weight::new(1_000),
             unbonding_epochs: 4,
+            // Four would do where a fenced shard was redrawn; this version leaves it fenced.
+            overdue_epochs: 32,
             jail_epochs: 2,
             // The usual slash of a single double-signer.
             slash_bps: 500,
@@ -296,6 +300,9 @@ impl Genesis {
         }
         if parameters.unbonding_epochs == 0 {
             return rule("unbonding_epochs must be at least 1".to_owned());
+        }
+        if parameters.overdue_epochs == 0 {
+            return rule("overdue_epochs must be at least 1".to_owned());
         }
         if parameters.slash_bps > BPS_ALL {
             return rule(format!(

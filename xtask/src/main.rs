@@ -22,7 +22,8 @@ Tasks:
   ci              format, lints, tidy, tests and docs, in this order; stops at the first failure
   tidy            the import table, determinism bans and the other house rules
   sim [ARGS…]     the cluster simulator; ARGS go to it, such as --seeds 500 --from 0
-  mutants [NAME…] plants each bug of sim/mutants, or those named, for the simulator to catch";
+  mutants [ARGS…] plants each bug of sim/mutants for the simulator to catch; --only NAME,NAME,
+                  --minutes N for each step, --keep the clone and its target folder";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();

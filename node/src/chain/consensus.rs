@@ -5,6 +5,7 @@ use super::{Building, ChainNode, Note, Output, Peer};
 use crate::producer::{Choice, Draft, Situation, choose};
 use crate::wire::kind;
 use skerry_consensus::input::{Certification, Input as Core};
+use skerry_consensus::log::LogEntry;
 use skerry_consensus::output::{Output as CoreOutput, To};
 use skerry_types::block::{BlockKind, Header, ParentVotes, reveal_message};
 use skerry_types::certificate::Certificate;
@@ -37,6 +38,9 @@ impl ChainNode {
     pub(super) fn on_core(&mut self, output: CoreOutput, out: &mut Vec<Output>) {
         match output {
             CoreOutput::Persist { position, record } => {
+                if let LogEntry::Vote(vote) = &record.entry {
+                    self.known_votes.on_signed(record.epoch, &vote.statement);
+                }
                 out.push(Output::Persist {
                     epoch: self.instance.epoch(),
                     position,

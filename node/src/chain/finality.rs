@@ -356,6 +356,7 @@ impl ChainNode {
             self.links.prune(|shard| views::shard_record(state, shard));
             self.ready.prune(&self.committees);
             self.evidence.prune(state);
+            self.judge_own(out);
             if let Some(facts) = &executed.facts {
                 self.announce_linked(facts);
             }

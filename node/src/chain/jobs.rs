@@ -5,12 +5,14 @@
 
 use super::cache::{Known, SignatureCache};
 use crate::committees::Committees;
+use crate::evidence::Judge;
 use crate::view::SubmitError;
 use skerry_consensus::check::{CheckJob, CheckResult};
 use skerry_execution::block::{BlockContext, BlockWork, execute};
 use skerry_execution::check::{AdmissionContext, check_against_state};
+use skerry_execution::error::ProofFailure;
 use skerry_execution::fence::check_fence;
-use skerry_execution::proofs;
+use skerry_execution::proofs::{self, JurisdictionId};
 use skerry_execution::validate::{BlockInput, CheckedBody, validate_block};
 use skerry_execution::views;
 use skerry_storage::StateTree;
@@ -28,6 +30,8 @@ use skerry_types::state::ChangeSet;
 use skerry_types::transaction::{CheckedTransaction, TransactionError};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+pub use super::evidence::Accuser;
 
 /// The decoded work of a block: its body, with the transactions checked for form and signature.
 #[derive(Debug)]
@@ -86,6 +90,24 @@ pub struct Shared {
     pub chain_id: Digest,
     /// Parameters that execution needs.
     pub network: Arc<skerry_execution::network::NetworkInfo>,
+    /// Who judges evidence.
+    pub judge: Judge,
+}
+
+impl Shared {
+    /// Judges evidence by a state of the beacon: what a leader proposes and what a voter accepts
+    /// passes the same check. Returns what it holds by.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn judge(
+        &self,
+        evidence: &Evidence,
+        beacon: &StateTree,
+    ) -> Result<JurisdictionId, ProofFailure> {
+        self.judge
+            .judge(evidence, self.chain_id, beacon, &*self.scheme)
+    }
 }
 
 /// A job.
@@ -119,10 +141,12 @@ pub enum Job {
     },
     /// Evidence that somebody offers.
     Evidence {
+        /// Whose it is.
+        accuser: Accuser,
         /// A state of the beacon, which keeps committees and instances.
         beacon: StateTree,
         /// The evidence.
-        evidence: Box<Evidence>,
+        evidence: Arc<Evidence>,
     },
     /// The word of a newcomer to a committee.
     Ready {
@@ -162,8 +186,8 @@ pub enum Done {
     Inbound(Option<Box<InboundBatch>>),
     /// Of a header: present when it is final.
     Link(Option<Box<CrossLink>>),
-    /// Of evidence: present when it holds.
-    Evidence(Option<Box<Evidence>>),
+    /// Of evidence.
+    Evidence(Judged),
     /// Of a newcomer's word: present when it is the validator's.
     Ready(Option<Ready>),
 }
@@ -184,6 +208,17 @@ impl From<String> for Refusal {
     fn from(rule: String) -> Self {
         Self::Broken(rule)
     }
+}
+
+/// Evidence that was judged.
+#[derive(Debug)]
+pub struct Judged {
+    /// Whose it is.
+    pub accuser: Accuser,
+    /// The evidence.
+    pub evidence: Arc<Evidence>,
+    /// What it holds by; absent when it does not hold.
+    pub by: Option<JurisdictionId>,
 }
 
 impl Job {
@@ -217,10 +252,17 @@ impl Job {
                 let verified = proofs::verify_crosslink(&link, &committee, &*shared.scheme);
                 Done::Link(verified.is_ok().then_some(link))
             }
-            Self::Evidence { beacon, evidence } => {
-                let (id, scheme) = (&shared.chain_id, &*shared.scheme);
-                let verified = proofs::verify_evidence(&evidence, id, &beacon, scheme);
-                Done::Evidence(verified.is_ok().then_some(evidence))
+            Self::Evidence {
+                accuser,
+                beacon,
+                evidence,
+            } => {
+                let by = shared.judge(&evidence, &beacon).ok();
+                Done::Evidence(Judged {
+                    accuser,
+                    evidence,
+                    by,
+                })
             }
             Self::Ready { beacon, ready } => {
                 let (id, scheme) = (&shared.chain_id, &*shared.scheme);
@@ -451,9 +493,8 @@ impl ValidateJob {
                     verified.map_err(|error| error.to_string())?;
                 }
                 SystemOperation::Evidence(evidence) => {
-                    let (id, scheme) = (&shared.chain_id, &*shared.scheme);
-                    proofs::verify_evidence(evidence, id, &self.parent, scheme)
-                        .map_err(|error| error.to_string())?;
+                    let judged = shared.judge(evidence, &self.parent);
+                    judged.map_err(|error| error.to_string())?;
                 }
                 SystemOperation::Ready(ready) => {
                     let (id, scheme) = (&shared.chain_id, &*shared.scheme);

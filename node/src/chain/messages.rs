@@ -35,6 +35,7 @@ impl ChainNode {
             kind::BATCH_PUSH => self.on_batch(payload, out),
             kind::BATCH_REQUEST => self.on_batch_request(peer, payload, out),
             kind::CROSS_LINK => self.on_link(payload, out),
+            kind::EVIDENCE => self.on_evidence_frame(peer, payload, out),
             kind::RANGE_REQUEST => self.on_range_request(peer, payload, out),
             kind::RANGE_REPLY => self.on_range_reply(peer, payload, out),
             kind::STATUS => self.on_status(peer, payload),
@@ -327,7 +328,7 @@ impl ChainNode {
     }
 
     /// Gossip: a final header of this chain, for followers; of a shard, for the beacon; the word of a
-    /// newcomer and evidence, for the beacon.
+    /// newcomer, for the beacon.
     pub(super) fn on_gossip(&mut self, payload: &[u8], out: &mut Vec<Output>) {
         match decode::<Announcement>(payload, CROSS_LINK_BYTES_MAX) {
             Ok(Announcement::Final(link)) if link.header.chain == self.chain => {
@@ -336,7 +337,6 @@ impl ChainNode {
             }
             Ok(Announcement::Final(link)) => self.consider_link(*link, out),
             Ok(Announcement::Ready(ready)) => self.on_ready(ready, out),
-            Ok(Announcement::Evidence(evidence)) => self.on_claim(evidence, out),
             Err(_) => {}
         }
     }

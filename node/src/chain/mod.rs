@@ -12,6 +12,7 @@
 //! | `instance.rs` | what belongs to one epoch's consensus |
 //! | `epochs.rs` | how one instance follows another |
 //! | `evidence.rs` | how contradictions reach the beacon |
+//! | `history.rs` | whether the vote log knows what final blocks show of the own key |
 //! | `consensus.rs` | what the core's outputs mean |
 //! | `verify.rs` | when a block is checked, executed, acceptable |
 //! | `finality.rs` | what a final block sets off |
@@ -27,6 +28,7 @@ mod consensus;
 mod epochs;
 mod evidence;
 mod finality;
+mod history;
 mod ingress;
 mod instance;
 pub mod jobs;
@@ -46,6 +48,7 @@ use crate::relay::InboundPool;
 use crate::view::{ExecutedBlock, SubmitError};
 use crate::votes::key::KeyRecords;
 use blocks::{BlockTree, Root};
+use evidence::Accuser;
 use instance::{Beginning, Instance};
 use jobs::{Done, Executed, Job, Shared};
 use skerry_consensus::config::Parent;
@@ -53,6 +56,7 @@ use skerry_consensus::input::Input as Core;
 use skerry_consensus::log::VoteRecord;
 use skerry_consensus::output::To;
 use skerry_consensus::replica::Replica;
+use skerry_network::Misbehaviour;
 use skerry_storage::{ChainStore, EpochRow, StateTree};
 use skerry_types::amount::Amount;
 use skerry_types::beacon::{CrossLink, Ready};
@@ -141,7 +145,7 @@ pub enum Input {
     /// Evidence that another chain of this node has verified (beacon only).
     Evidence(Arc<Evidence>),
     /// Evidence that another chain of this node heard of (beacon only).
-    Claim(Box<Evidence>),
+    Claim(Arc<Evidence>),
     /// Transactions from this node's own API.
     Submit {
         /// Names the submission in [`Output::Submitted`].
@@ -218,7 +222,14 @@ pub enum Output {
     /// For the node's beacon: members contradicted themselves; verified.
     Evidence(Arc<Evidence>),
     /// For the node's beacon: the chain may have forked; to be verified.
-    Claim(Box<Evidence>),
+    Claim(Arc<Evidence>),
+    /// A peer has sent what no honest one sends: its reputation falls.
+    Misbehaved {
+        /// The peer.
+        peer: Peer,
+        /// What it did.
+        how: Misbehaviour,
+    },
     /// For the node's other chains: at this time it was noticed that the history of the vote key is
     /// not whole.
     Lost(TimeMs),
@@ -357,6 +368,8 @@ pub struct ChainNode {
     sync: sync::Sync,
     stopped: Option<String>,
     mute: mute::Mute,
+    /// Which of the own votes the log must know.
+    known_votes: history::KnownVotes,
     last_working_time: TimeMs,
     snapshot_due: bool,
     now: TimeMs,
@@ -424,7 +437,12 @@ impl ChainNode {
         }
         let final_height = tree.final_block().height;
         let newest = start.newest.as_ref().map(|(header, _)| header);
-        let mute = mute::Mute::restore(&KeyRecords::of(&log), chain, newest);
+        let mut mute = mute::Mute::restore(&KeyRecords::of(&log), chain, newest);
+        let known_votes = history::KnownVotes::of(&log, chain);
+        mute.suspect(secret.as_ref().and_then(|secret| {
+            let own = (&*place.committee, &secret.public_key());
+            known_votes.find_stored(&store, own, &*shared.scheme)
+        }));
         let begin = |place: epochs::Place| {
             let epoch = place.committee.instance().epoch;
             let blocks = start.blocks.iter().map(|(header, _)| header);
@@ -480,6 +498,7 @@ impl ChainNode {
             sync: sync::Sync::new(now),
             stopped: None,
             mute,
+            known_votes,
             last_working_time: TimeMs::ZERO,
             snapshot_due: true,
             now,
@@ -532,7 +551,7 @@ impl ChainNode {
             Input::Link(link) => self.links.insert(link),
             Input::Ready(ready) => self.on_own_ready(ready, out),
             Input::Evidence(evidence) => self.on_own_evidence(evidence, out),
-            Input::Claim(evidence) => self.on_claim(evidence, out),
+            Input::Claim(evidence) => self.on_claim(Accuser::Rumour, evidence, out),
             Input::Submit { tag, wires } => self.on_submit(Some(tag), wires, out),
             Input::Lost(at) => self.on_lost(at, out),
             Input::DiskFailed(reason) => {

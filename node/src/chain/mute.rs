@@ -5,20 +5,31 @@
 //! epoch that is must not rest on what this node knows, since it may be far behind, nor on what one
 //! peer says: it counts from the first final block whose header is later than the loss by more than
 //! clocks differ. Whatever the key had signed by then was of that block's epoch or an earlier one.
+//! Where the clock was ahead when the loss was noted, no header would be later for as long as it was
+//! ahead. But the loss lies in the past whenever the node looks at it. So once the clock stands
+//! before the noted time, and final blocks keep up with it for a minute, that minute's beginning
+//! counts as the loss: blocks that are caught up with come faster than their times pass, so a clock
+//! that is behind does not pass for right.
+//!
 //! Each chain judges by its own blocks. What is found is kept in the vote log, so a restart changes
 //! nothing, and the same code runs in the simulator.
 
 use super::{ChainNode, Note, Output};
-use crate::votes::key::{KeyRecords, MuteUntil, record};
+use crate::votes::key::{KeyRecords, MuteUntil, record, time_of_loss};
 use skerry_consensus::input::Input as Core;
 use skerry_consensus::log::{LogEntry, VoteRecord};
 use skerry_consensus::safety::Voice;
 use skerry_types::block::Header;
 use skerry_types::ids::{ChainRef, Epoch, LogPosition, TimeMs};
+use skerry_types::vote::Statement;
 
 /// How much later than the loss a header must be: more than the clocks of honest members differ,
 /// and the half second that a header may be ahead of them.
 const MARGIN_MS: u64 = 2_000;
+/// How long final blocks must keep up with the clock, where the loss seems to lie in the future.
+const STEADY_MS: u64 = 60_000;
+/// How much older than the clock the newest final block may be then: some leaders may be dead.
+const STEADY_LAG_MS: u64 = 10_000;
 /// From the epoch that is open at the loss to the one in which the key may sign again.
 const EPOCHS: u64 = 2;
 
@@ -37,6 +48,12 @@ pub(super) struct Mute {
     why: Option<String>,
     /// Whether people were told.
     told: bool,
+    /// Since when final blocks have kept up with a clock that stands before the loss.
+    steady_since: Option<TimeMs>,
+    /// Whether people were told that the clock was not right.
+    told_of_clock: bool,
+    /// A vote of the key in the stored blocks that the log does not have, until it is taken up.
+    suspect: Option<(Epoch, Statement)>,
 }
 
 impl Mute {
@@ -52,13 +69,18 @@ impl Mute {
         mute
     }
 
+    /// The stored blocks show a vote of the key that the log does not have.
+    pub(super) fn suspect(&mut self, found: Option<(Epoch, Statement)>) {
+        self.suspect = found;
+    }
+
     /// Whether the key signs nothing now.
     pub(super) fn is_mute(&self) -> bool {
         self.lost_at.is_some() && !self.over
     }
 
     pub(super) fn voice(&self) -> Voice {
-        if self.is_mute() {
+        if self.is_mute() || self.suspect.is_some() {
             Voice::Mute
         } else {
             Voice::Speaks
@@ -87,6 +109,7 @@ impl Mute {
         if is_news {
             self.lost_at = Some(at);
             self.over = false;
+            (self.steady_since, self.told_of_clock) = (None, false);
         }
         is_news
     }
@@ -98,16 +121,55 @@ impl Mute {
         self.is_mute() && self.until().is_none_or(|until| until >= enough)
     }
 
+    /// Whether the newest final block is later than a loss that the clock has not come to: the clock
+    /// was ahead then, and is right now.
+    fn is_after_clock(&mut self, newest: &Header, since: TimeMs, now: TimeMs) -> bool {
+        let keeps_up = newest.time.saturating_add(STEADY_LAG_MS) >= now
+            && newest.time <= now.saturating_add(MARGIN_MS);
+        if now >= since || !keeps_up {
+            self.steady_since = None;
+            return false;
+        }
+        let from = *self.steady_since.get_or_insert(now);
+        now >= from.saturating_add(STEADY_MS) && Self::is_after(newest, from)
+    }
+
     /// Looks at the newest final block. What is to be recorded, once it is known what the loss means.
-    fn resolve(&mut self, newest: &Header) -> Option<MuteUntil> {
+    fn resolve(&mut self, newest: &Header, now: TimeMs) -> Option<MuteUntil> {
         let since = self.lost_at.filter(|_| self.is_mute())?;
-        if self.until().is_some() || !Self::is_after(newest, since) {
+        if self.until().is_some() {
+            return None;
+        }
+        if !Self::is_after(newest, since) && !self.is_after_clock(newest, since, now) {
             return None;
         }
         let until = newest.epoch.max(self.seen).saturating_add(EPOCHS);
         let known = MuteUntil { since, until };
         self.known = Some(known);
         Some(known)
+    }
+
+    /// What is wrong with the clock, or seems to be, and what to do about it.
+    fn clock_advice(&self, newest: Option<&Header>, now: TimeMs) -> Option<String> {
+        let since = self.lost_at.filter(|_| self.until().is_none())?;
+        if now < since {
+            let ahead = since.above(now) / 1_000;
+            return Some(format!(
+                "the loss was noted when the clock of this machine was {ahead} s ahead of what it is \
+                 now; keep it right (NTP): the wait counts from when final blocks have kept up with it \
+                 for {} s",
+                STEADY_MS / 1_000
+            ));
+        }
+        let older = since.above(newest?.time) / 1_000;
+        let is_late = now.above(since) > STEADY_MS && older > 0;
+        is_late.then(|| {
+            format!(
+                "the newest final block here is {older} s older than the loss: while the node catches \
+                 up that is as it should be; if it has, the clock of this machine is ahead: set it \
+                 right (NTP) and start the node again"
+            )
+        })
     }
 
     fn reason(&self, chain: ChainRef, epochs_end: bool) -> String {
@@ -135,7 +197,14 @@ impl ChainNode {
     pub(super) fn mute_reason(&self) -> Option<String> {
         let epochs_end = self.shared.network.parameters.epoch_ms > 0;
         let is_mute = self.secret.is_some() && self.mute.is_mute();
-        is_mute.then(|| self.mute.reason(self.chain, epochs_end))
+        is_mute.then(|| {
+            let reason = self.mute.reason(self.chain, epochs_end);
+            let newest = self.tree.final_header();
+            match self.mute.clock_advice(newest.as_deref(), self.now) {
+                Some(advice) if epochs_end => format!("{reason}; {advice}"),
+                _ => reason,
+            }
+        })
     }
 
     /// Whether this node signs nothing on the chain.
@@ -153,9 +222,7 @@ impl ChainNode {
              the key, or this vote log is not its newest; let one node run it, and never restore a \
              log"
         );
-        // Also where the clock was set back meanwhile.
-        let newer = self.mute.lost_at.map_or(TimeMs::ZERO, TimeMs::next);
-        self.lose(self.now.max(newer), why, out);
+        self.lose(time_of_loss(self.now, self.mute.lost_at), why, out);
     }
 
     /// Notices a loss, and tells the log and the node's other chains.
@@ -217,6 +284,9 @@ impl ChainNode {
             return;
         }
         self.check_first_use(out);
+        if let Some((epoch, statement)) = self.mute.suspect.take() {
+            self.on_signed_elsewhere(epoch, &format!("{statement:?}"), out);
+        }
         if !self.mute.is_mute() {
             return;
         }
@@ -226,9 +296,14 @@ impl ChainNode {
         let Some(newest) = self.tree.final_header() else {
             return;
         };
-        if let Some(MuteUntil { since, until }) = self.mute.resolve(&newest) {
+        if let Some(MuteUntil { since, until }) = self.mute.resolve(&newest, self.now) {
             let known = record(self.chain, LogEntry::Mute { since, until });
             self.record_of_key(&known, out);
+            self.note_mute(out);
+        }
+        let advice = self.mute.clock_advice(Some(&*newest), self.now);
+        if advice.is_some() && !self.mute.told_of_clock {
+            self.mute.told_of_clock = true;
             self.note_mute(out);
         }
         if self.mute.has_come_to(Some(&*newest)) {

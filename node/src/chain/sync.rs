@@ -317,6 +317,8 @@ impl ChainNode {
                 });
             }
         }
+        let digests: Vec<_> = taken.iter().map(|(digest, _)| *digest).collect();
+        self.check_history(&digests, out);
         let mut taken: Vec<_> = taken.into_iter().map(|(_, header)| header).collect();
         self.on_finalized(&taken, &certificate, out);
         if let Some(header) = taken.pop() {

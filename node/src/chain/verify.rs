@@ -155,7 +155,7 @@ impl ChainNode {
     }
 
     /// Epoch of a header's beacon reference, and root of the facts that it shows; nothing while the
-    /// reference is not final here. Only a working block of a shard needs them; of a final block a
+    /// reference is not final here, or once the header's epoch is closed. Only a working block of a shard needs them; of a final block a
     /// quorum has checked them.
     fn reference(&self, header: &Header, trusted: bool) -> Option<(Epoch, Digest)> {
         let irrelevant = (Epoch::ZERO, Digest::ZERO);
@@ -164,6 +164,11 @@ impl ChainNode {
         };
         if trusted || header.kind != BlockKind::Working {
             return Some(irrelevant);
+        }
+        // Of an epoch that the beacon has closed a quorum has decided; what proofs need that were good
+        // then may be forgotten, so the block waits until it is final here, too.
+        if self.open_epoch(self.chain) > Some(header.epoch) {
+            return None;
         }
         let point = feed.get(&header.beacon)?;
         if !feed.knows(&header.beacon) {
@@ -223,7 +228,7 @@ impl ChainNode {
                     self.links.insert(Arc::new(*link));
                 }
             }
-            Done::Evidence(evidence) => self.on_verified_evidence(evidence),
+            Done::Evidence(judged) => self.on_judged(judged, out),
             Done::Ready(ready) => self.ready.extend(ready),
         }
     }

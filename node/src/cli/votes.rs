@@ -10,7 +10,7 @@ use crate::home::{self, ValidatorIdentity};
 use crate::runner::now_ms;
 use crate::votes::decode_records;
 use crate::votes::interchange::{self, BYTES_MAX, Import, Interchange, Watermark};
-use crate::votes::key::{KeyRecords, record};
+use crate::votes::key::{KeyRecords, record, time_of_loss};
 use serde_json::{Value, json};
 use skerry_consensus::log::{LogEntry, VoteRecord};
 use skerry_storage::{VoteLog, VoteLogError};
@@ -264,18 +264,21 @@ fn lost(files: &VoteLogFiles, yes: bool) -> Result<Output, CliError> {
             )));
     }
     let now = now_ms();
-    let lost = of_key(LogEntry::Lost { at: now });
+    let mut at = now;
+    let lost = |at| of_key(LogEntry::Lost { at });
     let mut aside = None;
     match place.open() {
-        Ok((log, _)) => {
+        Ok((log, records)) => {
+            // Also news where the clock was ahead when an earlier loss was noted.
+            at = time_of_loss(now, KeyRecords::of(&records).lost_at);
             // What is there still counts, and so does that it is not all.
             let here = of_key(LogEntry::Imported { at: now });
-            extend(log, &[lost, here])?;
+            extend(log, &[lost(at), here])?;
         }
-        Err(NodeError::VoteLog(VoteLogError::Absent { .. })) => place.create(&[lost])?,
+        Err(NodeError::VoteLog(VoteLogError::Absent { .. })) => place.create(&[lost(at)])?,
         Err(NodeError::VoteLog(VoteLogError::Corrupt { .. })) => {
             aside = Some(set_aside(&place.path, now)?);
-            place.create(&[lost])?;
+            place.create(&[lost(at)])?;
         }
         Err(error) => return Err(error.into()),
     }
@@ -286,7 +289,7 @@ fn lost(files: &VoteLogFiles, yes: bool) -> Result<Output, CliError> {
     if let Some(aside) = &aside {
         text.push_str(&format!("\nthe damaged log is kept as {}", aside.display()));
     }
-    let data = json!({"lost_at_ms": now.get(), "damaged_log": aside});
+    let data = json!({"lost_at_ms": at.get(), "damaged_log": aside});
     Ok(Output::new(with(place.data(), data), text))
 }
 

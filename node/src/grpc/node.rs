@@ -34,9 +34,8 @@ pub fn health_of(view: &NodeView) -> Vec<ChainHealth> {
     let beacon = view.chain(ChainRef::Beacon).map(|chain| chain.snapshot());
     let fence = |chain: ChainRef| {
         let record = views::shard_record(&beacon.as_ref()?.state, chain)?;
-        record
-            .fenced
-            .then(|| "fenced: two blocks of it are final at one height".to_owned())
+        let why = "fenced: two blocks of it are final at one height, or its seal is overdue";
+        record.fenced.then(|| why.to_owned())
     };
     view.chains
         .values()

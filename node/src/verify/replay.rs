@@ -4,6 +4,7 @@
 
 use super::Findings;
 use super::copies::{ChainCopy, KnownCertificates};
+use super::views::{EpochReport, Step, ViewCount};
 use crate::chain::cache::SignatureCache;
 use crate::chain::jobs::{Done, ExecuteJob, Executed, Job, Shared, ValidateJob, Work};
 use crate::committees::Committees;
@@ -16,7 +17,7 @@ use skerry_storage::StateTree;
 use skerry_types::block::{Block, BlockKind, BlockRef, ExecutionResult, Header, Report};
 use skerry_types::committee::{Committee, VerifyingCommittee, genesis_digest};
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Digest, Epoch, Height, Sequence, TimeMs};
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, Sequence, TimeMs, View};
 use skerry_types::message::Batch;
 use skerry_types::receipt::{Receipt, Status, Subject};
 use skerry_types::vote::Statement;
@@ -59,6 +60,8 @@ pub(super) struct Replayed {
     committees: Arc<Committees>,
     /// Ends of epochs.
     pub(super) seals: u64,
+    /// Its epochs, with the views that brought no block.
+    pub(super) epochs: Vec<EpochReport>,
 }
 
 /// A final header, as far as references to it need it.
@@ -102,6 +105,9 @@ struct Replay<'a> {
     reported: Vec<Height>,
     /// Working blocks whose beacon reference no copy of the beacon reaches.
     unreferenced: u64,
+    views: ViewCount,
+    /// The first view in which the block at hand is known to have become final.
+    final_view: Option<View>,
     out: Replayed,
 }
 
@@ -146,6 +152,8 @@ pub(super) fn replay(
     };
     let mut replay = Replay {
         shared,
+        views: ViewCount::new(committee.committee(), of.time),
+        final_view: None,
         committee,
         copies,
         beacon,
@@ -189,6 +197,7 @@ pub(super) fn replay(
             committees: beacon
                 .map_or_else(|| shared.committees.clone(), |it| it.committees.clone()),
             seals: 0,
+            epochs: Vec::new(),
         },
     };
     let top = copies
@@ -221,6 +230,12 @@ impl Replay<'_> {
         self.check_place(header, height, &digest);
         self.check_report(header, height);
         self.note_reported(header);
+        self.views.note(Step {
+            height,
+            view: header.view,
+            time: header.time,
+            is_working: header.kind == BlockKind::Working,
+        });
         if let Some(reveal) = &header.reveal {
             self.entropy = fold_reveal(&self.entropy, reveal);
         }
@@ -256,6 +271,7 @@ impl Replay<'_> {
     /// The committee that a seal names is the one whose votes count from here on.
     fn open_next(&mut self, seal: &Header, digest: Digest) -> bool {
         let (chain, height) = (self.out.chain, seal.height);
+        self.views.seal(self.final_view.unwrap_or(seal.view));
         self.out.seals = self.out.seals.saturating_add(1);
         let network = &self.shared.network;
         let expected = views::next_committee(&self.state, network, chain, seal.epoch);
@@ -279,6 +295,7 @@ impl Replay<'_> {
             return false;
         };
         Arc::make_mut(&mut self.out.committees).insert(opened.clone());
+        self.views.open(opened.committee());
         self.committee = opened;
         true
     }
@@ -292,6 +309,7 @@ impl Replay<'_> {
     /// all; certificates tell which side, if not both, is final.
     fn canonical(&mut self, height: Height) -> Option<Digest> {
         let mut holders: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+        self.final_view = None;
         for copy in self.copies.iter().filter(|copy| copy.height() >= height) {
             let Some(digest) = copy.digest_at(height, self.found) else {
                 continue;
@@ -307,7 +325,10 @@ impl Replay<'_> {
                     certificate.statement,
                     Statement::Finalize { digest: of, .. } if of == digest
                 );
-                if !good || !finalizes {
+                if good && finalizes {
+                    let view = certificate.view();
+                    self.final_view = Some(self.final_view.map_or(view, |first| first.min(view)));
+                } else {
                     let detail = format!("the certificate of block {height} is not valid for it");
                     self.found.violation("finality", copy, detail);
                 }
@@ -614,6 +635,7 @@ impl Replay<'_> {
             self.violation("module invariant", self.out.height, detail);
         }
         self.out.certificates = u64::try_from(self.certificates.len()).unwrap_or(u64::MAX);
+        self.out.epochs = self.views.finish();
         self.out
     }
 }

@@ -68,6 +68,11 @@ impl KeyRecords {
     }
 }
 
+/// The time of a loss that is noted now: later than all before it, wherever the clock stands.
+pub fn time_of_loss(now: TimeMs, lost_at: Option<TimeMs>) -> TimeMs {
+    now.max(lost_at.map_or(TimeMs::ZERO, TimeMs::next))
+}
+
 /// A record of the key. [`LogEntry::Mute`] names its chain, all else the beacon, so that the same is
 /// always recorded in the same bytes.
 pub fn record(chain: ChainRef, entry: LogEntry) -> VoteRecord {

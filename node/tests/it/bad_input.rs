@@ -247,6 +247,7 @@ fn babble(network: &Network) -> usize {
         0x10,
         0x11,
         0x14,
+        0x15,
         0x20,
         0x30,
         0x31,

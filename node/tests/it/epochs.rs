@@ -51,5 +51,14 @@ fn committees_change_while_a_validator_is_gone_for_two_epochs() {
     assert_eq!(shown.expect("the proof is good")["verified"], true);
 
     network.stop_all();
-    network.verify().expect("the stopped stores agree");
+    let judged = network.verify().expect("the stopped stores agree");
+    let beacon = &judged["chains"][0];
+    assert_eq!(beacon["chain"], "beacon");
+    let ended = beacon["epochs"].as_array().expect("epochs");
+    let skipped = ended.iter().flat_map(|epoch| {
+        let views = epoch["skipped"].as_array().cloned();
+        views.unwrap_or_default()
+    });
+    let of_v3 = skipped.filter(|view| view["leader"] == 3);
+    assert!(of_v3.count() >= 2, "turns of who was gone were skipped");
 }

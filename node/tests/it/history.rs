@@ -262,3 +262,38 @@ fn a_validator_moves_with_its_history() {
     nobody_accuses(&network);
     network.verify().expect("the stopped stores agree");
 }
+
+#[test]
+fn a_restored_log_is_noticed_by_the_blocks_that_show_newer_votes() {
+    // Ends of epochs make working blocks, which name those who notarized their parents.
+    let mut network = network("log-old", 5);
+    last(&mut network).stop();
+    let home = last(&mut network).home.clone();
+    let (log, old) = (
+        home.join("keys/vote.log"),
+        network.place.dir.join("old.log"),
+    );
+    std::fs::copy(&log, &old).expect("copied");
+    last(&mut network).start();
+    network.goes_on(1);
+    // Its vote is in every certificate meanwhile.
+    network.nodes.first_mut().expect("v0").kill();
+    network.goes_on(30);
+    network.nodes.first_mut().expect("v0").start();
+    network.goes_on(1);
+    last(&mut network).stop();
+    let before = keep_votes(&network, &log);
+
+    std::fs::copy(&old, &log).expect("restored, which nobody should do");
+    std::fs::remove_dir_all(home.join("data")).expect("removed");
+    last(&mut network).start();
+    until("it notices", || {
+        let text = last(&mut network).log_text();
+        text.contains("this vote log is not its newest")
+            .then_some(())
+    });
+    network.stop_all();
+    let shown = keys_votes("show", &home, &[]).expect("shown");
+    assert_eq!(shown["history"], "lost");
+    assert!(!before.is_empty());
+}

@@ -12,6 +12,7 @@ use skerry_types::committee::VerifyingCommittee;
 use skerry_types::consensus::{ConsensusMessage, Proposal};
 use skerry_types::crypto::bls::SecretKey;
 use skerry_types::crypto::hash::plain;
+use skerry_types::crypto::scheme::VoteScheme;
 use skerry_types::evidence::Evidence;
 use skerry_types::ids::{Digest, MemberIndex, View};
 use skerry_types::limits::BODY_BYTES_MAX;
@@ -48,6 +49,16 @@ impl Forger {
         if self.committees.of(of.chain, of.epoch).is_none() {
             Arc::make_mut(&mut self.committees).insert(committee.clone());
         }
+    }
+
+    /// The committee of an instance that was learned of.
+    pub(super) fn committee(&self, (chain, epoch): Place) -> Option<&Arc<VerifyingCommittee>> {
+        self.committees.of(chain, epoch)
+    }
+
+    /// How votes are signed.
+    pub(super) fn scheme(&self) -> &dyn VoteScheme {
+        &*self.shared.scheme
     }
 
     fn vote(&self, (chain, epoch): Place, statement: Statement) -> Option<Vote> {
@@ -172,7 +183,8 @@ impl Forger {
         self.sign(place, wrong)
     }
 
-    fn sign(&self, place: Place, mut proposal: Proposal) -> Option<ConsensusMessage> {
+    /// A proposal with the own signature for its header.
+    pub(super) fn sign(&self, place: Place, mut proposal: Proposal) -> Option<ConsensusMessage> {
         let digest = proposal.header.digest();
         let vote = self.vote(
             place,

@@ -2,15 +2,19 @@
 //!
 //! Its core runs the code under test, so it keeps up and leads like everybody else; on the way out
 //! its frames are kept back, changed, contradicted, repeated or joined by nonsense. It signs with
-//! its own key only. Its weight is below a third in every committee.
+//! its own key only, but for epochs that are closed (`past.rs`). Its weight is below a third in every
+//! committee.
 
 mod forge;
+mod past;
 
 use crate::checks::Place;
 use crate::counts::Counts;
-use crate::plan::Malice;
+use crate::plan::{Malice, Plan};
 use crate::random::Random;
 use forge::Forger;
+pub use past::Sight;
+use past::{Find, Past};
 use skerry::chain::jobs::Shared;
 use skerry::wire::{Announcement, CROSS_LINK_BYTES_MAX, kind};
 use skerry_types::codec::{decode, encode};
@@ -19,7 +23,7 @@ use skerry_types::consensus::{ConsensusMessage, PeerStatus};
 use skerry_types::crypto::bls::SecretKey;
 use skerry_types::ids::{ChainRef, Digest, Epoch, Height, View};
 use skerry_types::limits::CONSENSUS_MESSAGE_BYTES_MAX;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Frames that are remembered for later.
@@ -40,12 +44,30 @@ pub struct OutFrame {
     pub payload: Arc<[u8]>,
 }
 
+/// Something that it does of its own accord.
+pub enum Deed {
+    /// Publishes something on the beacon's topic.
+    Gossip(Arc<[u8]>),
+    /// Sends a frame over all its connections.
+    Frame(OutFrame),
+}
+
 /// A Byzantine node's will.
 pub struct Adversary {
     malice: Malice,
     random: Random,
     /// Decides about slander alone.
     slander: Random,
+    /// Decides about the past alone.
+    digs: Random,
+    past: Past,
+    sight: Sight,
+    /// The newest epoch of each chain that its honest code took part in.
+    newest: BTreeMap<ChainRef, Epoch>,
+    /// Blocks that accuse somebody falsely.
+    accusations: BTreeMap<Digest, Option<ConsensusMessage>>,
+    /// Blocks that build on what is over.
+    unearthed: BTreeMap<Digest, Option<ConsensusMessage>>,
     /// The instance that its honest code voted in last.
     place: Option<Place>,
     forger: Forger,
@@ -58,10 +80,21 @@ pub struct Adversary {
 
 impl Adversary {
     /// The will of a validator with a key.
-    pub fn new(malice: Malice, random: Random, secret: SecretKey, shared: Arc<Shared>) -> Self {
+    pub fn new(
+        (malice, plan): (Malice, &Plan),
+        random: Random,
+        secret: SecretKey,
+        shared: Arc<Shared>,
+    ) -> Self {
         Self {
             malice,
             slander: random.fork("slander"),
+            digs: random.fork("past"),
+            past: Past::new(plan),
+            sight: Sight::default(),
+            newest: BTreeMap::new(),
+            accusations: BTreeMap::new(),
+            unearthed: BTreeMap::new(),
             random,
             place: None,
             forger: Forger::new(secret, shared),
@@ -74,12 +107,74 @@ impl Adversary {
     /// Learns of an instance that its honest code takes part in.
     pub fn learn(&mut self, committee: &Arc<VerifyingCommittee>) {
         self.forger.learn(committee);
+        let of = committee.instance();
+        let newest = self.newest.entry(of.chain).or_default();
+        *newest = of.epoch.max(*newest);
+    }
+
+    /// Whether it brings up what is over.
+    pub fn digs(&self) -> bool {
+        self.malice.past > 0
+    }
+
+    /// Headers that it signed for closed epochs since the last time.
+    pub fn take_made(&mut self) -> BTreeSet<Digest> {
+        self.past.take_made()
+    }
+
+    /// What it does of its own accord, with what final blocks say now.
+    pub fn dig(&mut self, sight: Sight, counts: &mut Counts) -> Vec<Deed> {
+        self.sight = sight;
+        let mut deeds = Vec::new();
+        let of = self.sight.open.keys().map(|(destination, _)| *destination);
+        for destination in of.collect::<BTreeSet<_>>() {
+            if !self.digs.chance(self.malice.past) {
+                continue;
+            }
+            let sight = (&self.sight, destination);
+            match self.past.dig(&self.forger, sight, &mut self.digs) {
+                Some(Find::Link(link)) => {
+                    counts.note("links of closed epochs");
+                    deeds.push(past::pack(Find::Link(link)));
+                }
+                Some(Find::Batch(inbound)) => {
+                    counts.note("batches of closed epochs");
+                    deeds.push(past::pack(Find::Batch(inbound)));
+                }
+                None => {}
+            }
+        }
+        deeds.extend(self.relabel(counts));
+        deeds
+    }
+
+    /// A message of an epoch that is over, as one of the present.
+    fn relabel(&mut self, counts: &mut Counts) -> Option<Deed> {
+        if !self.digs.chance(self.malice.past) {
+            return None;
+        }
+        let newest = &self.newest;
+        let newest_of = |frame: &OutFrame| newest.get(&frame.chain).copied().unwrap_or_default();
+        let is_vote = |frame: &OutFrame| {
+            [kind::VOTE, kind::CERTIFICATE, kind::PROPOSAL].contains(&frame.kind)
+        };
+        let is_stale = |frame: &&OutFrame| is_vote(frame) && frame.epoch < newest_of(frame);
+        let stale: Vec<&OutFrame> = self.memory.iter().filter(is_stale).collect();
+        let frame = self.digs.pick(&stale)?;
+        counts.note("stale certificates and votes");
+        Some(Deed::Frame(OutFrame {
+            epoch: newest_of(frame),
+            ..(*frame).clone()
+        }))
     }
 
     /// What goes out instead of `frame`.
     pub fn send(&mut self, frame: OutFrame, counts: &mut Counts) -> Vec<OutFrame> {
         let mut frames = Vec::new();
         self.remember(&frame);
+        if self.digs() && frame.kind == kind::BATCH_PUSH {
+            self.past.remember_batch(&frame.payload);
+        }
         if self.random.chance(self.malice.replay)
             && let Some(old) = self.random.clone().pick(self.memory.make_contiguous())
         {
@@ -97,6 +192,7 @@ impl Adversary {
             counts.note("damaged frames");
             frames.push(self.damaged(&frame));
         }
+        frames.extend(self.slander(&frame, counts));
         match frame.kind {
             kind::VOTE => self.votes(frame, &mut frames, counts),
             kind::PROPOSAL => self.proposal(frame, &mut frames, counts),
@@ -120,6 +216,11 @@ impl Adversary {
     /// What is published instead of `payload`: now and then a final header of a height that there
     /// is not yet.
     pub fn publish(&mut self, payload: &Arc<[u8]>, counts: &mut Counts) -> Arc<[u8]> {
+        if self.digs()
+            && let Ok(Announcement::Final(link)) = decode(payload, CROSS_LINK_BYTES_MAX)
+        {
+            self.past.remember_link(&link);
+        }
         if self.random.chance(self.malice.boast)
             && let Ok(Announcement::Final(mut link)) = decode(payload, CROSS_LINK_BYTES_MAX)
         {
@@ -128,16 +229,23 @@ impl Adversary {
             link.header.height = Height::new(self.random.between(1, 1 << bits));
             return encode(&Announcement::Final(link)).into();
         }
-        let place = self
-            .place
-            .filter(|_| self.slander.chance(self.malice.slander));
-        if let Some(evidence) =
-            place.and_then(|place| self.forger.slander(place, &mut self.slander))
-        {
-            counts.note("false evidence");
-            return encode(&Announcement::Evidence(Box::new(evidence))).into();
-        }
         payload.clone()
+    }
+
+    /// False evidence for a peer that is told something about the beacon anyway.
+    fn slander(&mut self, like: &OutFrame, counts: &mut Counts) -> Option<OutFrame> {
+        let is_chance = like.kind == kind::STATUS && like.chain.is_beacon();
+        let place = self.place.filter(|_| is_chance)?;
+        if !self.slander.chance(self.malice.slander) {
+            return None;
+        }
+        let evidence = self.forger.slander(place, &mut self.slander)?;
+        counts.note("false evidence");
+        Some(OutFrame {
+            kind: kind::EVIDENCE,
+            payload: encode(&evidence).into(),
+            ..like.clone()
+        })
     }
 
     fn remember(&mut self, frame: &OutFrame) {
@@ -151,7 +259,7 @@ impl Adversary {
 
     fn garbage(&mut self, like: &OutFrame) -> OutFrame {
         let kinds = [
-            0x01, 0x02, 0x03, 0x04, 0x05, 0x10, 0x11, 0x14, 0x20, 0x30, 0x31, 0x32, 0x7f,
+            0x01, 0x02, 0x03, 0x04, 0x05, 0x10, 0x11, 0x14, 0x15, 0x20, 0x30, 0x31, 0x32, 0x7f,
         ];
         let kind = self.random.pick(&kinds).copied().unwrap_or(0);
         let length = self.random.below(300);
@@ -215,12 +323,34 @@ impl Adversary {
         };
         let place = (frame.chain, frame.epoch);
         let digest = proposal.header.digest();
-        if self.slander.chance(self.malice.slander)
-            && let Some(false_one) = self.forger.accuse(place, &proposal, &mut self.slander)
-        {
+        // Everybody gets the same accusation, so that a quorum might believe it.
+        if !self.accusations.contains_key(&digest) {
+            let wrong = self
+                .slander
+                .chance(self.malice.slander)
+                .then(|| self.forger.accuse(place, &proposal, &mut self.slander));
+            self.accusations.insert(digest, wrong.flatten());
+        }
+        if let Some(Some(wrong)) = self.accusations.get(&digest) {
             counts.note("false evidence proposed");
             frames.push(OutFrame {
-                payload: encode(&false_one).into(),
+                payload: encode(wrong).into(),
+                ..frame
+            });
+            return;
+        }
+        if !self.unearthed.contains_key(&digest) {
+            let (past, digs) = (&mut self.past, &mut self.digs);
+            let sight = (&self.forger, &self.sight);
+            let wrong = digs
+                .chance(self.malice.past)
+                .then(|| past.unearth(sight.0, (place, &proposal), sight.1, digs));
+            self.unearthed.insert(digest, wrong.flatten());
+        }
+        if let Some(Some(wrong)) = self.unearthed.get(&digest) {
+            counts.note("closed epochs proposed");
+            frames.push(OutFrame {
+                payload: encode(wrong).into(),
                 ..frame
             });
             return;

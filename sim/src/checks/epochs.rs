@@ -8,7 +8,7 @@ use skerry_storage::StateTree;
 use skerry_types::beacon::SystemOperation;
 use skerry_types::block::{BlockKind, Body, Header};
 use skerry_types::committee::Committee;
-use skerry_types::ids::{ChainRef, Epoch, Height, ValidatorId};
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, ValidatorId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What final blocks said of epochs so far.
@@ -23,6 +23,8 @@ pub(super) struct Epochs {
     taken: BTreeMap<Height, Vec<(ChainRef, Epoch)>>,
     /// Who said that it is ready.
     ready: BTreeSet<(ChainRef, Epoch, ValidatorId)>,
+    /// Headers that were signed with the keys of an epoch that was closed.
+    made: BTreeSet<Digest>,
     /// Who sits in the newest committee of each chain.
     sitting: BTreeMap<ChainRef, (Epoch, BTreeSet<ValidatorId>)>,
 }
@@ -58,6 +60,27 @@ impl Epochs {
         Ok(())
     }
 
+    /// Headers were signed with the keys of an epoch that is closed.
+    pub(super) fn on_made(&mut self, headers: BTreeSet<Digest>) {
+        self.made.extend(headers);
+    }
+
+    fn check_made(&self, (chain, height): (ChainRef, Height), proof: &Header) -> Broken {
+        if !self.made.contains(&proof.digest()) {
+            return Ok(());
+        }
+        let (source, epoch) = (proof.chain, proof.epoch);
+        Err(format!(
+            "{chain} {height} takes a proof of epoch {epoch} of {source} that was signed when it was \
+             closed"
+        ))
+    }
+
+    /// Which epochs are open for the shards, by who relies on them and by the chain that they are of.
+    pub(super) fn open(&self) -> BTreeMap<(ChainRef, ChainRef), Epoch> {
+        self.open.clone()
+    }
+
     fn open_for(&self, destination: ChainRef, source: ChainRef) -> Epoch {
         let open = self.open.get(&(destination, source));
         open.copied().unwrap_or_default()
@@ -84,6 +107,7 @@ impl Epochs {
             }
         }
         for inbound in &body.inbound {
+            self.check_made((chain, height), &inbound.proof.header)?;
             if chain.is_beacon() {
                 let header = &inbound.proof.header;
                 let taken = self.taken.entry(height).or_default();
@@ -95,6 +119,7 @@ impl Epochs {
         for operation in &body.system {
             match operation {
                 SystemOperation::CrossLink(link) => {
+                    self.check_made((chain, height), &link.header)?;
                     let taken = self.taken.entry(height).or_default();
                     taken.push((link.header.chain, link.header.epoch));
                 }

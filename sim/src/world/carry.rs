@@ -1,9 +1,10 @@
 //! What a chain's outputs set off: disk writes, frames, jobs, news for clients and readers.
 
-use super::{Event, World};
-use crate::adversary::OutFrame;
+use super::{DIG_EVERY, Event, World};
+use crate::adversary::{Deed, OutFrame};
 use crate::checks::Place;
 use crate::disk::{LogPlace, StoreDone, StoreJob};
+use crate::network::Reach;
 use crate::plan::{MILLI, Planted};
 use crate::work;
 use skerry::chain::jobs::{Done, Executed, Job};
@@ -11,7 +12,7 @@ use skerry::chain::{CommitRequest, Input, Note, Output, Peer};
 use skerry::view::ExecutedBlock;
 use skerry::wire::kind;
 use skerry_types::beacon::Ready;
-use skerry_types::ids::{ChainRef, Digest, Epoch, LogPosition};
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, LogPosition};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -106,6 +107,16 @@ impl World {
             }
             Output::Claim(evidence) => {
                 self.tell(node, ChainRef::Beacon, LOCAL, Input::Claim(evidence));
+            }
+            Output::Misbehaved { peer, how } => {
+                self.counts.note("peers penalised");
+                let other = self.network.other_end(peer.0, node);
+                let blames = |other: usize| self.machines[other].is_honest();
+                if self.machines[node].is_honest() && other.is_some_and(blames) {
+                    self.violate(format!(
+                        "node {node} penalises the honest node {other:?} for {how:?}"
+                    ));
+                }
             }
             Output::Lost(at) => {
                 for other in self.machines[node].follows.clone() {
@@ -311,6 +322,7 @@ impl World {
             kind::FETCH_REPLY => "fetch replies sent",
             kind::BATCH_PUSH => "batches pushed",
             kind::BATCH_REQUEST => "batches pulled",
+            kind::EVIDENCE => "evidence sent",
             kind::TRANSACTIONS => "transaction frames sent",
             kind::RANGE_REQUEST => "range requests sent",
             kind::RANGE_REPLY => "range replies sent",
@@ -326,10 +338,11 @@ impl World {
             return;
         };
         let synced = state.synced.get(&epoch).copied().unwrap_or_default();
-        let frame = (frame_kind, payload);
+        let (place, frame) = ((chain, epoch), (frame_kind, payload));
+        let counts = &mut self.counts;
         let broken = self
             .checks
-            .on_send(node, (chain, epoch), frame, after, synced);
+            .on_send(node, place, frame, (after, synced), counts);
         self.judge(broken);
     }
 
@@ -338,46 +351,109 @@ impl World {
             Some(adversary) => adversary.send(frame, &mut self.counts),
             None => vec![frame],
         };
-        let is_honest = self.machines[node].is_honest();
+        self.take_made(node);
         for frame in frames {
-            if !is_honest {
-                let broken = self.checks.on_foreign_frame(frame.kind, &frame.payload);
-                self.judge(broken);
-            }
-            let Some(to) = self.network.other_end(frame.peer, node) else {
-                continue;
-            };
-            let times =
-                self.network
-                    .deliveries(frame.peer, node, self.now, &self.plan, &mut self.counts);
-            for at in times {
-                let OutFrame {
-                    peer: number,
+            self.deliver(node, &frame);
+        }
+    }
+
+    fn deliver(&mut self, node: usize, frame: &OutFrame) {
+        if !self.machines[node].is_honest() {
+            let broken = self.checks.on_foreign_frame(frame.kind, &frame.payload);
+            self.judge(broken);
+        }
+        let Some(to) = self.network.other_end(frame.peer, node) else {
+            return;
+        };
+        if self.is_black(frame.chain, to) {
+            return;
+        }
+        let times =
+            self.network
+                .deliveries(frame.peer, node, self.now, &self.plan, &mut self.counts);
+        for at in times {
+            let OutFrame {
+                peer: number,
+                chain,
+                epoch,
+                kind,
+                payload,
+            } = frame.clone();
+            self.schedule(
+                at,
+                Event::Frame {
+                    number,
+                    to,
                     chain,
                     epoch,
                     kind,
                     payload,
-                } = frame.clone();
-                self.schedule(
-                    at,
-                    Event::Frame {
-                        number,
-                        to,
-                        chain,
-                        epoch,
-                        kind,
-                        payload,
-                    },
-                );
-            }
+                },
+            );
         }
     }
 
-    fn check_ready(&mut self, node: usize, ready: &Ready) {
-        if self.machines[node].is_honest() {
-            let broken = self.checks.check_mute(node, (ready.chain, ready.epoch));
-            self.judge(broken);
+    /// What a Byzantine node signed for closed epochs is noted before anybody can take it.
+    fn take_made(&mut self, node: usize) {
+        if let Some(adversary) = &mut self.machines[node].adversary {
+            self.checks.on_made(adversary.take_made());
         }
+    }
+
+    /// A Byzantine node brings up what is over.
+    pub(super) fn dig(&mut self, node: usize) {
+        let is_up = self.machines[node].is_up();
+        let adversary = self.machines[node].adversary.as_mut();
+        let Some(adversary) = adversary.filter(|adversary| adversary.digs()) else {
+            return;
+        };
+        let deeds = if is_up {
+            adversary.dig(self.checks.sight(), &mut self.counts)
+        } else {
+            Vec::new()
+        };
+        self.take_made(node);
+        for deed in deeds {
+            match deed {
+                Deed::Gossip(payload) => self.spread(node, ChainRef::Beacon, &payload),
+                Deed::Frame(frame) => {
+                    for (peer, _) in self.network.of(node) {
+                        let frame = OutFrame {
+                            peer,
+                            ..frame.clone()
+                        };
+                        self.deliver(node, &frame);
+                    }
+                }
+            }
+        }
+        let at = self.now.saturating_add(DIG_EVERY);
+        self.schedule(at, Event::Dig { node });
+    }
+
+    /// Whether nothing of a chain arrives at a node now; then it is counted.
+    fn is_black(&mut self, chain: ChainRef, to: usize) -> bool {
+        let reach = self.network.blackout(chain, to, self.now);
+        match reach {
+            Some(Reach::One) => self.counts.note("frames to the deaf"),
+            Some(Reach::All) => self.counts.note("frames of silent shards"),
+            None => {}
+        }
+        reach.is_some()
+    }
+
+    fn check_ready(&mut self, node: usize, ready: &Ready) {
+        let machine = &self.machines[node];
+        if !machine.is_honest() {
+            return;
+        }
+        let running = machine.running.as_ref();
+        let state = running.and_then(|running| running.chains.get(&ready.chain));
+        let held = state.map_or(Height::ZERO, |state| state.settled);
+        let broken = self.checks.check_mute(node, (ready.chain, ready.epoch));
+        self.judge(broken);
+        let broken = self.checks.check_ready(node, ready.chain, held);
+        self.judge(broken);
     }
 
     fn publish(&mut self, node: usize, topic: ChainRef, payload: &Arc<[u8]>) {
@@ -386,8 +462,12 @@ impl World {
             Some(adversary) => adversary.publish(payload, &mut self.counts),
             None => payload.clone(),
         };
+        self.spread(node, topic, &payload);
+    }
+
+    fn spread(&mut self, node: usize, topic: ChainRef, payload: &Arc<[u8]>) {
         for (number, to) in self.network.of(node) {
-            if !self.machines[to].follows.contains(&topic) {
+            if !self.machines[to].follows.contains(&topic) || self.is_black(topic, to) {
                 continue;
             }
             let times =
@@ -505,6 +585,9 @@ impl World {
             Note::Invalid { .. } if self.plan.planted == Some(Planted::WrongResult) => {}
             Note::Invalid { block, reason } => {
                 self.counts.note("invalid proposals noticed");
+                if reason.contains("is not open") {
+                    self.counts.note("closed epochs refused");
+                }
                 // Bytes that a Byzantine node damaged on their way say nothing of the block.
                 let damaged = !self.plan.malice.is_empty() && is_of_bytes(&reason);
                 if self.checks.is_honest_block(&block.digest) && !damaged {

@@ -1,7 +1,7 @@
 //! How faults strike, and how nodes come back.
 
 use super::{DIAL_EVERY, Event, World};
-use crate::plan::{Fault, Loss, MILLI, SECOND};
+use crate::plan::{FOREVER, Fault, Loss, MILLI, SECOND};
 use skerry::chain::{Input, Peer};
 use skerry_types::ids::Height;
 
@@ -71,6 +71,20 @@ impl World {
                 self.counts.note("nodes off for epochs");
                 self.away = Some(node);
                 self.crash(node, self.plan.heal_at.saturating_sub(self.now));
+            }
+            Fault::Deaf { node, chain, lasts } => {
+                self.counts.note(if lasts == FOREVER {
+                    "nodes deaf for ever"
+                } else {
+                    "nodes deaf"
+                });
+                let until = self.now.saturating_add(lasts);
+                self.network.black_out(chain, Some(node), until);
+            }
+            Fault::Silence { chain, lasts } => {
+                self.counts.note("shards silenced");
+                let until = self.now.saturating_add(lasts);
+                self.network.black_out(chain, None, until);
             }
             Fault::ClockJump { node, skew_ms } => {
                 self.counts.note("clock jumps");

@@ -30,7 +30,8 @@ impl World {
     fn is_well(&self) -> Result<(), String> {
         for (chain, goal) in &self.goals {
             for (node, machine) in self.machines.iter().enumerate() {
-                if !machine.is_honest() || !machine.follows.contains(chain) {
+                let is_deaf = self.network.blackout(*chain, node, self.now).is_some();
+                if !machine.is_honest() || !machine.follows.contains(chain) || is_deaf {
                     continue;
                 }
                 let running = machine.running.as_ref();

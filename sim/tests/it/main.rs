@@ -5,7 +5,10 @@
 
 mod times;
 
-use skerry_sim::{Fault, Malice, Network, Plan, Planted, Report, run};
+use skerry_sim::counts::Counts;
+use skerry_sim::plan::{FOREVER, Fault, MILLI, SECOND};
+use skerry_sim::{Malice, Network, Plan, Planted, Report, run};
+use skerry_types::ids::{ChainRef, ValidatorId};
 
 /// Seeds that found something once.
 const SEEDS_THAT_FAILED: &[(Network, u64, &str)] = &[
@@ -32,6 +35,13 @@ const SEEDS_THAT_FAILED: &[(Network, u64, &str)] = &[
     ),
     (Network::Two, 30_441, "the same"),
 ];
+
+/// Seeds of two shards that found something once.
+const WHOLE_SEEDS_THAT_FAILED: &[(u64, &str)] = &[(
+    1152,
+    "who woke up after a shard's long sleep held a block for invalid, since what proved its batch was \
+     forgotten",
+)];
 
 fn assert_holds(report: &Report) {
     assert!(
@@ -60,6 +70,9 @@ fn whole_network_seeds_hold_all_rules() {
 fn seeds_that_failed_once_hold_all_rules() {
     for (network, seed, _) in SEEDS_THAT_FAILED {
         assert_holds(&run(Plan::of(*seed, *network), false));
+    }
+    for (seed, _) in WHOLE_SEEDS_THAT_FAILED {
+        assert_holds(&run(Plan::of(*seed, Network::Two), false));
     }
 }
 
@@ -103,6 +116,93 @@ fn who_was_away_for_many_epochs_comes_back() {
         far += report.counts.get("chains five epochs behind");
     }
     assert!(far > 0, "none of them was far behind");
+}
+
+/// Plans of the first seeds whose epochs end soon, without faults.
+fn with_epochs(network: Network) -> impl Iterator<Item = Plan> {
+    let plans = (0..).map(move |seed| Plan::of(seed, network).without_faults());
+    plans.filter(|plan| (1..2_500).contains(&plan.genesis.parameters.epoch_ms))
+}
+
+fn shards(plan: &Plan) -> Vec<ChainRef> {
+    let chains = plan.genesis.chains().into_iter();
+    chains.filter(|chain| !chain.is_beacon()).collect()
+}
+
+/// Plays plans, sums up what occurred, and demands that every rule held.
+fn played(plans: impl Iterator<Item = Plan>) -> Counts {
+    let mut counts = Counts::default();
+    for plan in plans {
+        let report = run(plan, false);
+        assert_holds(&report);
+        counts.merge(&report.counts);
+    }
+    counts
+}
+
+#[test]
+fn who_never_syncs_a_shard_leaves_its_seats_to_their_holders() {
+    let deaf = with_epochs(Network::Two).filter_map(|mut plan| {
+        let chain = *shards(&plan).first()?;
+        let seated = plan.genesis.committee(chain)?;
+        let is_outside = |node: &usize| {
+            let id = u32::try_from(*node).ok().map(ValidatorId::new);
+            id.is_some_and(|id| seated.index_of(id).is_none())
+        };
+        let outside = (0..plan.keys.len()).filter(is_outside);
+        let lasts = FOREVER;
+        let faults = outside.map(|node| (0, Fault::Deaf { node, chain, lasts }));
+        plan.faults = faults.collect();
+        Some(plan)
+    });
+    let counts = played(deaf.take(2));
+    assert!(counts.get("frames to the deaf") > 0);
+    assert!(counts.get("seats left to former holders") > 0);
+}
+
+#[test]
+fn shard_that_was_silent_sleeps_through_epochs_and_takes_its_messages_afterwards() {
+    let silent = with_epochs(Network::Two).filter_map(|mut plan| {
+        let chain = *shards(&plan).first()?;
+        let lasts = plan.genesis.parameters.epoch_ms * 2 * MILLI;
+        plan.faults = vec![(SECOND, Fault::Silence { chain, lasts })];
+        Some(plan)
+    });
+    let counts = played(silent.take(2));
+    assert!(counts.get("epochs slept through") > 0);
+    assert!(counts.get("batches accepted after a sleep") > 0);
+    assert!(counts.get("cuts with exact supply") > 0);
+}
+
+#[test]
+fn what_is_signed_for_a_closed_epoch_counts_nowhere() {
+    let digging = with_epochs(Network::Two).filter_map(|mut plan| {
+        let node = *Plan::of(plan.seed, plan.network).malice.keys().next()?;
+        let malice = Malice {
+            past: 500,
+            ..Malice::default()
+        };
+        plan.malice.insert(node, malice);
+        Some(plan)
+    });
+    let counts = played(digging.take(3));
+    for row in [
+        "links of closed epochs",
+        "batches of closed epochs",
+        "closed epochs proposed",
+        "closed epochs refused",
+        "stale certificates and votes",
+    ] {
+        assert!(counts.get(row) > 0, "{row}");
+    }
+}
+
+#[test]
+fn validator_with_thirty_percent_of_the_stake_keeps_within_the_bound_of_seats() {
+    let large = with_epochs(Network::Two).filter(Plan::has_large_holder);
+    let counts = played(large.take(2));
+    assert_eq!(counts.get("networks with a large validator"), 2);
+    assert!(counts.get("validators at the bound of seats") > 0);
 }
 
 /// Plays seeds with a planted bug until some rule is broken, and says which.

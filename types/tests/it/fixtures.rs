@@ -157,6 +157,7 @@ pub(crate) fn genesis() -> Genesis {
             inbound_gas: Gas::new(200_000_000),
             min_bond: Weight::new(1_000),
             unbonding_epochs: 4,
+            overdue_epochs: 32,
             jail_epochs: 2,
             slash_bps: 500,
         },

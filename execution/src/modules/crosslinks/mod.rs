@@ -154,12 +154,28 @@ pub(crate) fn apply(
         if before != Some(record.epoch) {
             epochs::note_instance(overlay, (chain, record.epoch, record.genesis));
         }
+        if let Some(before) = before.filter(|before| *before != record.epoch) {
+            let open = epochs::open(overlay);
+            epochs::tenure::leave(overlay, chain, (before, record.epoch), open);
+        }
         overlay.put(
             shard_record_key(chain),
             Some(Value::from(codec::encode(&record))),
         );
     }
     skipped
+}
+
+/// Raises the fence of a shard, once; its open epoch is over then, in the beacon's epoch `open`.
+pub(crate) fn fence(overlay: &mut BlockOverlay<'_>, shard: ChainRef, open: Epoch) {
+    let key = shard_record_key(shard);
+    let stored = overlay.get(key.clone());
+    let stored = stored.and_then(|value| decode_record::<ShardRecord>(&value).ok());
+    if let Some(mut record) = stored.filter(|record| !record.fenced) {
+        epochs::tenure::note_over(overlay, (shard, record.epoch), open);
+        record.fenced = true;
+        overlay.put(key, Some(Value::from(codec::encode(&record))));
+    }
 }
 
 /// The record after a cross-link, by itself.

@@ -6,11 +6,13 @@
 //! committees of the next epoch are settled, and those of the one after it are dealt: from the
 //! stakes at the end of the epoch before, so that nobody could know the seed when they were fixed. At
 //! three quarters of an epoch the next one is settled: newcomers that are not ready by then give way.
+//! How long committees answer for what they signed is in `tenure.rs`.
 //!
 //! Rules: DESIGN section 5.
 
 pub mod deal;
 pub mod state;
+pub(crate) mod tenure;
 #[cfg(test)]
 mod tests;
 
@@ -22,15 +24,14 @@ use self::state::{
 use crate::block::BlockContext;
 use crate::error::CallError;
 use crate::module::{Call, Module};
-use crate::modules::crosslinks::state::shard_record_key;
 use crate::modules::staking::{self, state::validator_key};
-use crate::modules::{self, EPOCHS, evidence};
+use crate::modules::{self, EPOCHS};
 use crate::network::NetworkInfo;
 use crate::overlay::BlockOverlay;
 use crate::view::decode_record;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde_json::json;
-use skerry_types::beacon::{CommitteeRef, EpochRecord, Randomness, Ready, ShardRecord};
+use skerry_types::beacon::{CommitteeRef, EpochRecord, Randomness, Ready};
 use skerry_types::codec::{self, Version};
 use skerry_types::committee::{Committee, Member, genesis_digest};
 use skerry_types::crypto::hash::{Purpose, hash_parts};
@@ -40,7 +41,7 @@ use skerry_types::ids::{
 };
 use skerry_types::merkle::OwnerEntry;
 use skerry_types::state::{ChangeSet, StateKey, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Version of the protocol's rules that this code implements.
 pub const PROTOCOL: u32 = 1;
@@ -122,7 +123,7 @@ pub(crate) fn end_of_block(overlay: &mut BlockOverlay<'_>, context: &BlockContex
         settle_all(overlay, &context.network, record.epoch.next());
     }
     if length > 0 && elapsed >= length {
-        end_epoch(overlay, context, record, &mut mix);
+        end_epoch(overlay, context, record, &mix);
     }
     write(overlay, mix_key(), &mix);
 }
@@ -206,7 +207,7 @@ fn end_epoch(
     overlay: &mut BlockOverlay<'_>,
     context: &BlockContext,
     record: EpochRecord,
-    mix: &mut Mix,
+    mix: &Mix,
 ) {
     let network = &context.network;
     let next = record.epoch.next();
@@ -232,8 +233,12 @@ fn end_epoch(
         stakes: staking::effective_stakes(overlay),
     };
     write(overlay, snapshot_key(), &snapshot);
-    staking::release(overlay, next, |overlay| seated(overlay, network, next));
-    drop_committees(overlay, network, record.epoch, mix);
+    tenure::note_over(overlay, (ChainRef::Beacon, record.epoch), next);
+    tenure::fence_overdue(overlay, network, next);
+    staking::release(overlay, next, |overlay| {
+        tenure::seated(overlay, network, next)
+    });
+    tenure::forget(overlay, network, next);
     let opened = EpochRecord {
         epoch: next,
         started: context.time,
@@ -241,56 +246,6 @@ fn end_epoch(
         ..record
     };
     write(overlay, epoch_key(), &opened);
-}
-
-/// Who may still have something to sign when epoch `open` begins: whoever holds a seat of it or was
-/// dealt one of the next; the beacon's members of the epoch that ends, whose seal is to come; and the
-/// members of a shard from its open epoch on, whose seal is not cross-linked.
-fn seated(
-    overlay: &mut BlockOverlay<'_>,
-    network: &NetworkInfo,
-    open: Epoch,
-) -> BTreeSet<ValidatorId> {
-    let mut found = BTreeSet::new();
-    for chain in &network.chains {
-        for stage in [Stage::Held, Stage::Dealt] {
-            let seating: Option<Seating> = read(overlay, seating_key(*chain, stage));
-            let seats = seating.into_iter().flat_map(|it| it.seats);
-            found.extend(seats.map(|seat| seat.validator));
-        }
-        let shard: Option<ShardRecord> = read(overlay, shard_record_key(*chain));
-        let mut epoch = shard.map_or(open.saturating_sub(1), |record| record.epoch);
-        while epoch < open {
-            let members = committee(overlay, *chain, epoch);
-            let members = members.into_iter().flat_map(|it| it.members);
-            found.extend(members.map(|member| member.validator));
-            epoch = epoch.next();
-        }
-    }
-    found
-}
-
-/// Forgets committees whose epoch all chains have left for long.
-fn drop_committees(
-    overlay: &mut BlockOverlay<'_>,
-    network: &NetworkInfo,
-    ended: Epoch,
-    mix: &mut Mix,
-) {
-    let mut open = ended;
-    for shard in network.chains.iter().filter(|chain| !chain.is_beacon()) {
-        let shard: Option<ShardRecord> = read(overlay, shard_record_key(*shard));
-        open = shard.map_or(open, |record| open.min(record.epoch));
-    }
-    let from = open.saturating_sub(network.parameters.unbonding_epochs);
-    while mix.kept_from < from {
-        for chain in &network.chains {
-            overlay.put(committee_key(*chain, mix.kept_from), None);
-            overlay.put(instance_key(*chain, mix.kept_from), None);
-            evidence::drop_offences(overlay, *chain, mix.kept_from);
-        }
-        mix.kept_from = mix.kept_from.next();
-    }
 }
 
 /// The open epoch of the beacon.
@@ -425,7 +380,7 @@ impl Module for EpochsModule {
             [b'm'] => is::<Mix>(value),
             [b's'] => is::<Snapshot>(value),
             [b'h' | b'q' | b'n', ..] => is::<Seating>(value),
-            [b'r', ..] => is::<(Version, Epoch)>(value),
+            [b'r' | b'k' | b'o', ..] => is::<(Version, Epoch)>(value),
             [b'i', ..] => is::<(Version, Digest)>(value),
             [b'c', ..] => {
                 let committee: Committee =

@@ -1,9 +1,7 @@
 //! Records of the epochs: the open one, seats as they are dealt, settled and held, committees.
 //!
-//! All lie under one object of the beacon. Committees have a key for each chain and epoch; they are
-//! kept while their epoch is open and for
-//! [`unbonding_epochs`](skerry_types::genesis::Parameters::unbonding_epochs) after it, for those that
-//! judge what was signed then: as long as it can still cost something.
+//! All lie under one object of the beacon. Committees have a key for each chain and epoch; how long
+//! they are kept is said in `tenure.rs`.
 
 use crate::modules::EPOCHS;
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -58,8 +56,6 @@ pub struct Mix {
     pub version: Version,
     /// The mix.
     pub mix: Digest,
-    /// The oldest epoch of which committees may be held.
-    pub kept_from: Epoch,
 }
 
 /// Which seating of a chain.
@@ -124,6 +120,18 @@ pub fn committee_key(chain: ChainRef, epoch: Epoch) -> StateKey {
 /// the seal; kept as long as the committee.
 pub fn instance_key(chain: ChainRef, epoch: Epoch) -> StateKey {
     chain_key(b'i', chain, &epoch.get().to_be_bytes())
+}
+
+/// Key of the oldest epoch of which the beacon may keep a committee of a chain: a version byte and the
+/// epoch.
+pub fn kept_key(chain: ChainRef) -> StateKey {
+    chain_key(b'k', chain, &[])
+}
+
+/// Key of the beacon's epoch in which an epoch of a chain was over: a version byte and the epoch. Of
+/// epochs that were slept through there is none.
+pub fn over_key(chain: ChainRef, epoch: Epoch) -> StateKey {
+    chain_key(b'o', chain, &epoch.get().to_be_bytes())
 }
 
 /// Key of the epoch for which a newcomer is ready.

@@ -507,24 +507,74 @@ fn the_cross_link_of_a_seal_closes_its_epoch_and_opens_the_named_one() {
     assert_eq!(skipped, [CrossLinkSkip::NextCommittee(Epoch::new(2))]);
 }
 
+fn keeps(world: &World, chain: ChainRef, epoch: u64) -> bool {
+    views::committee(world.state(BEACON), chain, Epoch::new(epoch)).is_some()
+}
+
+/// The epochs up to `last` of which the beacon keeps a committee of a chain.
+fn kept(world: &World, chain: ChainRef, last: u64) -> Vec<u64> {
+    (0..=last).filter(|it| keeps(world, chain, *it)).collect()
+}
+
 #[test]
-fn committees_are_kept_until_all_chains_have_left_them_for_long() {
+fn committees_answer_for_their_age_from_when_their_chain_has_left_them() {
     let mut world = World::of(genesis());
-    let kept = |world: &World, chain, epoch: u64| {
-        views::committee(world.state(BEACON), chain, Epoch::new(epoch)).is_some()
-    };
+    let age = Parameters::default().unbonding_epochs;
     pass(&mut world, 8 * 12);
-    assert!(kept(&world, shard(0), 0), "its epoch is open");
-    for chain in [shard(0), shard(1)] {
-        import(&mut world, chain);
-        assert_eq!(seal(&mut world, chain, 0).1, []);
+    assert_eq!(epoch(&world), 12);
+    // The beacon's own go, though no shard follows.
+    assert_eq!(
+        kept(&world, BEACON, 12),
+        (12 - age..=12).collect::<Vec<_>>()
+    );
+    assert_eq!(kept(&world, shard(0), 12), (0..=12).collect::<Vec<_>>());
+    import(&mut world, shard(0));
+    assert_eq!(seal(&mut world, shard(0), 0).1, []);
+    // Those that were slept through go at once. The one that has just been left could sign until
+    // now, however long ago its epoch was that of the beacon.
+    assert_eq!(kept(&world, shard(0), 12), [0, 12]);
+    for open in 13..12 + age {
+        pass(&mut world, 8);
+        assert_eq!(epoch(&world), open);
+        assert!(keeps(&world, shard(0), 0) && keeps(&world, shard(0), 12));
+        assert!(views::instance(world.state(BEACON), shard(0), Epoch::ZERO).is_some());
     }
     pass(&mut world, 8);
-    let open = views::open_epoch(world.state(BEACON), BEACON, shard(0)).unwrap();
-    let first = open.get() - Parameters::default().unbonding_epochs;
-    for chain in world.network.chains.clone() {
-        assert!(!kept(&world, chain, first - 1) && kept(&world, chain, first));
+    assert!(!keeps(&world, shard(0), 0) && keeps(&world, shard(0), 12));
+    let from = |chain| views::kept_from(world.state(BEACON), chain).get();
+    assert_eq!([from(shard(0)), from(shard(1))], [12, 0]);
+    assert_eq!(from(BEACON), 12, "it waits for no shard");
+}
+
+#[test]
+fn an_overdue_shard_is_fenced_and_its_committees_are_forgotten() {
+    let mut genesis = genesis();
+    (
+        genesis.parameters.overdue_epochs,
+        genesis.parameters.unbonding_epochs,
+    ) = (3, 2);
+    let mut world = World::of(genesis);
+    let is_fenced = |world: &World, chain| {
+        views::shard_record(world.state(BEACON), chain)
+            .unwrap()
+            .fenced
+    };
+    let mut most = 0;
+    for open in 1..16 {
+        pass(&mut world, 8 - u64::from(open > 1));
+        assert_eq!(epoch(&world), open);
+        import(&mut world, shard(0));
+        assert_eq!(seal(&mut world, shard(0), open - 1).1, []);
+        assert!(!is_fenced(&world, shard(0)), "it follows");
+        // Its seal was due in epoch 1.
+        assert_eq!(is_fenced(&world, shard(1)), open > 1 + 3, "epoch {open}");
+        most = most.max(kept(&world, shard(1), open + 1).len());
+        assert!(kept(&world, shard(0), open + 1).len() <= 2 + 2);
     }
+    assert!((3..=3 + 2 + 4).contains(&most), "{most}");
+    assert!(!keeps(&world, shard(1), 0), "what was signed is too old");
+    assert_eq!(kept(&world, shard(1), 16), [15], "of what is dealt now");
+    assert_eq!(views::kept_from(world.state(BEACON), shard(1)).get(), 15);
 }
 
 #[test]

@@ -5,9 +5,9 @@
 //! in every view until somebody notices, and the second slash of one blunder would teach nothing. For
 //! another chain, or another epoch, it is punished again.
 //!
-//! Evidence counts while the beacon keeps the committee and the instance that it is about
-//! ([`unbonding_epochs`](skerry_types::genesis::Parameters::unbonding_epochs) after all chains have left the
-//! epoch); with them the records of what was punished go. It never changes a settled committee.
+//! Evidence counts while the beacon keeps the committee and the instance that it is about (see
+//! `tenure.rs` of the epochs); with them the records of what was punished go. It never changes a
+//! settled committee.
 //! Signatures are checked before, by [`crate::proofs::verify_evidence`]; what is known already, too
 //! old, or of no committee changes nothing.
 //!
@@ -20,8 +20,7 @@ pub mod state;
 mod tests;
 
 use self::state::{Offences, Punished, offences_key, read_offences_key};
-use super::crosslinks::state::shard_record_key;
-use super::{epochs, staking};
+use super::{crosslinks, epochs, staking};
 use crate::block::BlockContext;
 use crate::error::CallError;
 use crate::fees::Ledger;
@@ -30,7 +29,6 @@ use crate::modules::{self, EVIDENCE};
 use crate::overlay::BlockOverlay;
 use crate::view::decode_record;
 use serde_json::json;
-use skerry_types::beacon::ShardRecord;
 use skerry_types::codec;
 use skerry_types::evidence::Evidence;
 use skerry_types::ids::{Address, ChainRef, Epoch, ModuleId, ValidatorId};
@@ -62,7 +60,8 @@ pub(crate) fn apply<'e>(
         let guilty = guilty.filter_map(|index| Some(committee.member(index)?.validator));
         punish(overlay, ledger, context, ((chain, epoch), guilty));
         if evidence.is_fork() && !chain.is_beacon() {
-            fence(overlay, chain);
+            let open = epochs::open(overlay);
+            crosslinks::fence(overlay, chain, open);
         }
     }
 }
@@ -95,15 +94,6 @@ fn punish(
     }
     if !offences.punished.is_empty() {
         overlay.put(key, Some(Value::from(codec::encode(&offences))));
-    }
-}
-
-fn fence(overlay: &mut BlockOverlay<'_>, shard: ChainRef) {
-    let key = shard_record_key(shard);
-    let stored = overlay.get(key.clone());
-    if let Some(mut record) = stored.and_then(|value| decode_record::<ShardRecord>(&value).ok()) {
-        record.fenced = true;
-        overlay.put(key, Some(Value::from(codec::encode(&record))));
     }
 }
 

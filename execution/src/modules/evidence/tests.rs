@@ -10,9 +10,10 @@ use crate::module::Module;
 use crate::modules::evidence::EvidenceModule;
 use crate::modules::evidence::state::offences_object;
 use crate::modules::staking::state::pool;
-use crate::proofs::verify_evidence;
+use crate::proofs::{Jurisdiction, verify_evidence};
 use crate::supply::{check_records, count_supply};
 use crate::testing::{World, certificate, header, shard, transfer, user};
+use crate::validate::check_evidence_size;
 use crate::views;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::beacon::SystemOperation;
@@ -28,10 +29,12 @@ use skerry_types::genesis::{
 use skerry_types::ids::{
     ChainRef, Denom, Digest, Epoch, Height, MemberIndex, TimeMs, ValidatorId, View, Weight,
 };
+use skerry_types::limits::EVIDENCE_BYTES_MAX;
 use skerry_types::merkle::{KeyProof, PathProof};
 use skerry_types::message::BatchProof;
 use skerry_types::receipt::Status;
 use skerry_types::vote::{Statement, Vote};
+use std::sync::Arc;
 
 const BEACON: ChainRef = ChainRef::Beacon;
 const STAKE: u64 = 1_000;
@@ -163,9 +166,16 @@ fn fork(world: &World, views: [u64; 2], by: [&[u8]; 2]) -> Evidence {
     Evidence::of_finals(side(one, views[0], by[0]), side(other, views[1], by[1])).unwrap()
 }
 
+fn jurisdiction(world: &World, chain: ChainRef, epoch: Epoch) -> Option<Jurisdiction> {
+    Jurisdiction::of(world.state(BEACON), world.network.chain_id, (chain, epoch))
+}
+
 fn verified(world: &World, evidence: &Evidence) -> Result<(), ProofFailure> {
-    let id = &world.network.chain_id;
-    verify_evidence(evidence, id, world.state(BEACON), &MockScheme)
+    let (chain, epoch) = (evidence.chain, evidence.epoch);
+    let jurisdiction = jurisdiction(world, chain, epoch);
+    let jurisdiction = jurisdiction.ok_or(ProofFailure::NotAdmissible { chain, epoch })?;
+    let mut decoded = |it: &Jurisdiction| it.decode(&MockScheme).map(Arc::new);
+    verify_evidence(evidence, &jurisdiction, &mut decoded, &MockScheme)
 }
 
 fn bond(world: &World, validator: u32) -> u128 {
@@ -270,11 +280,49 @@ fn evidence_without_proof_is_refused() {
         verified(&world, &few),
         Err(ProofFailure::Certificate(_))
     ));
+    // What lacks weight costs no keys, and evidence is judged by its own place alone.
+    let place = jurisdiction(&world, chain, Epoch::ZERO).unwrap();
+    let mut never = |_: &Jurisdiction| -> Option<_> { panic!("the keys are decoded") };
+    assert!(verify_evidence(&few, &place, &mut never, &MockScheme).is_err());
+    assert_eq!(
+        verify_evidence(&good, &place, &mut never, &MockScheme),
+        Ok(())
+    );
+    let other = jurisdiction(&world, BEACON, Epoch::ZERO).unwrap();
+    let refused = verify_evidence(&good, &other, &mut never, &MockScheme);
+    let epoch = Epoch::ZERO;
+    assert_eq!(refused, Err(ProofFailure::NotAdmissible { chain, epoch }));
+
     // A notarize and a nullify of one view are honest.
     let view = View::new(3);
     let honest = vote(&world, shard(0), 1, Statement::Nullify { view });
     let one = vote(&world, shard(0), 1, notarize(3, 1));
     assert_eq!(Evidence::of_votes((chain, Epoch::ZERO), one, honest), None);
+}
+
+#[test]
+fn evidence_of_the_largest_size_is_small_enough_for_pools_and_blocks() {
+    let of_length = |bytes: usize| {
+        let certificate = |block: u8, members: usize| Certificate {
+            statement: notarize(3, block),
+            signers: Bitmap::of([], members),
+            signature: Signature([0; 96]),
+        };
+        let with = |members| {
+            let (one, other) = (certificate(1, members), certificate(2, 0));
+            Evidence::of_certificates((BEACON, Epoch::ZERO), one, other).unwrap()
+        };
+        let rest = with(0).byte_length();
+        with((bytes - rest) * 8)
+    };
+    for (bytes, expected) in [(EVIDENCE_BYTES_MAX, true), (EVIDENCE_BYTES_MAX + 1, false)] {
+        let evidence = of_length(bytes);
+        assert_eq!(evidence.byte_length(), bytes);
+        assert_eq!(evidence.is_small(), expected);
+        let operation = SystemOperation::Evidence(Box::new(evidence));
+        let is_valid = check_evidence_size(&[operation]).is_ok();
+        assert_eq!(is_valid, expected, "who keeps it may propose it");
+    }
 }
 
 #[test]

@@ -186,27 +186,40 @@ fn newcomers_ready(world: &World) -> Vec<SystemOperation> {
     words
 }
 
-/// Ends epochs of the beacon, whose newcomers are ready; the shards follow at once, as when their seals are cross-linked.
+/// Ends epochs of the beacon, whose newcomers are ready; the shards follow at once, as when their seals
+/// are cross-linked.
 fn pass_epochs(world: &mut World, count: u64) {
     for _ in 0..count {
-        let before = world.facts.epoch.epoch;
-        let system = newcomers_ready(world);
-        let work = BlockWork {
-            system,
-            ..BlockWork::default()
-        };
-        world.run(BEACON, &work);
-        while world.facts.epoch.epoch == before {
-            world.run(BEACON, &BlockWork::default());
-        }
-        let open = world.facts.epoch.epoch;
-        for bits in 0..2 {
-            let key = views::shard_record_key(shard(bits));
-            let state = world.states.get_mut(&BEACON).unwrap();
-            let mut record: ShardRecord = decode_record(&state.0[&key]).unwrap();
-            record.epoch = open;
-            state.0.insert(key, Value::from(codec::encode(&record)));
-        }
+        pass_epoch(world, &[0, 1]);
+    }
+}
+
+/// Ends an epoch of the beacon; of the shards only these follow.
+fn pass_epoch(world: &mut World, following: &[u16]) {
+    let before = world.facts.epoch.epoch;
+    let system = newcomers_ready(world);
+    let work = BlockWork {
+        system,
+        ..BlockWork::default()
+    };
+    world.run(BEACON, &work);
+    while world.facts.epoch.epoch == before {
+        world.run(BEACON, &BlockWork::default());
+    }
+    let open = world.facts.epoch.epoch;
+    for bits in following {
+        let chain = shard(*bits);
+        let key = views::shard_record_key(chain);
+        let state = world.states.get_mut(&BEACON).unwrap();
+        let mut record: ShardRecord = decode_record(&state.0[&key]).unwrap();
+        let over = (codec::Version, open);
+        let row = views::over_key(chain, record.epoch);
+        state.0.insert(row, Value::from(codec::encode(&over)));
+        let noted = (codec::Version, Digest::ZERO);
+        let row = views::instance_key(chain, open);
+        state.0.insert(row, Value::from(codec::encode(&noted)));
+        record.epoch = open;
+        state.0.insert(key, Value::from(codec::encode(&record)));
     }
 }
 
@@ -358,6 +371,94 @@ fn a_shard_that_has_not_sealed_holds_the_bonds_of_its_committee() {
         assert!(passed < 12, "never released");
         pass_epochs(&mut world, 1);
     }
+}
+
+/// Whether evidence against a validator would still cost something, of any chain and epoch.
+fn is_punishable(world: &World, validator: ValidatorId) -> bool {
+    let state = world.state(BEACON);
+    let open = world.facts.epoch.epoch.get();
+    world.network.chains.iter().any(|chain| {
+        (0..=open).map(Epoch::new).any(|epoch| {
+            let committee = views::committee(state, *chain, epoch);
+            let is_begun = views::instance(state, *chain, epoch).is_some();
+            is_begun && committee.is_some_and(|it| it.index_of(validator).is_some())
+        })
+    })
+}
+
+#[test]
+fn evidence_never_outlives_the_bond_also_when_another_shard_is_late() {
+    let mut withdrawn = 0;
+    for number in 0..4_u8 {
+        let mut world = world();
+        let validator = ValidatorId::new(number.into());
+        let operator = user(0, number.into());
+        let exit = StakingCall::Exit { validator };
+        request(&mut world, operator, vec![], &exit);
+        assert!(is_punishable(&world, validator));
+        // Shard 1 stands still. Who was dealt a seat there waits for it.
+        for _ in 0..14 {
+            pass_epoch(&mut world, &[0]);
+        }
+        if record(&world, number.into()).stage == Stage::Exiting {
+            continue;
+        }
+        let withdraw = StakingCall::Withdraw { validator };
+        let round = request(&mut world, operator, vec![], &withdraw);
+        assert_eq!(round.beacon.status, Status::Succeeded);
+        assert!(
+            !is_punishable(&world, validator),
+            "there is nothing to take"
+        );
+        withdrawn += 1;
+    }
+    assert!(withdrawn > 0);
+}
+
+#[test]
+fn a_dead_shard_is_fenced_and_lets_its_members_go() {
+    let mut genesis = world().genesis;
+    genesis.parameters.overdue_epochs = 5;
+    let mut world = World::of(genesis);
+    // A member of the shard that dies, whose operator lives in the other one.
+    let (operator, validator) = (user(0, 6), ValidatorId::new(6));
+    let exit = StakingCall::Exit { validator };
+    request(&mut world, operator, vec![], &exit);
+    let is_fenced = |world: &World| {
+        let record = views::shard_record(world.state(BEACON), shard(1));
+        record.unwrap().fenced
+    };
+    while !is_fenced(&world) {
+        assert_eq!(
+            record(&world, 6).stage,
+            Stage::Exiting,
+            "it could still sign"
+        );
+        assert!(is_punishable(&world, validator));
+        pass_epoch(&mut world, &[0]);
+        assert!(world.facts.epoch.epoch < Epoch::new(9), "never fenced");
+    }
+    let since = world.facts.epoch.epoch;
+    assert_eq!(since, Epoch::new(1 + 5 + 1));
+    let Stage::Unbonding { since: released } = record(&world, 6).stage else {
+        panic!("it is held: {:?}", record(&world, 6));
+    };
+    assert_eq!(released, since);
+    assert!(
+        is_punishable(&world, validator),
+        "for what it signed before"
+    );
+    let withdraw = StakingCall::Withdraw { validator };
+    for _ in 0..3 {
+        pass_epoch(&mut world, &[0]);
+        let round = request(&mut world, operator, vec![], &withdraw);
+        assert_eq!(code_of(&round.beacon.status), "BOND_LOCKED");
+        assert!(is_punishable(&world, validator));
+    }
+    pass_epoch(&mut world, &[0]);
+    assert!(!is_punishable(&world, validator));
+    let round = request(&mut world, operator, vec![], &withdraw);
+    assert_eq!(round.beacon.status, Status::Succeeded);
 }
 
 fn slash(world: &mut World, number: u32) -> Option<Amount> {
