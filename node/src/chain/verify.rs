@@ -352,7 +352,7 @@ impl ChainNode {
                 header.beacon.height, parent.height
             ));
         }
-        if feed.contradicts(&header.beacon) {
+        if feed.get(&header.beacon).is_none() && feed.has_passed(header.beacon.height) {
             return Finding::Bad(format!(
                 "beacon reference {} is not a final beacon block",
                 header.beacon.height
