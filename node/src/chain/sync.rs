@@ -308,7 +308,14 @@ impl ChainNode {
                 continue;
             };
             entry.is_final = true;
-            self.store_bytes(*digest, out);
+            if !entry.stored {
+                let (digest, header, body) = (*digest, entry.header.clone(), entry.body.clone());
+                out.push(Output::Store {
+                    digest,
+                    header,
+                    body,
+                });
+            }
         }
         let digests: Vec<_> = taken.iter().map(|(digest, _)| *digest).collect();
         self.check_history(&digests, out);
