@@ -51,6 +51,10 @@ pub mod kind {
     pub const QUERY_REQUEST: u8 = 0x33;
     /// Answers a query.
     pub const QUERY_REPLY: u8 = 0x34;
+    /// Asks for a part of a snapshot.
+    pub const SNAPSHOT_REQUEST: u8 = 0x35;
+    /// Answers it.
+    pub const SNAPSHOT_REPLY: u8 = 0x36;
 }
 
 /// The class and the largest payload of a kind; `None` for a kind that does not exist.
@@ -73,6 +77,8 @@ pub const fn class_of(kind: u8) -> Option<(Class, u32)> {
         kind::STATUS => (Class::Sync, 4 * KIB),
         kind::QUERY_REQUEST => (Class::Sync, 64 * KIB),
         kind::QUERY_REPLY => (Class::Sync, 4 * MIB),
+        kind::SNAPSHOT_REQUEST => (Class::Sync, KIB),
+        kind::SNAPSHOT_REPLY => (Class::Sync, 2 * MIB),
         _ => return None,
     })
 }
@@ -384,6 +390,6 @@ mod tests {
         let known = (0..=u8::MAX)
             .filter(|kind| class_of(*kind).is_some())
             .count();
-        assert_eq!(known, 17);
+        assert_eq!(known, 19);
     }
 }

@@ -5,6 +5,7 @@
 //! | five threads a chain | [`crate::runner::Runner`] | `Stop`, then their queues close |
 //! | vote log writer | [`Node`] | when the last chain is gone |
 //! | network service | [`Node`] | `shutdown` |
+//! | thread that serves snapshots | [`Node`] | `Stop` |
 //! | two routers of network events | [`Node`] | when the network's channels close |
 //! | gRPC and HTTP servers | [`Node`] | the stop token |
 
@@ -21,8 +22,12 @@ use crate::mempool::MempoolLimits;
 use crate::runner::{
     ChainMetrics, Event, Mailboxes, PeerNumbers, Runner, RunnerParts, mailbox, now_ms,
 };
+use crate::snapshot::pins::Pins;
+use crate::snapshot::run::{JoinSettings, Parts, join};
+use crate::snapshot::serve::Server;
 use crate::view::{ChainView, Command, NodeView, PeerSummary};
 use crate::votes::{FirstUse, VoteHistory, VoteWriter, begin_if_first, key::records_for};
+use crate::wire::kind;
 use parking_lot::RwLock;
 use skerry_execution::network::NetworkInfo;
 use skerry_network::{
@@ -62,6 +67,8 @@ pub struct Settings {
     pub scheme: Arc<dyn VoteScheme>,
     /// Whether a vote log that is missing may begin empty.
     pub first_use: FirstUse,
+    /// When and how chains are joined by snapshot.
+    pub join: JoinSettings,
 }
 
 /// A running node.
@@ -77,6 +84,7 @@ pub struct Node {
     network: NetworkHandle,
     runners: Vec<Runner>,
     votes: Option<JoinHandle<()>>,
+    snapshots: (Server, JoinHandle<()>),
     tasks: JoinSet<()>,
     stop: CancellationToken,
 }
@@ -92,6 +100,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
         cache,
         scheme,
         first_use,
+        join: join_settings,
     } = settings;
     let genesis = Arc::new(home::read_genesis(&config.genesis)?);
     genesis.check(true)?;
@@ -117,7 +126,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
     let proof = secret
         .as_ref()
         .map(|secret| HelloProof::sign(secret, &chain_id, &identity.peer()));
-    let (network, events) = skerry_network::start(
+    let (network, mut events) = skerry_network::start(
         NetworkConfig {
             chain_id,
             protocol_version: PROTOCOL_VERSION,
@@ -131,6 +140,38 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
         },
         &tokio::runtime::Handle::current(),
     )?;
+    let progress = Arc::new(RwLock::new("asking peers how far they are".to_owned()));
+    let (http_listener, joining_listener) = twice(listen(&config.http.listen).await?)?;
+    let http = local_address(&http_listener)?;
+    let joined_at = CancellationToken::new();
+    let (shown, end) = (progress.clone(), joined_at.clone().cancelled_owned());
+    let joining = tokio::spawn(async move {
+        if let Err(error) = crate::http::serve_joining(shown, joining_listener, end).await {
+            tracing::error!(%error, "the HTTP server ended");
+        }
+    });
+    let joined = join(Parts {
+        settings: join_settings,
+        genesis: &genesis,
+        shared: &shared,
+        stores: &stores,
+        network: &network,
+        events: &mut events,
+        progress,
+    });
+    let joined = joined.await;
+    joined_at.cancel();
+    let _ = joining.await;
+    let backlog = match joined {
+        Ok(backlog) => backlog,
+        Err(error) => {
+            network.shutdown().await;
+            return Err(error);
+        }
+    };
+    let pins = Pins::new(shared.network.clone(), stores.clone());
+    let (snapshots, snapshots_thread) = Server::start(pins, network.clone(), &config.name)
+        .map_err(|error| NodeError::Environment(error.to_string()))?;
     let mailboxes = Mailboxes::default();
     let peer_numbers = PeerNumbers::default();
     let (votes, votes_thread, records) = match history {
@@ -198,6 +239,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
             mailboxes: mailboxes.clone(),
             votes: votes.clone(),
             metrics: counters,
+            snapshots: snapshots.clone(),
         };
         let runner = crate::runner::start(node, sender, receiver, parts)
             .map_err(|error| NodeError::Environment(error.to_string()))?;
@@ -220,13 +262,15 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
         numbers: peer_numbers,
         known: Arc::default(),
         peers,
+        snapshots: snapshots.clone(),
     };
+    for event in backlog {
+        router.take(event);
+    }
     tasks.spawn(route(router.clone(), events.consensus));
     tasks.spawn(route(router, events.bulk));
     let grpc_listener = listen(&config.grpc.listen).await?;
-    let http_listener = listen(&config.http.listen).await?;
     let grpc = local_address(&grpc_listener)?;
-    let http = local_address(&http_listener)?;
     let (grpc_view, grpc_stop) = (view.clone(), stop.clone());
     tasks.spawn(async move {
         let stopped = async move { grpc_stop.cancelled().await };
@@ -242,6 +286,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
         cache: cache.clone(),
         stores: stores.clone(),
         vote_syncs: vote_syncs.clone(),
+        snapshots: snapshots.metrics().clone(),
     };
     let http_stop = stop.clone();
     tasks.spawn(async move {
@@ -259,6 +304,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
         network,
         runners,
         votes,
+        snapshots: (snapshots, snapshots_thread),
         tasks,
         stop,
     })
@@ -271,10 +317,13 @@ impl Node {
         self.network.shutdown().await;
         let runners = std::mem::take(&mut self.runners);
         let votes = self.votes.take();
+        let (snapshots, thread) = self.snapshots;
         let joined = tokio::task::spawn_blocking(move || {
             for runner in runners {
                 runner.stop();
             }
+            snapshots.stop();
+            let _ = thread.join();
             if let Some(votes) = votes {
                 let _ = votes.join();
             }
@@ -396,6 +445,22 @@ async fn listen(address: &str) -> Result<TcpListener, NodeError> {
         })
 }
 
+/// One listener as two, for two servers that answer one after the other.
+fn twice(listener: TcpListener) -> Result<(TcpListener, TcpListener), NodeError> {
+    let halves = || {
+        let first = listener.into_std()?;
+        let second = first.try_clone()?;
+        Ok((
+            TcpListener::from_std(first)?,
+            TcpListener::from_std(second)?,
+        ))
+    };
+    halves().map_err(|source| NodeError::Listen {
+        address: "the bound socket".to_owned(),
+        source,
+    })
+}
+
 fn local_address(listener: &TcpListener) -> Result<SocketAddr, NodeError> {
     listener.local_addr().map_err(|source| NodeError::Listen {
         address: "the bound socket".to_owned(),
@@ -453,6 +518,7 @@ struct Router {
     numbers: PeerNumbers,
     known: Arc<RwLock<Known>>,
     peers: Arc<RwLock<Vec<PeerSummary>>>,
+    snapshots: Server,
 }
 
 #[derive(Default)]
@@ -507,6 +573,14 @@ impl Router {
     }
 
     fn frame(&self, peer: PeerKey, frame: Frame) {
+        match frame.kind {
+            kind::SNAPSHOT_REQUEST => {
+                return self.snapshots.on_request(peer, frame.chain, frame.payload);
+            }
+            // Late: what was asked for is here.
+            kind::SNAPSHOT_REPLY => return,
+            _ => {}
+        }
         let number = self.known.read().numbers.get(&peer).copied();
         if let Some(number) = number {
             let payload: Arc<[u8]> = Arc::from(&*frame.payload);
@@ -520,6 +594,27 @@ impl Router {
         }
     }
 
+    fn take(&self, event: NetworkEvent) {
+        match event {
+            NetworkEvent::PeerConnected {
+                peer,
+                validator,
+                chains,
+            } => {
+                self.connected(peer, validator, &chains);
+            }
+            NetworkEvent::PeerDisconnected { peer } => self.disconnected(peer),
+            NetworkEvent::Frame { peer, frame } => self.frame(peer, frame),
+            NetworkEvent::Gossip { chain, payload, .. } => self.gossip(chain, &payload),
+            NetworkEvent::Refused {
+                address, reason, ..
+            } => {
+                tracing::warn!(address, %reason, "peer refused");
+            }
+            NetworkEvent::Listening { address } => tracing::info!(address, "listening"),
+        }
+    }
+
     fn gossip(&self, chain: ChainRef, payload: &Bytes) {
         let payload: Arc<[u8]> = Arc::from(&**payload);
         self.mailboxes.offer(chain, Input::Gossip(payload));
@@ -528,23 +623,6 @@ impl Router {
 
 async fn route(router: Router, mut events: EventReceiver) {
     while let Some(event) = events.recv().await {
-        match event {
-            NetworkEvent::PeerConnected {
-                peer,
-                validator,
-                chains,
-            } => {
-                router.connected(peer, validator, &chains);
-            }
-            NetworkEvent::PeerDisconnected { peer } => router.disconnected(peer),
-            NetworkEvent::Frame { peer, frame } => router.frame(peer, frame),
-            NetworkEvent::Gossip { chain, payload, .. } => router.gossip(chain, &payload),
-            NetworkEvent::Refused {
-                address, reason, ..
-            } => {
-                tracing::warn!(address, %reason, "peer refused");
-            }
-            NetworkEvent::Listening { address } => tracing::info!(address, "listening"),
-        }
+        router.take(event);
     }
 }

@@ -104,23 +104,27 @@ impl BeaconFeed {
 
     /// The block of a reference, if this node knows it to be final.
     pub fn get(&self, reference: &BlockRef) -> Option<BeaconPoint> {
+        let found = self.at(reference.height);
+        found.filter(|point| point.block == *reference)
+    }
+
+    /// Whether another block than that of a reference is final at its height. Of heights below a base
+    /// that the beacon was joined at nothing is known.
+    pub fn contradicts(&self, reference: &BlockRef) -> bool {
+        let found = self.at(reference.height);
+        found.is_some_and(|point| point.block != *reference)
+    }
+
+    /// The final block at a height, as far as it is known here.
+    fn at(&self, height: Height) -> Option<BeaconPoint> {
         let recent = self
             .points
-            .binary_search_by_key(&reference.height, |point| point.block.height)
-            .ok()
-            .and_then(|position| self.points.get(position).copied());
-        let is_old = self
-            .points
-            .front()
-            .is_some_and(|first| reference.height < first.block.height);
-        let found = recent.or_else(|| {
-            if is_old {
-                (self.archive)(reference.height)
-            } else {
-                None
-            }
-        });
-        found.filter(|point| point.block == *reference)
+            .binary_search_by_key(&height, |point| point.block.height);
+        match recent {
+            Ok(position) => self.points.get(position).copied(),
+            Err(_) if self.has_passed(height) => (self.archive)(height),
+            Err(_) => None,
+        }
     }
 
     /// Whether the committees are known that count in blocks which refer to `reference`: what the
@@ -129,9 +133,8 @@ impl BeaconFeed {
         reference.height <= self.known
     }
 
-    /// Whether the feed has come past `height`, so that an unknown reference at it is wrong
-    /// rather than early.
-    pub fn has_passed(&self, height: Height) -> bool {
+    /// Whether the feed has come past `height`.
+    fn has_passed(&self, height: Height) -> bool {
         self.points
             .back()
             .is_some_and(|last| last.block.height >= height)
@@ -311,6 +314,10 @@ mod tests {
             ..point(4).block
         };
         assert_eq!(feed.get(&other), None, "another block of that height");
+        assert!(feed.contradicts(&other));
+        assert!(!feed.contradicts(&point(4).block));
+        assert!(!feed.contradicts(&point(5).block), "nothing is known of it");
+        assert!(!feed.contradicts(&point(3_001).block));
         assert_eq!(feed.get(&point(3_001).block), None, "not final yet");
     }
 }

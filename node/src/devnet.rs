@@ -8,6 +8,7 @@ use crate::assemble::{Node, Settings, start};
 use crate::config::NodeConfig;
 use crate::error::NodeError;
 use crate::home::{self, NetworkPlan, Ports, faucet_port};
+use crate::snapshot::run::JoinSettings;
 use crate::start::{CACHE_BYTES, stop_asked};
 use crate::view::ChainView;
 use crate::votes::FirstUse;
@@ -188,6 +189,11 @@ async fn start_all(folder: &Path, names: &[String]) -> Result<Vec<Node>, NodeErr
             cache: cache.clone(),
             scheme: scheme.clone(),
             first_use: FirstUse::No,
+            // All of them have been away for as long.
+            join: JoinSettings {
+                above: 0,
+                checkpoint: None,
+            },
         };
         starting.push(tokio::spawn(start(settings)));
     }

@@ -111,6 +111,22 @@ pub enum NodeError {
         #[source]
         source: std::io::Error,
     },
+    /// What the node trusts is older than bonds stay locked, so that lies about what came after cost
+    /// nobody anything.
+    #[error(
+        "this node trusts the beacon's epoch {start}, the network is in epoch {newest}, and bonds of \
+         those who signed before may be gone; start it with --checkpoint EPOCH:DIGEST, as `skerry \
+         query checkpoint` on a node that you trust prints it"
+    )]
+    TrustTooOld {
+        /// The trusted epoch.
+        start: Epoch,
+        /// The newest one that peers have shown.
+        newest: Epoch,
+    },
+    /// The state of a chain cannot be taken over from peers.
+    #[error("the state cannot be taken over from peers: {0}")]
+    Join(String),
     /// Something else of the environment failed.
     #[error("{0}")]
     Environment(String),

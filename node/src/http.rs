@@ -4,6 +4,7 @@
 //! votes, and finalizes; both answer before the node has synced. `/metrics` is Prometheus text.
 
 use crate::runner::{ChainMetrics, Mailboxes, now_ms};
+use crate::snapshot::serve::ServeMetrics;
 use crate::view::{NodeView, Snapshot};
 use axum::Router;
 use axum::extract::State;
@@ -11,6 +12,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse};
 use axum::routing::get;
 use maud::{DOCTYPE, html};
+use parking_lot::RwLock;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -43,6 +45,8 @@ pub struct HttpState {
     pub stores: BTreeMap<ChainRef, Arc<ChainStore>>,
     /// Syncs of the vote log, on a validator.
     pub vote_syncs: Option<Arc<AtomicU64>>,
+    /// What was served to those that join.
+    pub snapshots: Arc<ServeMetrics>,
 }
 
 /// Serves until `stop` completes.
@@ -60,6 +64,30 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .route("/", get(page))
         .with_state(state);
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop)
+        .await
+}
+
+/// Serves what a node can say before its chains begin, until `stop` completes: that it lives, and how
+/// far it has come.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve_joining(
+    progress: Arc<RwLock<String>>,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let joining = |State(progress): State<Arc<RwLock<String>>>| async move {
+        let text = format!("joining: {}\n", progress.read());
+        (StatusCode::SERVICE_UNAVAILABLE, text)
+    };
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(joining))
+        .route("/", get(joining))
+        .with_state(progress);
     axum::serve(listener, router)
         .with_graceful_shutdown(stop)
         .await
@@ -123,6 +151,26 @@ async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
         syncs.inc_by(count.load(Ordering::Relaxed));
         registry.register("vote_log_syncs", "Syncs of the vote log", syncs);
     }
+    for (name, help, counter) in [
+        (
+            "snapshot_replies",
+            "Answers to nodes that join",
+            &state.snapshots.replies,
+        ),
+        ("snapshot_bytes", "Bytes in them", &state.snapshots.bytes),
+        (
+            "snapshot_requests_dropped",
+            "Requests of nodes that join which found no room",
+            &state.snapshots.dropped,
+        ),
+    ] {
+        let value = ConstCounter::new(counter.load(Ordering::Relaxed));
+        registry.register(name, help, value);
+    }
+    let pins = Gauge::<i64>::default();
+    let pinned = state.snapshots.pins.load(Ordering::Relaxed);
+    pins.set(i64::try_from(pinned).unwrap_or(i64::MAX));
+    registry.register("snapshot_pins", "States kept for nodes that join", pins);
     let peers = Gauge::<i64>::default();
     peers.set(i64::try_from(state.network.peers().len()).unwrap_or(i64::MAX));
     registry.register("peers", "Connected peers", peers);

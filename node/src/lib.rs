@@ -6,6 +6,7 @@
 //! | [`producer`] | what a leader proposes |
 //! | [`committees`] | whose certificates count |
 //! | [`mempool`], [`relay`], [`beacon`], [`evidence`] | what waits: transactions, batches, beacon blocks and links, evidence |
+//! | [`snapshot`] | how a node joins by taking over states, and serves others |
 //! | [`runner`], [`votes`] | how a chain gets time, disk, network, processors |
 //! | [`assemble`] | how the parts of a node join |
 //! | [`view`], [`grpc`], [`http`] | what readers see |
@@ -34,6 +35,7 @@ pub mod mempool;
 pub mod producer;
 pub mod relay;
 pub mod runner;
+pub mod snapshot;
 pub mod start;
 pub mod verify;
 pub mod view;

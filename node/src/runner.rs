@@ -8,6 +8,7 @@
 use crate::beacon::BeaconFinal;
 use crate::chain::jobs::{Job, Shared, TransactionsJob};
 use crate::chain::{ChainNode, CommitRequest, Input, Note, Output, Peer};
+use crate::snapshot::serve::Server;
 use crate::view::{ChainView, Command, SubmitError};
 use crate::votes::VoteWriter;
 use crate::wire::kind::{FETCH_REPLY, VOTE};
@@ -163,6 +164,8 @@ pub struct RunnerParts {
     pub votes: Option<VoteWriter>,
     /// Counters of the chain.
     pub metrics: Arc<ChainMetrics>,
+    /// Who serves those that join.
+    pub snapshots: Server,
 }
 
 /// Counters that a runner keeps for `/metrics`.
@@ -289,7 +292,7 @@ pub fn start(
 
 /// Lowers the priority of the calling thread, so that taking in more work never delays what was
 /// taken in. Where the system refuses, all threads are alike.
-fn yield_to_others(niceness: i32) {
+pub fn yield_to_others(niceness: i32) {
     if niceness > 0 {
         let _ = rustix::process::nice(niceness);
     }
@@ -547,6 +550,10 @@ impl Driver {
                             },
                         );
                     }
+                }
+                Output::Reported(reported) => {
+                    let chain = self.node.chain();
+                    self.parts.snapshots.on_reported(chain, reported);
                 }
                 Output::Beacon(block) => self.tell_shards(&block),
                 Output::Link(link) => self.tell_beacon(Input::Link(link)),

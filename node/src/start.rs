@@ -3,6 +3,9 @@
 use crate::assemble::{Settings, start};
 use crate::config::NodeConfig;
 use crate::error::NodeError;
+use crate::snapshot::ABOVE_DEFAULT;
+use crate::snapshot::check::Checkpoint;
+use crate::snapshot::run::JoinSettings;
 use crate::votes::FirstUse;
 use skerry_storage::SharedCache;
 use skerry_types::crypto::scheme::BlsScheme;
@@ -34,6 +37,13 @@ pub struct StartArgs {
     /// Begin an empty vote log where there is none: for a key that no committee ever seated
     #[arg(long)]
     pub first_use: bool,
+    /// Take the state over from peers when a chain lags by more than this many blocks; 0: never
+    #[arg(long, value_name = "BLOCKS", default_value_t = ABOVE_DEFAULT)]
+    pub snapshot_above: u64,
+    /// An epoch of the beacon that a node which you trust has shown, where what this one has is too
+    /// old to be trusted
+    #[arg(long, value_name = "EPOCH:DIGEST")]
+    pub checkpoint: Option<Checkpoint>,
     /// End when standard input does: for a program that starts nodes and must leave none behind
     #[arg(long)]
     pub end_with_stdin: bool,
@@ -68,6 +78,10 @@ pub async fn run(args: StartArgs) -> Result<(), NodeError> {
             FirstUse::Yes
         } else {
             FirstUse::No
+        },
+        join: JoinSettings {
+            above: args.snapshot_above,
+            checkpoint: args.checkpoint,
         },
     });
     let node = tokio::select! {

@@ -530,28 +530,10 @@ impl NodeView {
     /// # Errors
     /// When the beacon's store cannot be read.
     pub fn seals(&self, from: Epoch, limit: usize) -> Result<Vec<SealProof>, StoreError> {
-        let mut seals = Vec::new();
-        let Some(beacon) = self.chain(ChainRef::Beacon) else {
-            return Ok(seals);
-        };
-        let mut next = from.next();
-        while seals.len() < limit
-            && let Some(row) = beacon.store.epoch(next)?
-        {
-            let header = beacon.store.header(&row.seal.digest)?;
-            let certificate = beacon.store.certificate_at(row.seal.height)?;
-            let Some((header, certificate)) = header.zip(certificate) else {
-                break;
-            };
-            seals.push(SealProof {
-                version: skerry_types::codec::Version,
-                header,
-                certificate,
-                committee: row.committee,
-            });
-            next = next.next();
+        match self.chain(ChainRef::Beacon) {
+            Some(beacon) => seals_of(&beacon.store, from, limit),
+            None => Ok(Vec::new()),
         }
-        Ok(seals)
     }
 
     /// A light proof of all records of `owner`, at the newest state that the beacon attested, which
@@ -598,6 +580,37 @@ impl NodeView {
             owner: state.prove_owner(owner),
         })
     }
+}
+
+/// The seals of consecutive epochs in a store of the beacon from `from` on, with the committees that
+/// they name, at most `limit`.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn seals_of(
+    beacon: &ChainStore,
+    from: Epoch,
+    limit: usize,
+) -> Result<Vec<SealProof>, StoreError> {
+    let mut seals = Vec::new();
+    let mut next = from.next();
+    while seals.len() < limit
+        && let Some(row) = beacon.epoch(next)?
+    {
+        let header = beacon.header(&row.seal.digest)?;
+        let certificate = beacon.certificate_at(row.seal.height)?;
+        let Some((header, certificate)) = header.zip(certificate) else {
+            break;
+        };
+        seals.push(SealProof {
+            version: skerry_types::codec::Version,
+            header,
+            certificate,
+            committee: row.committee,
+        });
+        next = next.next();
+    }
+    Ok(seals)
 }
 
 async fn submit_to(view: &ChainView, wires: Vec<Arc<[u8]>>) -> Vec<Result<Digest, SubmitError>> {

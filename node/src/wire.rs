@@ -36,6 +36,10 @@ pub mod kind {
     pub const RANGE_REPLY: u8 = 0x31;
     /// How far a peer is.
     pub const STATUS: u8 = 0x32;
+    /// Asks for a part of a snapshot (see [`crate::snapshot::frames`]).
+    pub const SNAPSHOT_REQUEST: u8 = 0x35;
+    /// Answers it.
+    pub const SNAPSHOT_REPLY: u8 = 0x36;
 }
 
 /// Asks a source's follower for the batch of a channel that begins at `first`.

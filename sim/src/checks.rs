@@ -20,6 +20,7 @@
 //! | nobody honest is slashed, nobody twice for one offence | each committed beacon state |
 //! | batches follow each other without gap, each message runs once | each final body and receipt |
 //! | nobody honest stops, is accused, or proposes what is invalid | each note |
+//! | a state that was taken over is the one that others executed | each join by snapshot |
 //! | what was committed survives a crash | each restart |
 //! | a key whose log was lost signs nothing before the next epoch but one | each vote, each `ready` |
 //! | supply is exact on every beacon state's cut | the end |
@@ -81,6 +82,8 @@ pub struct Checks {
     protocol: Protocol,
     finals: BTreeMap<(ChainRef, Height), Digest>,
     results: BTreeMap<(ChainRef, Height), (Digest, ExecutionResult)>,
+    /// Where nodes joined by snapshot.
+    bases: BTreeMap<(ChainRef, Height), (Digest, ExecutionResult)>,
     states: BTreeMap<ChainRef, BTreeMap<Height, StateTree>>,
     votes: BTreeMap<(usize, Place, View), Votes>,
     unsynced: BTreeMap<(usize, LogPlace), Statement>,
@@ -108,6 +111,7 @@ impl Checks {
             protocol: Protocol::new(plan),
             finals: BTreeMap::new(),
             results: BTreeMap::new(),
+            bases: BTreeMap::new(),
             states: BTreeMap::new(),
             votes: BTreeMap::new(),
             unsynced: BTreeMap::new(),
@@ -141,6 +145,29 @@ impl Checks {
     pub fn on_executed(&mut self, node: usize, executed: &Executed) {
         self.protocol
             .on_executed(node, executed.block, executed.result);
+    }
+
+    /// A node took over the state after a block from its peers: it must be what others executed. From
+    /// now on it stands for the node's own execution.
+    pub fn on_base(
+        &mut self,
+        node: usize,
+        chain: ChainRef,
+        block: BlockRef,
+        result: ExecutionResult,
+    ) -> Broken {
+        let place = (chain, block.height);
+        let base = *self.bases.entry(place).or_insert((block.digest, result));
+        let known = self.results.get(&place).copied().unwrap_or(base);
+        if (block.digest, result) != known || base != known {
+            return Err(format!(
+                "node {node} joins {chain} at {} with {result:?}, others have {known:?} and {base:?}",
+                block.height
+            ));
+        }
+        self.protocol.on_executed(node, block, result);
+        self.on_committed(node, chain, block.height, block.height);
+        Ok(())
     }
 
     /// Newest final height of a chain that anybody has seen.
@@ -340,6 +367,13 @@ impl Checks {
         }
         self.times.on_proven(self.now, chain, block.height);
         let found = (block.digest, executed.result);
+        let base = self.bases.get(&(chain, block.height));
+        if let Some(base) = base.filter(|base| **base != found) {
+            return Err(format!(
+                "{chain} {} was joined at with {base:?}, it is {found:?}",
+                block.height
+            ));
+        }
         match self.results.insert((chain, block.height), found) {
             Some(other) if other != found => {
                 return Err(format!(

@@ -11,6 +11,9 @@ use skerry::beacon::BeaconFeed;
 use skerry::chain::jobs::Shared;
 use skerry::chain::{ChainNode, Setup, beacon_archive, beacon_points};
 use skerry::mempool::MempoolLimits;
+use skerry::snapshot::check::{Checkpoint, Trust};
+use skerry::snapshot::join::{self, Join, Place};
+use skerry::snapshot::pins::Pins;
 use skerry::votes::key::{record, records_for};
 use skerry_consensus::log::{LogEntry, VoteRecord};
 use skerry_storage::{ChainStore, Identity, MemoryBackend, VoteLog, VoteLogError};
@@ -22,6 +25,9 @@ use std::sync::Arc;
 
 /// Kinds of jobs that do not wait for each other.
 pub const LANES: usize = 3;
+
+/// Size of the chunks of a snapshot: small, so that taking over a state can be interrupted.
+const CHUNK_BYTES: usize = 400;
 
 /// One chain of a running node.
 pub struct Chain {
@@ -47,6 +53,8 @@ pub struct Running {
     pub chains: BTreeMap<ChainRef, Chain>,
     /// The vote log, on a validator.
     pub votes: Option<VoteWriter>,
+    /// The states that it serves to others.
+    pub pins: Pins,
 }
 
 /// What a start found in the vote log.
@@ -68,8 +76,10 @@ pub struct Machine {
     pub skew: i64,
     /// Counts restarts.
     pub generation: u32,
-    /// What runs now; nothing while the power is gone.
+    /// What runs now; nothing while the power is gone, or before it has joined.
     pub running: Option<Running>,
+    /// How it joins by snapshot, before its chains run.
+    pub joining: Option<Join>,
     /// What makes it Byzantine.
     pub adversary: Option<Adversary>,
     /// The vote log is gone, and has not been declared lost yet.
@@ -111,6 +121,7 @@ impl Machine {
             skew: skew.saturating_mul(1000),
             generation: 0,
             running: None,
+            joining: None,
             adversary: None,
             lacks_log: false,
             secret,
@@ -139,7 +150,7 @@ impl Machine {
 
     /// Whether the power is on.
     pub fn is_up(&self) -> bool {
-        self.running.is_some()
+        self.running.is_some() || self.joining.is_some()
     }
 
     /// Whether it is not Byzantine.
@@ -227,8 +238,66 @@ impl Machine {
                 },
             );
         }
-        self.running = Some(Running { chains, votes });
+        let stores = chains.iter().map(|(chain, it)| (*chain, it.store.clone()));
+        let pins = Pins::new(shared.network.clone(), stores.collect());
+        self.running = Some(Running {
+            chains,
+            votes,
+            pins: pins.with_chunks_of(CHUNK_BYTES),
+        });
         Ok(found)
+    }
+
+    /// Begins to look whether others are far ahead.
+    ///
+    /// # Errors
+    /// When a store cannot be used.
+    pub fn begin_join(
+        &mut self,
+        plan: &Plan,
+        shared: &Arc<Shared>,
+        now: u64,
+        checkpoint: Option<Checkpoint>,
+    ) -> Result<(), String> {
+        self.generation = self.generation.saturating_add(1);
+        let mut places = Vec::new();
+        for chain in &self.follows {
+            let Some(disk) = self.disks.get(chain) else {
+                continue;
+            };
+            let identity = Identity {
+                chain_id: shared.chain_id,
+                chain: *chain,
+            };
+            let store = ChainStore::open(disk.clone(), identity)
+                .map_err(|error| format!("store of {chain}: {error}"))?;
+            places.push(Place {
+                chain: *chain,
+                store: Arc::new(store),
+            });
+        }
+        let beacon = places.first().ok_or("it follows no beacon")?;
+        let genesis = Arc::new(plan.genesis.clone());
+        let trust = Trust::new(&genesis, &beacon.store, &shared.scheme, checkpoint);
+        let setup = join::Setup {
+            trust: trust.map_err(|error| error.to_string())?,
+            places,
+            above: plan.snapshot_above,
+        };
+        self.joining = Some(Join::new(setup, self.clock(now)));
+        Ok(())
+    }
+
+    /// The newest epoch of the beacon that it holds, for an operator to vouch for.
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        let beacon = self.running.as_ref()?.chains.get(&ChainRef::Beacon)?;
+        let newest = beacon.store.finalized()?;
+        let header = beacon.store.header(&newest.digest).ok().flatten()?;
+        let row = beacon.store.epoch(header.epoch).ok().flatten()?;
+        Some(Checkpoint {
+            epoch: header.epoch,
+            seal: row.seal.digest,
+        })
     }
 
     fn open_log(&mut self, plan: &Plan, now: u64) -> Result<(Option<VoteWriter>, Found), String> {

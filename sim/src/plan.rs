@@ -213,6 +213,8 @@ pub struct Malice {
     /// Brings up what is over: certificates, headers and batches of closed epochs, recorded or signed
     /// with the keys that a committee had.
     pub past: u64,
+    /// Forges what it serves to those that join by snapshot.
+    pub forge: u64,
 }
 
 /// Everything that a seed decides.
@@ -264,6 +266,10 @@ pub struct Plan {
     pub load_every: u64,
     /// A bug that is planted.
     pub planted: Option<Planted>,
+    /// Heights that a node may lag before it joins by snapshot; 0: never.
+    pub snapshot_above: u64,
+    /// When the follower is started for the first time.
+    pub follower_at: u64,
 }
 
 /// Largest usual time of a job.
@@ -444,10 +450,6 @@ impl Plan {
                 0
             }
         };
-        // Somebody who leaves gets the bond back some epochs later.
-        let stays = joins && root.fork("patience").chance(300);
-        let epochs = if stays { 5 * MILLI } else { 0 };
-        let patience = genesis.parameters.epoch_ms.saturating_mul(epochs);
         let skewed = random.chance(500);
         let skew_ms = (0..nodes)
             .map(|_| {
@@ -459,7 +461,7 @@ impl Plan {
             })
             .collect();
         let delay_min = random.between(200, 20 * MILLI);
-        let malice = draw_malice(&genesis, &mut random);
+        let mut malice = draw_malice(&genesis, &mut random);
         let mut faults = draw_faults(&genesis, nodes, heal_at, &mut random);
         // A third of the weight that lies or is lost is all that the protocol bears.
         let loss = draw_loss(&genesis, heal_at, &mut root.fork("losses"));
@@ -474,6 +476,39 @@ impl Plan {
         let deaf = draw_deaf(&genesis, members, bears_more, &mut root.fork("deaf"));
         let silence = draw_silence(&genesis, heal_at, &mut root.fork("silence"));
         faults.extend(loss.into_iter().chain(away).chain(deaf).chain(silence));
+        let mut snapshots = root.fork("snapshots");
+        let snapshot_above = if snapshots.chance(700) {
+            snapshots.between(3, 30)
+        } else {
+            0
+        };
+        let mut follower_at = 0;
+        if snapshot_above > 0 {
+            // Joining must not take longer than bonds are locked.
+            let epochs = JOIN_MS.checked_div(genesis.parameters.epoch_ms);
+            genesis.parameters.unbonding_epochs = epochs.unwrap_or(0).max(1);
+            faults.extend(draw_joins(
+                &genesis,
+                (nodes, bears_more),
+                heal_at,
+                &mut snapshots,
+            ));
+            for malice in malice.values_mut() {
+                malice.forge = malice.forge.max(snapshots.between(200, 900));
+            }
+            if snapshots.chance(400) {
+                follower_at = snapshots.between(3 * SECOND, heal_at);
+            }
+        }
+        // Somebody who leaves gets the bond back some epochs later.
+        let stays = joins && root.fork("patience").chance(300);
+        let epochs = genesis.parameters.unbonding_epochs.saturating_add(4);
+        let patience = if stays {
+            let patience_ms = genesis.parameters.epoch_ms.saturating_mul(epochs);
+            patience_ms.saturating_mul(MILLI)
+        } else {
+            0
+        };
         faults.sort_by_key(|(at, _)| *at);
         Self {
             seed,
@@ -498,6 +533,8 @@ impl Plan {
             load_until: heal_at.saturating_add(2 * SECOND).saturating_add(patience),
             load_every: random.between(100, 400).saturating_mul(MILLI),
             planted: None,
+            snapshot_above,
+            follower_at,
             genesis,
         }
     }
@@ -511,6 +548,7 @@ impl Plan {
             *chance = 0;
         }
         (self.slow_work, self.slow_disk) = (0, 0);
+        (self.snapshot_above, self.follower_at) = (0, 0);
         self
     }
 
@@ -540,7 +578,8 @@ impl Plan {
         }
         format!(
             "delta {} ms, idle {} ms, delay {}..{} us, ordered {}, loss {}, twice {}, late {}, slow \
-             work {}, slow disk {}, healed at {} ms, faults {faults:?}, Byzantine {:?}",
+             work {}, slow disk {}, healed at {} ms, snapshots \
+             above {}, follower at {} ms, faults {faults:?}, Byzantine {:?}",
             parameters.delta_ms,
             parameters.idle_interval_ms,
             self.delay_min,
@@ -552,8 +591,15 @@ impl Plan {
             self.slow_work,
             self.slow_disk,
             self.heal_at / MILLI,
+            self.snapshot_above,
+            self.follower_at / MILLI,
             self.malice
         )
+    }
+
+    /// Whether nodes look for snapshots when they start.
+    pub fn joins(&self) -> bool {
+        self.snapshot_above > 0 && self.planted.is_none()
     }
 
     /// The key of the validator that joins; its node is the one after the founders'.
@@ -605,6 +651,12 @@ fn draw_malice(genesis: &Genesis, random: &mut Random) -> BTreeMap<usize, Malice
     random.shuffle(&mut candidates);
     let slanders = random.fork("slander").chance(500);
     let digs = genesis.parameters.epoch_ms > 0 && random.fork("past").chance(700);
+    let mut forger = random.fork("forge");
+    let forges = if forger.chance(700) {
+        forger.between(100, 900)
+    } else {
+        0
+    };
     if let Some(index) = candidates.first() {
         let mut on = |most: u64| {
             if random.chance(400) {
@@ -626,6 +678,7 @@ fn draw_malice(genesis: &Genesis, random: &mut Random) -> BTreeMap<usize, Malice
                 boast: on(900),
                 slander: if slanders { 150 } else { 0 },
                 past: if digs { 300 } else { 0 },
+                forge: forges,
             },
         );
     }
@@ -663,6 +716,9 @@ fn draw_loss(genesis: &Genesis, heal_at: u64, random: &mut Random) -> Option<(u6
     let down = random.between(50 * MILLI, SECOND);
     Some((at, Fault::Lose { node, what, down }))
 }
+
+/// What a node may need to join by snapshot: it waits up to three seconds for what peers offer.
+const JOIN_MS: u64 = 6_000;
 
 /// The epochs of a seed in which a node is away, and by how much it is healed later, so that many epochs
 /// pass.
@@ -725,6 +781,46 @@ fn draw_silence(genesis: &Genesis, heal_at: u64, random: &mut Random) -> Option<
     let latest = heal_at.saturating_sub(lasts).max(SECOND);
     let at = random.between(SECOND / 2, latest);
     Some((at, Fault::Silence { chain, lasts }))
+}
+
+/// One node that loses what it holds, once or twice, and nodes that are away for long; they come back by
+/// snapshot, and some lose power again meanwhile. What a validator has lost counts as a third may: where
+/// the protocol does not `bear` one more, it is the follower that loses.
+fn draw_joins(
+    genesis: &Genesis,
+    (nodes, bears): (usize, bool),
+    heal_at: u64,
+    random: &mut Random,
+) -> Vec<(u64, Fault)> {
+    let mut losers = vec![nodes.saturating_sub(1)];
+    if bears {
+        let validators = 0..genesis.validators.len();
+        losers.extend(validators.filter(|index| may_be_byzantine(genesis, *index)));
+    }
+    let loser = random.pick(&losers).copied().unwrap_or_default();
+    let mut faults = Vec::new();
+    for _ in 0..random.between(1, 2) {
+        let at = random.between(2 * SECOND, heal_at.saturating_sub(SECOND));
+        let down = random.between(50 * MILLI, 3 * SECOND);
+        let (node, down) = if random.chance(700) {
+            let (node, what) = (loser, Loss::Data);
+            faults.push((at, Fault::Lose { node, what, down }));
+            (node, down)
+        } else {
+            let (node, down) = (random.index(nodes), down.saturating_add(2 * SECOND));
+            let (nodes, kind) = (vec![node], "crashes");
+            faults.push((at, Fault::Crash { nodes, down, kind }));
+            (node, down)
+        };
+        if random.chance(600) {
+            let again = at.saturating_add(down);
+            let again = again.saturating_add(random.between(200 * MILLI, 1_500 * MILLI));
+            let (nodes, kind) = (vec![node], "crashes");
+            let down = random.between(50 * MILLI, SECOND);
+            faults.push((again, Fault::Crash { nodes, down, kind }));
+        }
+    }
+    faults
 }
 
 fn draw_faults(

@@ -7,6 +7,7 @@
 mod carry;
 mod faults;
 mod goal;
+mod join;
 
 use crate::adversary::Adversary;
 use crate::checks::{Broken, Checks};
@@ -119,6 +120,12 @@ enum Event {
         to: usize,
         topic: ChainRef,
         payload: Arc<[u8]>,
+    },
+    /// An input of a node that joins, unless it was restarted since it was scheduled.
+    Join {
+        node: usize,
+        generation: u32,
+        input: join::Input,
     },
     /// A chain's thread wakes up.
     Tick {
@@ -245,7 +252,10 @@ impl World {
         }
         self.schedule(self.plan.heal_at, Event::Heal);
         for node in 0..self.machines.len() {
-            let at = self.chance.below(200 * MILLI);
+            let mut at = self.chance.below(200 * MILLI);
+            if node == self.plan.keys.len() {
+                at = at.saturating_add(self.plan.follower_at);
+            }
             self.schedule(at, Event::Restart { node });
         }
         self.schedule(MILLI, Event::Dial);
@@ -338,7 +348,10 @@ impl World {
                 kind,
                 payload,
             } => {
-                if self.network.ends(number).is_some() {
+                let is_snapshot = matches!(kind, kind::SNAPSHOT_REQUEST | kind::SNAPSHOT_REPLY);
+                if self.network.ends(number).is_some() && is_snapshot {
+                    self.on_snapshot_frame((to, number), chain, kind, payload);
+                } else if self.network.ends(number).is_some() {
                     let payload = self.forged(to, kind, payload);
                     let peer = Peer(number);
                     self.step(
@@ -361,6 +374,15 @@ impl World {
             } => {
                 if self.network.ends(number).is_some() {
                     self.step(to, topic, Input::Gossip(payload));
+                }
+            }
+            Event::Join {
+                node,
+                generation,
+                input,
+            } => {
+                if self.machines[node].generation == generation {
+                    self.step_join(node, input);
                 }
             }
             Event::Tick {
@@ -490,7 +512,8 @@ impl World {
     /// Hands each submission to some node that follows the chain and runs.
     fn submit(&mut self, submissions: Vec<Submission>) {
         for Submission { chain, tag, wire } in submissions {
-            let takes = |machine: &Machine| machine.is_up() && machine.follows.contains(&chain);
+            let takes =
+                |machine: &Machine| machine.running.is_some() && machine.follows.contains(&chain);
             let nodes: Vec<usize> = (0..self.machines.len())
                 .filter(|node| takes(&self.machines[*node]))
                 .collect();
@@ -591,6 +614,8 @@ fn frame_name(frame_kind: u8) -> &'static str {
         kind::RANGE_REQUEST => "range request",
         kind::RANGE_REPLY => "range reply",
         kind::STATUS => "status",
+        kind::SNAPSHOT_REQUEST => "snapshot request",
+        kind::SNAPSHOT_REPLY => "snapshot reply",
         _ => "unknown frame",
     }
 }

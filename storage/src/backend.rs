@@ -106,9 +106,11 @@ pub struct Operation {
     pub value: Option<Bytes>,
 }
 
-/// Changes that happen together or not at all. Of two for one key the later counts.
+/// Changes that happen together or not at all. Of two for one key the later counts; clearing a column
+/// comes before all else, whenever it was asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
+    cleared: Vec<Column>,
     operations: Vec<Operation>,
 }
 
@@ -147,12 +149,22 @@ impl Batch {
         });
     }
 
-    /// Whether nothing would change.
-    pub fn is_empty(&self) -> bool {
-        self.operations.is_empty()
+    /// Deletes all rows of a column that were there before this batch.
+    pub fn clear(&mut self, column: Column) {
+        self.cleared.push(column);
     }
 
-    /// The changes in order of column and key, which doubles the speed of RocksDB; changes of one
+    /// The columns to be cleared first.
+    pub fn cleared(&self) -> &[Column] {
+        &self.cleared
+    }
+
+    /// Whether nothing would change.
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty() && self.cleared.is_empty()
+    }
+
+    /// The changes of single rows in order of column and key, which doubles the speed of RocksDB; changes of one
     /// key stay in the order in which they were made.
     pub fn into_sorted(mut self) -> Vec<Operation> {
         self.operations.sort_by(|one, other| {

@@ -3,11 +3,12 @@
 //! Numbers in keys are big-endian, so that their order is the order of the bytes; values are borsh
 //! ([`skerry_types::codec`]) unless said otherwise.
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use skerry_types::ids::{ChainRef, Digest, Height, Sequence};
 use skerry_types::message::MessageId;
 
 /// Version of everything described in this file.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// A column; RocksDB calls it a column family.
 ///
@@ -18,7 +19,7 @@ pub const FORMAT: u32 = 3;
 /// | `Bodies` | digest | raw bytes of the body; no row without a body | every stored block |
 /// | `Pending` | kind, height, digest | nothing | short queues: blocks not final, final working blocks whose state is not committed |
 /// | `Finalized` | height | digest, certificate if it has its own | the chain |
-/// | `State` | owner, module, local key | raw bytes | the state at the marker `state_at` |
+/// | `State`, `StateSecond` | owner, module, local key | raw bytes | one of the two, see [`StateColumn`]: the state at the marker `state_at`; the other: what an import has brought so far |
 /// | `Results` | digest | execution result | final working blocks whose state is committed |
 /// | `Receipts` | height, chunk | up to [`RECEIPTS_PER_ROW`] receipts | what happened |
 /// | `Transactions` | transaction id | height, position of the receipt | index |
@@ -36,8 +37,10 @@ pub enum Column {
     Pending,
     /// Final blocks by height.
     Finalized,
-    /// The state.
+    /// The state, or what an import brings.
     State,
+    /// The same, in turns.
+    StateSecond,
     /// Results by digest.
     Results,
     /// Receipts by height.
@@ -52,13 +55,27 @@ pub enum Column {
 
 impl Column {
     /// All columns.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Meta,
         Self::Headers,
         Self::Bodies,
         Self::Pending,
         Self::Finalized,
         Self::State,
+        Self::StateSecond,
+        Self::Results,
+        Self::Receipts,
+        Self::Transactions,
+        Self::Messages,
+        Self::Outgoing,
+    ];
+
+    /// All columns that an import clears, since what they hold belongs to the history before it.
+    pub const OF_HISTORY: [Self; 9] = [
+        Self::Headers,
+        Self::Bodies,
+        Self::Pending,
+        Self::Finalized,
         Self::Results,
         Self::Receipts,
         Self::Transactions,
@@ -76,6 +93,7 @@ impl Column {
             Self::Pending => "pending",
             Self::Finalized => "finalized",
             Self::State => "state",
+            Self::StateSecond => "state_second",
             Self::Results => "results",
             Self::Receipts => "receipts",
             Self::Transactions => "transactions",
@@ -88,7 +106,12 @@ impl Column {
     pub const fn is_looked_up(self) -> bool {
         matches!(
             self,
-            Self::Headers | Self::Bodies | Self::State | Self::Transactions | Self::Messages
+            Self::Headers
+                | Self::Bodies
+                | Self::State
+                | Self::StateSecond
+                | Self::Transactions
+                | Self::Messages
         )
     }
 }
@@ -102,6 +125,39 @@ impl std::fmt::Display for Column {
     }
 }
 
+/// Which of the two columns for a state is in use; an import fills the other and swaps them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum StateColumn {
+    /// [`Column::State`].
+    #[default]
+    First,
+    /// [`Column::StateSecond`].
+    Second,
+}
+
+impl StateColumn {
+    /// The column in use.
+    pub const fn column(self) -> Column {
+        match self {
+            Self::First => Column::State,
+            Self::Second => Column::StateSecond,
+        }
+    }
+
+    /// What is in use after an import.
+    pub const fn swapped(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+
+    /// The column that an import fills.
+    pub const fn other(self) -> Column {
+        self.swapped().column()
+    }
+}
+
 /// Names of the rows of [`Column::Meta`].
 pub mod meta {
     /// `u32`: [`FORMAT`](super::FORMAT).
@@ -112,8 +168,18 @@ pub mod meta {
     pub const GENESIS: &[u8] = b"genesis";
     /// `BlockRef` of the newest final block; absent before the first.
     pub const FINALIZED: &[u8] = b"finalized";
-    /// `(BlockRef, ExecutionResult)`: whose state [`Column::State`](super::Column::State) holds.
+    /// `(BlockRef, ExecutionResult)`: whose state is stored.
     pub const STATE_AT: &[u8] = b"state_at";
+    /// [`StateColumn`](super::StateColumn): where it is stored; absent for the first.
+    pub const STATE_IN: &[u8] = b"state_in";
+    /// [`BaseRow`](crate::import::BaseRow): where the history begins; absent for the genesis.
+    pub const BASE: &[u8] = b"base";
+    /// `Height` of the lowest block from which on there is no gap; absent for the first.
+    pub const LOWEST: &[u8] = b"lowest";
+    /// [`ImportProgress`](crate::import::ImportProgress) of an unfinished import.
+    pub const IMPORT: &[u8] = b"import";
+    /// What the node wants to find again of it: raw bytes.
+    pub const IMPORT_CONTEXT: &[u8] = b"import_context";
 
     /// [`EpochRow`](crate::store::EpochRow) of an epoch that has begun, all but the first.
     pub fn epoch(epoch: skerry_types::ids::Epoch) -> Vec<u8> {

@@ -91,11 +91,21 @@ pub enum CrashPoint {
     PruneStaged,
     /// After it.
     PruneWritten,
+    /// An import is recorded; it has no records yet.
+    ImportBegun,
+    /// Before the records of a chunk are written.
+    ImportStaged,
+    /// After it; they may not be synced.
+    ImportWritten,
+    /// An imported state was read back and has its root; nothing is written.
+    ImportChecked,
+    /// It is in the place of the old one, synced; nobody knows yet.
+    ImportFinished,
 }
 
 impl CrashPoint {
     /// All points.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::GenesisStaged,
         Self::GenesisWritten,
         Self::BlocksStaged,
@@ -106,6 +116,11 @@ impl CrashPoint {
         Self::CommitWritten,
         Self::PruneStaged,
         Self::PruneWritten,
+        Self::ImportBegun,
+        Self::ImportStaged,
+        Self::ImportWritten,
+        Self::ImportChecked,
+        Self::ImportFinished,
     ];
 }
 
@@ -168,7 +183,8 @@ impl ChainStore {
             *result,
         );
         let mut batch = WriteBatch::new();
-        stage_changes(&mut batch, changes);
+        let column = self.heads().lock().state_in.column();
+        stage_changes(&mut batch, column, changes);
         batch.put(Column::Meta, meta::GENESIS, encode(result));
         batch.put(Column::Meta, meta::STATE_AT, encode(&state_at));
         self.pass(CrashPoint::GenesisStaged)?;
@@ -370,7 +386,7 @@ impl ChainStore {
         indexed: &mut BTreeSet<Digest>,
     ) -> Result<(), StoreError> {
         let BlockRef { height, digest } = entry.block;
-        stage_changes(batch, entry.changes);
+        stage_changes(batch, heads.state_in.column(), entry.changes);
         batch.put(Column::Results, *digest.as_bytes(), encode(&entry.result));
         for (chunk, receipts) in (0_u32..).zip(entry.receipts.chunks(RECEIPTS_PER_ROW)) {
             batch.put(
@@ -501,11 +517,11 @@ fn check_state(heads: &Heads, entry: &StateEntry<'_>) -> Result<(), StoreError> 
     }
 }
 
-fn stage_changes(batch: &mut WriteBatch, changes: &ChangeSet) {
+fn stage_changes(batch: &mut WriteBatch, column: Column, changes: &ChangeSet) {
     for (key, value) in changes {
         match value {
-            Some(value) => batch.put_shared(Column::State, key.to_bytes(), value.clone()),
-            None => batch.delete(Column::State, key.to_bytes()),
+            Some(value) => batch.put_shared(column, key.to_bytes(), value.clone()),
+            None => batch.delete(column, key.to_bytes()),
         }
     }
 }

@@ -6,6 +6,7 @@
 use crate::columns::Column;
 use crate::commit::CrashPoint;
 use skerry_types::ids::{ChainRef, Digest, Height};
+use skerry_types::snapshot::Cursor;
 use std::path::PathBuf;
 
 /// Why the store refused or failed.
@@ -180,6 +181,46 @@ pub enum StoreError {
         expected: Digest,
         /// The block given.
         actual: Digest,
+    },
+    /// A state was to be imported that is no newer than the one that is there.
+    #[error(
+        "the store holds the state of height {held}; an import of that of {base} brings nothing"
+    )]
+    ImportBelow {
+        /// Height of the state that is there.
+        held: Height,
+        /// Height of the state to be imported.
+        base: Height,
+    },
+    /// The context of an import is too long.
+    #[error("a context of {actual} bytes, at most {limit} allowed")]
+    ImportContext {
+        /// The bound.
+        limit: usize,
+        /// Its length.
+        actual: usize,
+    },
+    /// A chunk does not follow those that were written.
+    #[error("the next chunk of the import begins at {expected:?}, not at {actual:?}")]
+    ImportOrder {
+        /// Where the import stands; `None` before the first chunk and after the last.
+        expected: Option<Cursor>,
+        /// Where the chunk begins.
+        actual: Option<Cursor>,
+    },
+    /// An import was to be finished before its last chunk.
+    #[error("the import has {rows} records and is not complete")]
+    ImportIncomplete {
+        /// Records so far.
+        rows: u64,
+    },
+    /// The blocks that come with an imported state do not belong to it.
+    #[error("the block at height {height} does not fit to the imported state: {reason}")]
+    ImportBlocks {
+        /// Height of the block.
+        height: Height,
+        /// What is wrong.
+        reason: &'static str,
     },
     /// The store was opened for reading only.
     #[error("the store is open for reading only")]

@@ -8,6 +8,9 @@
 //! above it is executed again. A write or sync that fails poisons the store: everything is refused
 //! until a restart has recovered.
 //!
+//! A state may also come from peers: any version can be cut into proven chunks
+//! ([`StateTree::chunk`]), and an [`Import`] puts them together beside the old state.
+//!
 //! The crate never executes a block, never checks a signature and never decides what is final. It
 //! reads no clock and all calls block; the only threads are RocksDB's, which all databases share, and
 //! those of a large tree update, which end with it.
@@ -19,8 +22,10 @@
 //! | `rocks` | how RocksDB does it; the only file that names it |
 //! | `memory` | how a simulated disk does it, power cuts included |
 //! | [`tree`] | the two-level Merkle tree: update, read, prove |
-//! | [`store`] | one chain's store: open, load, read, prune |
+//! | [`store`] | one chain's store: open, load, read |
+//! | [`prune`] | what is forgotten: acknowledged batches, old history |
 //! | [`commit`] | what durable means: blocks, finalization, state, in this order |
+//! | [`import`] | how a state from peers takes the place of what is there |
 //! | [`votelog`] | the signing history of a key, in one file beside it |
 //! | `poison` | what happens after a failed write |
 //! | [`error`] | every check that can fail |
@@ -39,8 +44,10 @@ pub mod backend;
 pub mod columns;
 pub mod commit;
 pub mod error;
+pub mod import;
 mod memory;
 mod poison;
+pub mod prune;
 mod rocks;
 pub mod store;
 #[cfg(test)]
@@ -49,9 +56,12 @@ pub mod tree;
 pub mod votelog;
 
 pub use backend::{Backend, Batch, Counters, Direction, Durability, KeyRange};
-pub use columns::Column;
+pub use columns::{Column, StateColumn};
 pub use commit::{Commit, CrashPoint, CrashPoints, FinalizedEntry, NoCrashes, StateEntry};
 pub use error::{StoreError, VoteLogError};
+pub use import::{
+    BaseBlock, BaseContext, BaseRow, IMPORT_CONTEXT_BYTES_MAX, Import, ImportProgress,
+};
 pub use memory::MemoryBackend;
 pub use rocks::{RocksBackend, SharedCache};
 pub use store::{ChainStore, EpochRow, Identity, Loaded, Location, StoreStats};

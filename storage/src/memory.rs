@@ -155,6 +155,13 @@ impl Backend for MemoryBackend {
             })?;
         }
         let mut undo = Undo::new();
+        for column in batch.cleared() {
+            let rows = disk.columns.remove(column).unwrap_or_default();
+            undo.extend(
+                rows.into_iter()
+                    .map(|(key, value)| (*column, key, Some(value))),
+            );
+        }
         for Operation { column, key, value } in batch.into_sorted() {
             let value = value.map(|value| value.as_ref().to_vec());
             let size = key.len().saturating_add(value.as_ref().map_or(0, Vec::len));

@@ -28,6 +28,8 @@ const WRITE_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 const ARENA_BYTES: usize = 64 * 1024;
 /// When the write-ahead log is longer, the columns that hold it back are flushed.
 const LOG_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Beyond every key.
+const KEY_END: [u8; 256] = [u8::MAX; 256];
 
 /// The memory that all databases of a process share: blocks read, and write buffers, which may take
 /// a third of it.
@@ -198,6 +200,9 @@ impl Backend for RocksBackend {
             return Err(StoreError::ReadOnly);
         }
         let mut writes = WriteBatch::default();
+        for column in batch.cleared() {
+            writes.delete_range_cf(self.family(*column)?, b"".as_slice(), KEY_END.as_slice());
+        }
         for Operation { column, key, value } in batch.into_sorted() {
             let family = self.family(column)?;
             match value {

@@ -1,6 +1,6 @@
-//! One chain's store: opening, loading what a start needs, reading, pruning.
+//! One chain's store: opening, loading what a start needs, reading.
 //!
-//! Writing is in [`crate::commit`]. A store keeps in RAM what every commit needs: the newest final
+//! Writing is in [`crate::commit`], deleting in [`crate::prune`]. A store keeps in RAM what every commit needs: the newest final
 //! block, whose state is committed, and the two short queues of blocks that wait. Reads go to the
 //! database and see what is committed; a reader may run beside the one writer.
 
@@ -8,23 +8,23 @@ use crate::backend::{
     Backend, Batch as WriteBatch, Counters, Direction, Durability, KeyRange, scan,
 };
 use crate::columns::{
-    Column, FORMAT, PendingKind, RECEIPTS_PER_ROW, height_key, message_key, meta, outgoing_key,
-    read_height, read_pending, receipts_key,
+    Column, FORMAT, PendingKind, RECEIPTS_PER_ROW, StateColumn, height_key, message_key, meta,
+    outgoing_key, read_height, read_pending, receipts_key,
 };
-use crate::commit::{CrashPoint, CrashPoints, NoCrashes};
+use crate::commit::{CrashPoints, NoCrashes};
 use crate::error::StoreError;
 use crate::poison::Poison;
 use crate::tree::{StateTree, TreeBuilder};
 use borsh::{BorshDeserialize, BorshSerialize};
 use parking_lot::Mutex;
 use skerry_types::beacon::CrossLink;
-use skerry_types::block::{Block, BlockRef, ExecutionResult, FinalizedBlock, Header};
+use skerry_types::block::{Block, BlockKind, BlockRef, ExecutionResult, FinalizedBlock, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::{decode, encode};
 use skerry_types::committee::Committee;
 use skerry_types::ids::{ChainRef, Digest, Epoch, Height, Sequence, TimeMs};
 use skerry_types::message::{Batch, MessageId};
-use skerry_types::receipt::{Receipt, Subject};
+use skerry_types::receipt::Receipt;
 use skerry_types::state::StateKey;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -100,6 +100,7 @@ pub(crate) struct FinalizedRow {
 pub(crate) struct Heads {
     pub(crate) finalized: Option<BlockRef>,
     pub(crate) state_at: Option<(BlockRef, ExecutionResult)>,
+    pub(crate) state_in: StateColumn,
     pub(crate) unfinalized: BTreeSet<(Height, Digest)>,
     pub(crate) unreported: BTreeMap<Height, Digest>,
 }
@@ -112,6 +113,8 @@ pub struct ChainStore {
     poison: Poison,
     writer: Mutex<()>,
     heads: Mutex<Heads>,
+    /// A state that was read and checked, for the next [`ChainStore::load`].
+    loaded: Mutex<Option<StateTree>>,
 }
 
 impl std::fmt::Debug for ChainStore {
@@ -183,6 +186,7 @@ impl ChainStore {
             poison,
             writer,
             heads,
+            loaded: Mutex::default(),
         })
     }
 
@@ -217,7 +221,12 @@ impl ChainStore {
                 Some((self.stored_header(&block.digest)?, certificate))
             }
         };
-        let tree = self.load_tree()?;
+        let root = heads.state_at.map(|(_, result)| result.state_root);
+        let kept = self.loaded.lock().take();
+        let tree = match kept.filter(|tree| Some(tree.root()) == root) {
+            Some(tree) => tree,
+            None => self.read_state(heads.state_in.column())?,
+        };
         if let Some((block, result)) = &heads.state_at
             && tree.root() != result.state_root
         {
@@ -251,10 +260,11 @@ impl ChainStore {
         })
     }
 
-    fn load_tree(&self) -> Result<StateTree, StoreError> {
+    /// The state in a column, hashed anew.
+    pub(crate) fn read_state(&self, column: Column) -> Result<StateTree, StoreError> {
         let mut builder = TreeBuilder::new();
         let mut outcome = Ok(());
-        self.visit_state(&mut |key, value| {
+        self.visit_rows(column, &mut |key, value| {
             outcome = builder.push(key, Arc::from(value));
             if outcome.is_ok() {
                 ControlFlow::Continue(())
@@ -275,21 +285,27 @@ impl ChainStore {
         &self,
         visitor: &mut dyn FnMut(StateKey, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
+        self.visit_rows(self.state_column(), visitor)
+    }
+
+    fn visit_rows(
+        &self,
+        column: Column,
+        visitor: &mut dyn FnMut(StateKey, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
         self.poison.check()?;
         let mut damaged = None;
         let range = KeyRange::all();
-        self.backend.visit(
-            Column::State,
-            &range,
-            Direction::Ascending,
-            &mut |key, value| match StateKey::from_bytes(key) {
-                Some(key) => visitor(key, value),
-                None => {
-                    damaged = Some(bad_row(Column::State, key, "the key is too short"));
-                    ControlFlow::Break(())
+        self.backend
+            .visit(column, &range, Direction::Ascending, &mut |key, value| {
+                match StateKey::from_bytes(key) {
+                    Some(key) => visitor(key, value),
+                    None => {
+                        damaged = Some(bad_row(column, key, "the key is too short"));
+                        ControlFlow::Break(())
+                    }
                 }
-            },
-        )?;
+            })?;
         damaged.map_or(Ok(()), Err)
     }
 
@@ -306,6 +322,21 @@ impl ChainStore {
     /// Whose state is committed.
     pub fn state_at(&self) -> Option<(BlockRef, ExecutionResult)> {
         self.heads.lock().state_at
+    }
+
+    /// The column that holds the committed state.
+    pub fn state_column(&self) -> Column {
+        self.heads.lock().state_in.column()
+    }
+
+    /// Height from which on all final blocks are held: 1, or where what came with the
+    /// [base](Self::base) begins.
+    ///
+    /// # Errors
+    /// When the row is damaged or the database fails.
+    pub fn lowest(&self) -> Result<Height, StoreError> {
+        let lowest = self.read(Column::Meta, meta::LOWEST)?;
+        Ok(lowest.unwrap_or(Height::ZERO.next()))
     }
 
     /// Counts for metrics and benchmarks.
@@ -474,7 +505,7 @@ impl ChainStore {
     }
 
     /// Final blocks from a height on, for peers that sync: at most `count`, and no further one once
-    /// their bodies exceed `bytes`.
+    /// their bodies exceed `bytes`, or from where a body is not held any more.
     ///
     /// # Errors
     /// When a row is damaged or missing, or the database fails.
@@ -487,7 +518,10 @@ impl ChainStore {
         let mut blocks = Vec::new();
         let (mut at, mut size) = (from, 0_usize);
         while blocks.len() < count && (blocks.is_empty() || size <= bytes) {
-            let Some(block) = self.finalized_block(at)? else {
+            let is_held = |it: &FinalizedBlock| {
+                it.block.header.kind != BlockKind::Working || !it.block.body.is_empty()
+            };
+            let Some(block) = self.finalized_block(at)?.filter(is_held) else {
                 break;
             };
             size = size.saturating_add(block.block.body.len());
@@ -643,113 +677,6 @@ impl ChainStore {
         Ok(batch.filter(|batch| sequence < batch.end()))
     }
 
-    /// Deletes batches sent to a destination whose messages all lie below `acknowledged`; how many.
-    /// Not synced: what comes back after a crash is deleted again.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn prune_outgoing(
-        &self,
-        destination: ChainRef,
-        acknowledged: Sequence,
-    ) -> Result<usize, StoreError> {
-        self.poison.check()?;
-        let _writer = self.writer.lock();
-        let mut batch = WriteBatch::new();
-        let range = KeyRange::between(
-            destination.to_bytes(),
-            outgoing_key(destination, acknowledged),
-        );
-        let rows = scan(
-            self.backend.as_ref(),
-            Column::Outgoing,
-            &range,
-            Direction::Ascending,
-            usize::MAX,
-        )?;
-        let mut count = 0_usize;
-        for (key, value) in rows {
-            if decode_row::<Batch>(Column::Outgoing, &key, &value)?.end() <= acknowledged {
-                batch.delete(Column::Outgoing, key);
-                count = count.saturating_add(1);
-            }
-        }
-        self.prune(batch)?;
-        Ok(count)
-    }
-
-    /// Deletes bodies and receipts, with the index of their transactions and messages, of at most
-    /// `limit` final blocks from `from` on, stopping below `below` and below the committed state;
-    /// gives the height where the next call goes on. Headers, certificates and results stay.
-    ///
-    /// # Errors
-    /// When a row is damaged or the database fails.
-    pub fn prune_history(
-        &self,
-        from: Height,
-        below: Height,
-        limit: usize,
-    ) -> Result<Height, StoreError> {
-        self.poison.check()?;
-        let _writer = self.writer.lock();
-        let committed = self
-            .state_at()
-            .map_or(Height::ZERO, |(block, _)| block.height);
-        let below = below.min(committed);
-        let mut batch = WriteBatch::new();
-        let mut at = from.max(Height::new(1));
-        for _ in 0..limit {
-            let Some(digest) = self.digest_at(at)?.filter(|_| at < below) else {
-                break;
-            };
-            batch.delete(Column::Bodies, *digest.as_bytes());
-            let receipts = self.receipts(at)?;
-            for (position, receipt) in (0_u32..).zip(&receipts) {
-                self.stage_forgotten(
-                    &mut batch,
-                    Location {
-                        height: at,
-                        position,
-                    },
-                    receipt,
-                )?;
-            }
-            for (chunk, _) in (0_u32..).zip(receipts.chunks(RECEIPTS_PER_ROW)) {
-                batch.delete(Column::Receipts, receipts_key(at, chunk));
-            }
-            at = at.next();
-        }
-        self.prune(batch)?;
-        Ok(at)
-    }
-
-    /// Stages the deletion of a receipt's index row, unless it leads elsewhere.
-    fn stage_forgotten(
-        &self,
-        batch: &mut WriteBatch,
-        location: Location,
-        receipt: &Receipt,
-    ) -> Result<(), StoreError> {
-        match &receipt.subject {
-            Subject::Transaction(id) => {
-                if self.transaction_location(id)? == Some(location) {
-                    batch.delete(Column::Transactions, *id.as_bytes());
-                }
-            }
-            Subject::Message { id, .. } => batch.delete(Column::Messages, message_key(id)),
-        }
-        Ok(())
-    }
-
-    fn prune(&self, batch: WriteBatch) -> Result<(), StoreError> {
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.pass(CrashPoint::PruneStaged)?;
-        self.write(batch, Durability::Buffered)?;
-        self.pass(CrashPoint::PruneWritten)
-    }
-
     /// Rows and bytes of keys and values of a column, by reading all of it: for `db verify`.
     ///
     /// # Errors
@@ -771,6 +698,10 @@ impl ChainStore {
         Ok((rows, bytes))
     }
 
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        self.backend.as_ref()
+    }
+
     pub(crate) const fn poison(&self) -> &Poison {
         &self.poison
     }
@@ -781,6 +712,11 @@ impl ChainStore {
 
     pub(crate) const fn heads(&self) -> &Mutex<Heads> {
         &self.heads
+    }
+
+    /// Spares the next [`Self::load`] reading a state that was read just now.
+    pub(crate) fn keep_loaded(&self, tree: StateTree) {
+        *self.loaded.lock() = Some(tree);
     }
 
     pub(crate) fn crash_points(&self) -> &dyn CrashPoints {
@@ -797,7 +733,7 @@ impl ChainStore {
         self.poison.watch(self.backend.write(batch, durability))
     }
 
-    fn read<T: BorshDeserialize>(
+    pub(crate) fn read<T: BorshDeserialize>(
         &self,
         column: Column,
         key: &[u8],
@@ -856,6 +792,7 @@ fn read_heads(backend: &dyn Backend) -> Result<Heads, StoreError> {
     Ok(Heads {
         finalized: read_row(backend, Column::Meta, meta::FINALIZED)?,
         state_at: read_row(backend, Column::Meta, meta::STATE_AT)?,
+        state_in: read_row(backend, Column::Meta, meta::STATE_IN)?.unwrap_or_default(),
         unfinalized: pending(PendingKind::Finalization)?.into_iter().collect(),
         unreported: pending(PendingKind::State)?.into_iter().collect(),
     })
@@ -873,7 +810,7 @@ fn read_row<T: BorshDeserialize>(
 }
 
 /// Decodes what this store wrote itself; so no limit beyond the row's own length.
-fn decode_row<T: BorshDeserialize>(
+pub(crate) fn decode_row<T: BorshDeserialize>(
     column: Column,
     key: &[u8],
     value: &[u8],

@@ -1,8 +1,10 @@
 //! Small chains for the tests of this crate: blocks, certificates, receipts, changes.
 
+use crate::commit::{CrashPoint, CrashPoints};
 use crate::memory::mix;
 use crate::store::Identity;
 use crate::tree::StateTree;
+use parking_lot::Mutex;
 use skerry_types::amount::Amount;
 use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header, Report};
 use skerry_types::certificate::{Bitmap, Certificate};
@@ -19,6 +21,23 @@ use skerry_types::receipt::{Failure, Receipt, Status, Subject};
 use skerry_types::state::{ChangeSet, StateKey, Value};
 use skerry_types::vote::Statement;
 use std::sync::Arc;
+
+/// Stops at the n-th point reached of one kind.
+#[derive(Default)]
+pub(crate) struct StopAt(pub(crate) Mutex<Option<(CrashPoint, u32)>>);
+
+impl CrashPoints for StopAt {
+    fn stops_at(&self, point: CrashPoint) -> bool {
+        let mut wanted = self.0.lock();
+        match wanted.as_mut() {
+            Some((at, left)) if *at == point => {
+                *left = left.saturating_sub(1);
+                *left == 0
+            }
+            _ => false,
+        }
+    }
+}
 
 /// Numbers from a seed.
 pub(crate) struct Numbers(pub(crate) u64);

@@ -18,6 +18,7 @@
 //! | [`evidence`] | what proves that members broke the rules |
 //! | [`state`] | state keys, reads and change sets |
 //! | [`merkle`] | the two-level tree's hashes and the verification of its proofs |
+//! | [`snapshot`] | chunks of a state, and what proves that none is missing |
 //! | [`receipt`] | what happened to a transaction |
 //! | [`light`] | the light proof of a state key |
 //! | [`genesis`] | what a network starts from |
@@ -52,6 +53,7 @@ pub mod lookup;
 pub mod merkle;
 pub mod message;
 pub mod receipt;
+pub mod snapshot;
 pub mod state;
 pub mod transaction;
 pub mod vote;

@@ -50,6 +50,10 @@ pub const PROOF_BYTES_MAX: usize = 64 * 1024;
 pub const STATE_LOCAL_KEY_BYTES_MAX: usize = 128;
 /// Longest value of the state.
 pub const STATE_VALUE_BYTES_MAX: usize = 64 * 1024;
+/// Records that a server puts into one chunk of a snapshot, encoded; one that is larger goes alone.
+pub const CHUNK_BYTES: usize = 512 * 1024;
+/// Largest chunk: its records and four edges of at most 256 siblings.
+pub const CHUNK_BYTES_MAX: usize = CHUNK_BYTES + 64 * 1024;
 /// Largest peer message of the consensus class (a proposal with its body).
 pub const CONSENSUS_MESSAGE_BYTES_MAX: usize = BODY_BYTES_MAX + 64 * 1024;
 /// Largest genesis file.
@@ -64,4 +68,6 @@ pub const BLOCK_EVIDENCE_MAX: usize = 16;
 const _: () = assert!(BATCH_BYTES_MAX >= MESSAGE_BYTES_MAX);
 const _: () = assert!(MESSAGE_BYTES_MAX >= REPLY_BYTES);
 const _: () = assert!(BODY_BYTES_MAX > INBOUND_BYTES_MAX);
+// A record with its owner and the lengths of its parts.
+const _: () = assert!(STATE_VALUE_BYTES_MAX + STATE_LOCAL_KEY_BYTES_MAX + 46 <= CHUNK_BYTES);
 const _: () = assert!(BLOCK_EVIDENCE_MAX < SYSTEM_OPERATIONS_MAX);

@@ -72,7 +72,8 @@ pub fn root_of_sorted(leaves: &[(Digest, Digest)]) -> Digest {
     root_below(leaves, 0)
 }
 
-fn root_below(leaves: &[(Digest, Digest)], depth: u16) -> Digest {
+/// Root of the subtree at `depth` that holds all of `leaves`.
+pub(crate) fn root_below(leaves: &[(Digest, Digest)], depth: u16) -> Digest {
     match leaves {
         [] => Digest::ZERO,
         [(_, leaf)] => *leaf,

@@ -28,10 +28,7 @@ impl StateKey {
 
     /// Place in the owner's tree: plain blake3 of module (little-endian) and local key.
     pub fn path(&self) -> Digest {
-        let mut bytes = Vec::with_capacity(self.local.len().saturating_add(2));
-        bytes.extend_from_slice(&self.module.get().to_le_bytes());
-        bytes.extend_from_slice(&self.local);
-        crate::crypto::hash::plain(&bytes)
+        record_path(self.module, &self.local)
     }
 
     /// Bytes for an ordered store: owner, module big-endian, local key.
@@ -53,6 +50,14 @@ impl StateKey {
             local: local.to_vec(),
         })
     }
+}
+
+/// Place of a record in its owner's tree: [`StateKey::path`].
+pub fn record_path(module: ModuleId, local: &[u8]) -> Digest {
+    let mut bytes = Vec::with_capacity(local.len().saturating_add(2));
+    bytes.extend_from_slice(&module.get().to_le_bytes());
+    bytes.extend_from_slice(local);
+    crate::crypto::hash::plain(&bytes)
 }
 
 /// A value of the state; cheap to clone.

@@ -30,6 +30,8 @@ const MINUTES: u64 = 10;
 const POLL: Duration = Duration::from_millis(50);
 /// Files that are copied by one call.
 const COPIED_AT_ONCE: usize = 500;
+/// Characters of a violation that are printed; some hold whole certificates.
+const WHAT_CHARS: usize = 200;
 /// What a violation that is a panic begins with.
 const PANIC: &str = "panic: ";
 
@@ -249,6 +251,7 @@ impl Workshop {
             mutant.is_caught_by(what),
             "caught by another rule than expected: {found}"
         );
+        let what: String = what.chars().take(WHAT_CHARS).collect();
         println!("{name}: caught at seed {seed} in {seconds} s: {what}");
         Ok(())
     }

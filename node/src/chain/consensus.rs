@@ -271,11 +271,10 @@ impl ChainNode {
         if let Some(entry) = self.tree.get(digest) {
             return Some(((*entry.header).clone(), entry.body.to_vec()));
         }
-        self.store
-            .block(digest)
-            .ok()
-            .flatten()
-            .map(|block| (block.header, block.body))
+        let stored = self.store.block(digest).ok().flatten()?;
+        // Of the block at which the chain was joined by snapshot the body is not here.
+        let is_whole = stored.header.kind != BlockKind::Working || !stored.body.is_empty();
+        is_whole.then_some((stored.header, stored.body))
     }
 
     /// When an unanswered build may be answered by the passing of time alone.

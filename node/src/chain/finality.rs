@@ -7,7 +7,7 @@
 
 use super::blocks::Validity;
 use super::jobs::{Executed, Shared};
-use super::{ChainNode, CommitRequest, Output, Root, genesis_result, root_of};
+use super::{ChainNode, CommitRequest, Output, Reported, Root, genesis_result, root_of};
 use crate::beacon::BeaconFinal;
 use crate::committees::Committees;
 use crate::error::NodeError;
@@ -408,6 +408,17 @@ impl ChainNode {
                 out.push(Output::Note(super::Note::Fault(format!("alarm: {alarm}"))));
             }
             self.on_reported(&executed, &proof, out);
+            let ReportProof {
+                header,
+                path,
+                certificate,
+            } = proof;
+            out.push(Output::Reported(Box::new(Reported {
+                executed,
+                header,
+                path,
+                certificate,
+            })));
         }
     }
 

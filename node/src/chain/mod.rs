@@ -213,6 +213,8 @@ pub enum Output {
     },
     /// Record finality, and states whose report is final, in one step.
     Commit(CommitRequest),
+    /// A final header reports a state that is this node's own: those that join may begin from it.
+    Reported(Box<Reported>),
     /// For the node's shards: a new final beacon block.
     Beacon(BeaconFinal),
     /// For the node's beacon: a final header of this shard.
@@ -290,6 +292,18 @@ pub enum Note {
         /// What that cost, in base units of `sker`.
         slash: Amount,
     },
+}
+
+/// A state, and the final header that reports it.
+pub struct Reported {
+    /// What the execution of the block gave.
+    pub executed: Arc<Executed>,
+    /// The header.
+    pub header: Header,
+    /// Headers after it up to the certified one; empty when the certificate is its own.
+    pub path: Vec<Header>,
+    /// The finalization.
+    pub certificate: Certificate,
 }
 
 /// What one commit records.
@@ -776,6 +790,9 @@ pub fn beacon_points(
     };
     let length = u64::try_from(FEED_LENGTH).unwrap_or(u64::MAX);
     let first = newest.height.saturating_sub(length).next();
+    // Where the beacon was joined by snapshot, nothing is known of what lies below.
+    let base = store.base()?.map_or(first, |base| base.block.height);
+    let first = first.max(base);
     let headers = store.headers_from(first, FEED_LENGTH)?;
     points.extend(headers.iter().map(point_of));
     Ok(points)

@@ -180,11 +180,19 @@ impl ChainNode {
         self.send_peer(peer, kind::RANGE_REPLY, encode(&reply), out);
     }
 
+    /// The final block at a height, unless its body is not here, as of the block at which the chain
+    /// was joined by snapshot.
+    fn whole_block(&self, height: Height) -> Option<Block> {
+        let block = self.store.block_at(height).ok().flatten()?;
+        let is_whole = block.header.kind != BlockKind::Working || !block.body.is_empty();
+        is_whole.then_some(block)
+    }
+
     fn range(&self, from: Height, count: usize) -> Option<RangeReply> {
         let mut blocks = Vec::new();
         let (mut at, mut bytes) = (from, 0_usize);
         while blocks.len() < count && bytes <= RANGE_REPLY_BYTES {
-            let Some(block) = self.store.block_at(at).ok().flatten() else {
+            let Some(block) = self.whole_block(at) else {
                 break;
             };
             bytes = bytes.saturating_add(block.body.len());
@@ -209,7 +217,7 @@ impl ChainNode {
         } else {
             let mut next = blocks.last()?.header.height.next();
             loop {
-                let block = self.store.block_at(next).ok().flatten()?;
+                let block = self.whole_block(next)?;
                 blocks.push(block);
                 if blocks.last().and_then(own).is_some() {
                     break;

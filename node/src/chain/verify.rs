@@ -352,7 +352,7 @@ impl ChainNode {
                 header.beacon.height, parent.height
             ));
         }
-        if feed.get(&header.beacon).is_none() && feed.has_passed(header.beacon.height) {
+        if feed.contradicts(&header.beacon) {
             return Finding::Bad(format!(
                 "beacon reference {} is not a final beacon block",
                 header.beacon.height

@@ -485,6 +485,13 @@ pub enum QueryCommand {
         #[command(flatten)]
         rpc: Rpc,
     },
+    /// The newest epoch of the beacon, as `node start --checkpoint` takes it: what a node that you trust
+    /// shows, another one may start from.
+    Checkpoint {
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
     /// What a node is.
     Node {
         /// The node to talk to.

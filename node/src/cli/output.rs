@@ -203,6 +203,17 @@ impl From<NodeError> for CliError {
                 "DATA_DIR",
                 "skerry db verify DIR says what is wrong with it",
             ),
+            NodeError::TrustTooOld { .. } => (
+                Exit::Safety,
+                "TRUST_TOO_OLD",
+                "skerry query checkpoint --rpc URL of a node that you trust, then skerry node start \
+                 --checkpoint with what it prints",
+            ),
+            NodeError::Join(_) => (
+                Exit::DataDir,
+                "DATA_DIR",
+                "is the disk full? The old data is as it was; --snapshot-above 0 goes on with it",
+            ),
             NodeError::Replica(_) | NodeError::Network(_) | NodeError::Environment(_) => {
                 (Exit::Unexpected, "NODE", "the log says more")
             }

@@ -4,12 +4,17 @@ use super::args::QueryCommand;
 use super::genesis::read_genesis;
 use super::output::{CliError, Exit, Output};
 use super::tx::{status_json, status_text};
+use crate::snapshot::check::Checkpoint;
 use serde_json::{Value, json};
 use skerry_proto::v1;
 use skerry_sdk::client::Client;
 use skerry_sdk::light::TrustedNetwork;
 use skerry_types::amount::Asset;
-use skerry_types::ids::{Address, ChainRef, Height};
+use skerry_types::codec::decode;
+use skerry_types::committee::genesis_digest;
+use skerry_types::ids::{Address, ChainRef, Epoch, Height};
+use skerry_types::light::SealProof;
+use skerry_types::limits::PROOF_BYTES_MAX;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -45,6 +50,7 @@ pub(super) async fn run(command: QueryCommand) -> Result<Output, CliError> {
         QueryCommand::Validators { rpc } => {
             Ok(validators(&Client::new(&rpc.rpc)?.validators().await?))
         }
+        QueryCommand::Checkpoint { rpc } => checkpoint(&Client::new(&rpc.rpc)?).await,
         QueryCommand::Node { rpc } => node(&Client::new(&rpc.rpc)?).await,
         QueryCommand::Token { denom, rpc } => {
             let token = Client::new(&rpc.rpc)?.token(&denom).await?;
@@ -68,6 +74,34 @@ pub(super) async fn run(command: QueryCommand) -> Result<Output, CliError> {
             Ok(Output::new(data, text))
         }
     }
+}
+
+/// The newest epoch of the beacon that has begun, with the seal that opened it.
+async fn checkpoint(client: &Client) -> Result<Output, CliError> {
+    let status = client.node_status().await?;
+    let beacon = status.chains.iter().find(|it| it.chain == "beacon");
+    let open = Epoch::new(beacon.map_or(0, |beacon| beacon.epoch));
+    let chain_id = client.chain_id().await?;
+    let mut found = Checkpoint {
+        epoch: Epoch::ZERO,
+        seal: genesis_digest(&chain_id, ChainRef::Beacon),
+    };
+    if let Some(before) = open.previous() {
+        for seal in client.beacon_seals(before).await? {
+            let seal: SealProof = decode(&seal, PROOF_BYTES_MAX).map_err(|error| {
+                let message = "the node's seals cannot be read";
+                CliError::new(Exit::Unreachable, "SEAL", message).why(error.to_string())
+            })?;
+            found = Checkpoint {
+                epoch: seal.committee.epoch,
+                seal: seal.header.digest(),
+            };
+        }
+    }
+    let text = found.to_string();
+    let (epoch, seal) = (found.epoch.get(), found.seal.to_string());
+    let data = json!({"checkpoint": text, "epoch": epoch, "seal": seal});
+    Ok(Output::new(data, text))
 }
 
 fn validators(reply: &v1::ListValidatorsResponse) -> Output {

@@ -224,10 +224,20 @@ impl LedgerService for Service {
         };
         let height = request.height.map_or(newest, Height::new);
         let block = block.ok_or_else(|| {
-            let message = format!(
-                "{} has no final block {height}; the newest is {newest}",
-                chain.chain
-            );
+            // A store that cannot be read says so elsewhere.
+            let base = chain.store.base().ok().flatten();
+            let base = base.filter(|base| height < base.block.height);
+            let message = match base {
+                Some(base) => format!(
+                    "block {height} of {} lies before the node's base at height {}; ask a node that \
+                     has followed the chain for longer",
+                    chain.chain, base.block.height
+                ),
+                None => format!(
+                    "{} has no final block {height}; the newest is {newest}",
+                    chain.chain
+                ),
+            };
             Refusal::new(ErrorReason::BlockUnknown, message).with("newest", newest)
         })?;
         Ok(Response::new(v1::GetBlockResponse { block: Some(block) }))

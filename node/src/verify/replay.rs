@@ -310,7 +310,7 @@ impl Replay<'_> {
     fn canonical(&mut self, height: Height) -> Option<Digest> {
         let mut holders: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
         self.final_view = None;
-        for copy in self.copies.iter().filter(|copy| copy.height() >= height) {
+        for copy in self.copies.iter().filter(|copy| copy.holds(height)) {
             let Some(digest) = copy.digest_at(height, self.found) else {
                 continue;
             };
@@ -348,7 +348,7 @@ impl Replay<'_> {
     /// The block's bytes, from the first copy that has them; every holder must have the same.
     fn block(&mut self, height: Height, digest: &Digest) -> Option<Block> {
         let mut first: Option<Block> = None;
-        for copy in self.copies.iter().filter(|copy| copy.height() >= height) {
+        for copy in self.copies.iter().filter(|copy| copy.holds_body(height)) {
             let Some(stored) = self.found.read(copy, copy.store.block(digest)) else {
                 continue;
             };
@@ -609,7 +609,9 @@ impl Replay<'_> {
         let chain = self.out.chain;
         for (copy, reported) in self.copies.iter().zip(&self.reported) {
             let state_at = copy.state_height();
-            if state_at > *reported && self.out.height >= copy.height() {
+            // Of a base others' headers were seen that report it.
+            let is_own = state_at > copy.base;
+            if state_at > *reported && is_own && self.out.height >= copy.height() {
                 let detail = format!(
                     "the state of block {state_at} is committed, final headers report up to \
                      {reported}"

@@ -13,6 +13,7 @@
 //! | `trace` | is every vote durable before it is sent |
 //! | `seats`, `catch_up` | who can be missing, and come back |
 //! | `epochs` | do committees change while nodes come and go |
+//! | `snapshot` | can a node join by taking over states, and go on after a kill |
 //! | `staking` | can a validator join, and leave with its bond |
 //! | `copies` | what happens when two nodes run one vote key |
 //! | `double_signer` | is a key that contradicts itself jailed and slashed |
@@ -35,5 +36,6 @@ mod net;
 mod power;
 mod proof_flips;
 mod seats;
+mod snapshot;
 mod staking;
 mod trace;

@@ -176,6 +176,8 @@ pub(crate) struct Node {
     pub(crate) log: PathBuf,
     /// Words before the command, such as a tracer or `env NAME=VALUE`.
     pub(crate) prefix: Vec<String>,
+    /// Options of `skerry node start` beside the home.
+    pub(crate) options: Vec<String>,
     process: Option<Child>,
 }
 
@@ -188,6 +190,7 @@ impl Node {
             ports,
             log,
             prefix: Vec::new(),
+            options: Vec::new(),
             process: None,
         }
     }
@@ -208,6 +211,7 @@ impl Node {
             .args(&self.prefix)
             .args([SKERRY, "node", "start", "--home"])
             .arg(&self.home)
+            .args(&self.options)
             .env("NO_COLOR", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -8,23 +8,25 @@
 //! chain, so changing any one makes it fail. How *old* a proven state is, only the caller can judge
 //! from [`VerifiedAccount::time`].
 
+mod beacon;
 #[cfg(test)]
 mod tests;
+
+pub use beacon::TrustedBeacon;
 
 use skerry_execution::views;
 use skerry_types::amount::Asset;
 use skerry_types::beacon::ShardRecord;
-use skerry_types::block::{BlockRef, Header, NextCommittee};
-use skerry_types::certificate::{Certificate, CertificateError};
+use skerry_types::block::BlockRef;
+use skerry_types::certificate::CertificateError;
 use skerry_types::codec::{self, CodecError};
-use skerry_types::committee::VerifyingCommittee;
 use skerry_types::crypto::scheme::BlsScheme;
 use skerry_types::genesis::{Genesis, GenesisError};
 use skerry_types::ids::{Address, ChainRef, Digest, Epoch, TimeMs};
 use skerry_types::light::{LightProof, SealProof};
 use skerry_types::limits;
 use skerry_types::merkle::{OwnerEntry, ProofError};
-use skerry_types::vote::Statement;
+use std::sync::Arc;
 
 /// Why a proof proves nothing.
 #[derive(Debug, thiserror::Error)]
@@ -89,9 +91,8 @@ pub enum LightError {
 /// A network that is trusted because its genesis is.
 #[derive(Clone, Debug)]
 pub struct TrustedNetwork {
-    chain_id: Digest,
     shard_depth: u8,
-    beacon: VerifyingCommittee,
+    beacon: TrustedBeacon,
 }
 
 /// What a proof showed.
@@ -121,16 +122,16 @@ impl TrustedNetwork {
     pub fn new(genesis: &Genesis) -> Result<Self, LightError> {
         genesis.check(true)?;
         let beacon = genesis.verifying_committee(ChainRef::Beacon, &BlsScheme);
+        let beacon = Arc::new(beacon.ok_or(LightError::Committee)?);
         Ok(Self {
-            chain_id: genesis.chain_id(),
             shard_depth: genesis.shard_depth,
-            beacon: beacon.ok_or(LightError::Committee)?,
+            beacon: TrustedBeacon::new(beacon, Arc::new(BlsScheme)),
         })
     }
 
     /// The network's id.
     pub fn chain_id(&self) -> Digest {
-        self.chain_id
+        self.beacon.chain_id()
     }
 
     /// Verifies the canonical bytes of a [`LightProof`] for all records of `owner`.
@@ -140,7 +141,8 @@ impl TrustedNetwork {
     pub fn verify(&self, proof: &[u8], owner: &Address) -> Result<VerifiedAccount, LightError> {
         let proof: LightProof = codec::decode(proof, limits::PROOF_BYTES_MAX)?;
         let header = &proof.beacon_header;
-        let beacon = self.check_final(header, &proof.beacon_certificate)?;
+        let certificate = &proof.beacon_certificate;
+        let beacon = self.beacon.check_final(header, &[], certificate)?;
         let home = ChainRef::Shard(owner.shard(self.shard_depth));
         let record = self.shard_record(&proof, home)?;
         let records = proof
@@ -162,7 +164,7 @@ impl TrustedNetwork {
 
     /// The epoch of the beacon whose committee is trusted.
     pub fn epoch(&self) -> Epoch {
-        self.beacon.committee().epoch
+        self.beacon.epoch()
     }
 
     /// The epoch of the beacon header that a proof begins with: the one whose committee must be
@@ -182,51 +184,7 @@ impl TrustedNetwork {
     /// Names the first link that does not hold; the trusted committee stays then.
     pub fn advance(&mut self, seal: &[u8]) -> Result<(), LightError> {
         let proof: SealProof = codec::decode(seal, limits::PROOF_BYTES_MAX)?;
-        let SealProof {
-            header,
-            certificate,
-            committee,
-            ..
-        } = proof;
-        let seal = self.check_final(&header, &certificate)?;
-        let named = NextCommittee {
-            epoch: committee.epoch,
-            root: committee.root(),
-            weight: committee.total_weight(),
-        };
-        let wrong = LightError::Seal(header.epoch);
-        if header.next != Some(named) || committee.epoch <= header.epoch {
-            return Err(wrong);
-        }
-        let next = VerifyingCommittee::new(committee, self.chain_id, seal.digest, &BlsScheme);
-        self.beacon = next.ok_or(wrong)?;
-        Ok(())
-    }
-
-    /// Checks that a header of the beacon is final, by the trusted committee.
-    fn check_final(
-        &self,
-        header: &Header,
-        certificate: &Certificate,
-    ) -> Result<BlockRef, LightError> {
-        if header.chain_id != self.chain_id {
-            let (expected, actual) = (self.chain_id, header.chain_id);
-            return Err(LightError::Network { expected, actual });
-        }
-        if !header.chain.is_beacon() || header.epoch != self.epoch() {
-            return Err(LightError::Header {
-                chain: header.chain,
-                epoch: header.epoch,
-                trusted: self.epoch(),
-            });
-        }
-        let block = header.block_ref();
-        match certificate.statement {
-            Statement::Finalize { digest, .. } if digest == block.digest => {}
-            _ => return Err(LightError::Statement),
-        }
-        certificate.verify(&self.beacon, &BlsScheme)?;
-        Ok(block)
+        self.beacon.advance(proof)
     }
 
     fn shard_record(&self, proof: &LightProof, home: ChainRef) -> Result<ShardRecord, LightError> {

@@ -7,6 +7,7 @@
 
 mod forge;
 mod past;
+mod snapshots;
 
 use crate::checks::Place;
 use crate::counts::Counts;
@@ -68,6 +69,8 @@ pub struct Adversary {
     accusations: BTreeMap<Digest, Option<ConsensusMessage>>,
     /// Blocks that build on what is over.
     unearthed: BTreeMap<Digest, Option<ConsensusMessage>>,
+    /// Decides about forged snapshots alone.
+    forges: Random,
     /// The instance that its honest code voted in last.
     place: Option<Place>,
     forger: Forger,
@@ -95,6 +98,7 @@ impl Adversary {
             newest: BTreeMap::new(),
             accusations: BTreeMap::new(),
             unearthed: BTreeMap::new(),
+            forges: random.fork("snapshots"),
             random,
             place: None,
             forger: Forger::new(secret, shared),
@@ -208,6 +212,11 @@ impl Adversary {
                     ..frame
                 });
             }
+            kind::SNAPSHOT_REPLY if self.forges.chance(self.malice.forge) => {
+                counts.note("snapshot replies forged");
+                let payload = snapshots::forge(&frame.payload, &mut self.forges);
+                frames.push(OutFrame { payload, ..frame });
+            }
             _ => frames.push(frame),
         }
         frames
@@ -259,7 +268,8 @@ impl Adversary {
 
     fn garbage(&mut self, like: &OutFrame) -> OutFrame {
         let kinds = [
-            0x01, 0x02, 0x03, 0x04, 0x05, 0x10, 0x11, 0x14, 0x15, 0x20, 0x30, 0x31, 0x32, 0x7f,
+            0x01, 0x02, 0x03, 0x04, 0x05, 0x10, 0x11, 0x14, 0x15, 0x20, 0x30, 0x31, 0x32, 0x35,
+            0x36, 0x7f,
         ];
         let kind = self.random.pick(&kinds).copied().unwrap_or(0);
         let length = self.random.below(300);

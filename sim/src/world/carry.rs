@@ -90,6 +90,11 @@ impl World {
                     self.tell(node, target, LOCAL, input);
                 }
             }
+            Output::Reported(reported) => {
+                if let Some(running) = &mut self.machines[node].running {
+                    running.pins.on_reported(chain, &reported);
+                }
+            }
             Output::Beacon(block) => {
                 for target in self.machines[node].follows.clone() {
                     if !target.is_beacon() {
@@ -346,7 +351,7 @@ impl World {
         self.judge(broken);
     }
 
-    fn send(&mut self, node: usize, frame: OutFrame) {
+    pub(super) fn send(&mut self, node: usize, frame: OutFrame) {
         let frames = match &mut self.machines[node].adversary {
             Some(adversary) => adversary.send(frame, &mut self.counts),
             None => vec![frame],

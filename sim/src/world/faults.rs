@@ -1,12 +1,15 @@
 //! How faults strike, and how nodes come back.
 
-use super::{DIAL_EVERY, Event, World};
+use super::{DIAL_EVERY, Event, World, join};
 use crate::plan::{FOREVER, Fault, Loss, MILLI, SECOND};
 use skerry::chain::{Input, Peer};
 use skerry_types::ids::Height;
 
 /// Epochs for which nodes remember committees: who is further behind is judged by nobody's proofs.
 const FAR_EPOCHS: u64 = 4;
+
+/// How long a node is down whose disk was broken when it was to start.
+const REPAIR: u64 = 200 * MILLI;
 
 impl World {
     pub(super) fn strike(&mut self, fault: Fault) {
@@ -105,6 +108,12 @@ impl World {
     /// The power of a node goes; it comes back after `down`.
     pub(super) fn crash(&mut self, node: usize, down: u64) {
         let machine = &mut self.machines[node];
+        if machine.joining.take().is_some() {
+            self.counts.note("crashes while joining");
+            machine.log().crash(self.disk.draw());
+            self.lose_power(node, down);
+            return;
+        }
         let Some(running) = machine.running.take() else {
             return;
         };
@@ -113,11 +122,18 @@ impl World {
         {
             self.counts.note("crashes in a vote log write");
         }
-        for (chain, mut state) in running.chains {
+        for mut state in running.chains.into_values() {
             if let Some(kind) = state.disk.crash(&mut self.disk) {
                 self.counts.note(kind);
             }
             drop(state);
+        }
+        self.lose_power(node, down);
+    }
+
+    /// What was not synced may be lost, connections are, and the power comes back after `down`.
+    fn lose_power(&mut self, node: usize, down: u64) {
+        for chain in self.machines[node].follows.clone() {
             if let Some(disk) = self.machines[node].disk(chain) {
                 disk.crash(self.disk.draw());
             }
@@ -132,6 +148,10 @@ impl World {
     }
 
     fn lose_peer(&mut self, node: usize, number: u32, after: u64) {
+        if self.machines[node].joining.is_some() {
+            self.tell_join(node, after, join::Input::PeerDown(Peer(number)));
+            return;
+        }
         for chain in self.machines[node].follows.clone() {
             self.tell(node, chain, after, Input::PeerDown(Peer(number)));
         }
@@ -142,9 +162,25 @@ impl World {
         if machine.is_up() || self.away == Some(node) {
             return;
         }
-        let is_first = machine.generation == 0;
+        if self.plan.joins() {
+            self.begin_join(node);
+        } else {
+            self.begin_chains(node);
+        }
+    }
+
+    /// Starts the chains of a node from what its disk has.
+    pub(super) fn begin_chains(&mut self, node: usize) {
+        let machine = &mut self.machines[node];
+        let is_first = machine.generation == u32::from(self.plan.joins());
         let replayed = match machine.start(&self.plan, &self.shared, self.now) {
             Ok(replayed) => replayed,
+            Err(_) if self.broken.contains(&node) => {
+                // Its disk broke while it joined; it is repaired as one that broke later.
+                machine.log().crash(self.disk.draw());
+                self.lose_power(node, REPAIR);
+                return;
+            }
             Err(reason) => {
                 self.violate(format!("node {node} does not start again: {reason}"));
                 return;
@@ -234,8 +270,13 @@ impl World {
         self.schedule(self.now.saturating_add(DIAL_EVERY), Event::Dial);
     }
 
-    fn meet(&mut self, node: usize, other: usize, number: u32) {
+    pub(super) fn meet(&mut self, node: usize, other: usize, number: u32) {
         let chains = self.machines[other].follows.clone();
+        if self.machines[node].joining.is_some() {
+            let peer = Peer(number);
+            self.tell_join(node, 1, join::Input::PeerUp { peer, chains });
+            return;
+        }
         for chain in self.machines[node].follows.clone() {
             let key = self.machines[other].key();
             let (peer, chains) = (Peer(number), chains.clone());

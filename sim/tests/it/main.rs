@@ -6,7 +6,7 @@
 mod times;
 
 use skerry_sim::counts::Counts;
-use skerry_sim::plan::{FOREVER, Fault, MILLI, SECOND};
+use skerry_sim::plan::{FOREVER, Fault, Loss, MILLI, SECOND};
 use skerry_sim::{Malice, Network, Plan, Planted, Report, run};
 use skerry_types::ids::{ChainRef, ValidatorId};
 
@@ -70,6 +70,9 @@ fn whole_network_seeds_hold_all_rules() {
 fn seeds_that_failed_once_hold_all_rules() {
     for (network, seed, _) in SEEDS_THAT_FAILED {
         assert_holds(&run(Plan::of(*seed, *network), false));
+    }
+    for (seed, _) in WHOLE_SEEDS_THAT_FAILED {
+        assert_holds(&run(Plan::of(*seed, Network::Two), false));
     }
     for (seed, _) in WHOLE_SEEDS_THAT_FAILED {
         assert_holds(&run(Plan::of(*seed, Network::Two), false));
@@ -203,6 +206,43 @@ fn validator_with_thirty_percent_of_the_stake_keeps_within_the_bound_of_seats() 
     let counts = played(large.take(2));
     assert_eq!(counts.get("networks with a large validator"), 2);
     assert!(counts.get("validators at the bound of seats") > 0);
+}
+
+#[test]
+fn who_joins_by_snapshot_holds_what_others_executed_whoever_forges() {
+    let plans = (0..).map(|seed| Plan::of(seed, Network::One));
+    let byzantine = plans.filter_map(|plan| {
+        let (node, above) = (*plan.malice.keys().next()?, plan.snapshot_above);
+        let faults = plan.faults.clone();
+        let follower = plan.keys.len();
+        let mut plan = plan.without_faults();
+        plan.snapshot_above = above.max(3);
+        let lost = |(_, fault): &(u64, Fault)| matches!(fault, Fault::Lose { .. });
+        plan.faults = faults.into_iter().filter(lost).collect();
+        plan.faults.push((
+            5_000_000,
+            Fault::Lose {
+                node: follower,
+                what: Loss::Data,
+                down: 100_000,
+            },
+        ));
+        plan.faults.sort_by_key(|(at, _)| *at);
+        let malice = Malice {
+            forge: 700,
+            ..Malice::default()
+        };
+        plan.malice.insert(node, malice);
+        Some(plan)
+    });
+    let mut noticed = 0;
+    for plan in byzantine.take(4) {
+        let report = run(plan, false);
+        assert_holds(&report);
+        assert!(report.counts.get("chains joined by snapshot") > 0);
+        noticed += report.counts.get("forged snapshots noticed");
+    }
+    assert!(noticed > 0, "nothing that was forged was noticed");
 }
 
 /// Plays seeds with a planted bug until some rule is broken, and says which.

@@ -8,6 +8,7 @@
 
 mod node;
 mod prove;
+mod range;
 mod top;
 mod update;
 
@@ -286,6 +287,24 @@ struct Leaves<'a, L> {
 impl<'a, L> Leaves<'a, L> {
     fn of(root: &'a Link<L>) -> Self {
         Self { stack: vec![root] }
+    }
+
+    /// From the leaf of a path on, or from the next one where there is none. Where the path leads
+    /// to another leaf, that one comes too, whichever side of the path it is on.
+    fn from_path(root: &'a Link<L>, path: &Digest) -> Self {
+        let mut stack = Vec::new();
+        let (mut link, mut depth) = (root, 0_u16);
+        while let Node::Inner(inner) = &link.node {
+            if bit(path, depth) {
+                link = &inner.right;
+            } else {
+                stack.push(&inner.right);
+                link = &inner.left;
+            }
+            depth = depth.saturating_add(1);
+        }
+        stack.push(link);
+        Self { stack }
     }
 }
 

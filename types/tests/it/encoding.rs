@@ -16,6 +16,7 @@ use skerry_types::ids::{Address, ChainRef, Denom, Gas, Height, MemberIndex, Modu
 use skerry_types::limits;
 use skerry_types::message::{Batch, BatchRecord, Message};
 use skerry_types::receipt::Receipt;
+use skerry_types::snapshot::Chunk;
 use skerry_types::state::StateKey;
 use skerry_types::transaction::{
     Bundle, Nonce, Operation, SignedTransaction, Target, TransactionBody,
@@ -88,6 +89,10 @@ fn every_signed_hashed_or_stored_type_begins_with_its_version_and_ends_with_its_
     check_versioned::<Evidence>(&fixed::fork());
     check_versioned::<Receipt>(&fixed::receipt());
     check_versioned::<Receipt>(&fixed::failed_receipt());
+    check_versioned::<Chunk>(&Chunk {
+        after: Some(fixed::digest(1)),
+        ..Chunk::default()
+    });
 }
 
 #[test]

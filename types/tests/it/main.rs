@@ -10,6 +10,7 @@
 //! | `certificate` | quorum, bitmap and binding of certificates |
 //! | `evidence` | what contradicts each other, and who is guilty |
 //! | `merkle` | proofs of a naive tree hold, mutated ones do not |
+//! | `snapshot` | chunks of a state hold, and nothing in their place does |
 //! | `text` | text forms round trip |
 
 mod bls;
@@ -20,6 +21,7 @@ mod evidence;
 mod fixtures;
 mod forms;
 mod merkle;
+mod snapshot;
 mod text;
 mod tree;
 mod vectors;

@@ -219,7 +219,7 @@ fn proof_deeper_than_a_path_is_refused() {
 }
 
 /// No proof whose bytes differ in one bit from a good one proves anything.
-fn check_flips<T>(proof: &T, holds: impl Fn(&T) -> bool)
+pub(crate) fn check_flips<T>(proof: &T, holds: impl Fn(&T) -> bool)
 where
     T: borsh::BorshSerialize + borsh::BorshDeserialize,
 {

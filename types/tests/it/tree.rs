@@ -5,6 +5,7 @@ use skerry_types::merkle::{
     Gap, KeyProof, Level, OwnerEntry, OwnerProof, PathProof, bit, leaf_hash, node_hash,
     root_of_sorted, value_hash,
 };
+use skerry_types::snapshot::{Chunk, Cursor, Edges, OwnerRows, Sibling};
 use skerry_types::state::StateKey;
 use std::collections::BTreeMap;
 
@@ -96,6 +97,86 @@ impl NaiveTree {
             .collect();
         OwnerProof::Present { entries, upper }
     }
+
+    /// The chunk of so many records after a cursor.
+    pub(crate) fn chunk(&self, after: Option<&Cursor>, count: usize) -> Chunk {
+        let entry = |key: &StateKey, value: &Vec<u8>| OwnerEntry {
+            module: key.module,
+            local: key.local.clone(),
+            value: value.clone(),
+        };
+        let rows = self.owners.iter().flat_map(|(owner, rows)| {
+            rows.iter().map(move |(path, (key, value))| {
+                let (owner, path) = (*owner, *path);
+                (Cursor { owner, path }, entry(key, value))
+            })
+        });
+        let mut chunk = Chunk::default();
+        let mut end = None;
+        for (cursor, row) in rows.filter(|(at, _)| Some(at) > after).take(count) {
+            end = Some(cursor);
+            match chunk
+                .owners
+                .last_mut()
+                .filter(|it| it.owner == cursor.owner)
+            {
+                Some(listed) => listed.rows.push(row),
+                None => chunk.owners.push(OwnerRows {
+                    owner: cursor.owner,
+                    rows: vec![row],
+                }),
+            }
+        }
+        let edges = |cursor: Option<&Cursor>, right: bool| match cursor {
+            Some(Cursor { owner, path }) => (
+                edge(&self.lower(owner), path, right),
+                edge(&self.upper(), &Digest::new(*owner.as_bytes()), right),
+            ),
+            None => (Vec::new(), Vec::new()),
+        };
+        let ((lower_left, upper_left), (lower_right, upper_right)) =
+            (edges(after, false), edges(end.as_ref(), true));
+        chunk.after = after.map(|cursor| {
+            let (_, value) = &self.owners[&cursor.owner][&cursor.path];
+            value_hash(value)
+        });
+        chunk.lower = Edges {
+            left: lower_left,
+            right: lower_right,
+        };
+        chunk.upper = Edges {
+            left: upper_left,
+            right: upper_right,
+        };
+        chunk
+    }
+
+    /// All keys and values, in the order of a snapshot.
+    pub(crate) fn all(&self) -> Vec<(StateKey, Vec<u8>)> {
+        let owners = self.owners.values();
+        owners.flat_map(|rows| rows.values().cloned()).collect()
+    }
+}
+
+/// What lies on one side of the way down to a leaf.
+fn edge(leaves: &[Leaf], path: &Digest, right: bool) -> Vec<Sibling> {
+    let (mut below, mut siblings, mut depth) = (leaves, Vec::new(), 0);
+    while below.len() > 1 {
+        let (zeros, ones) = split(below, depth);
+        let (taken, other) = if bit(path, depth) {
+            (ones, zeros)
+        } else {
+            (zeros, ones)
+        };
+        if !other.is_empty() && bit(path, depth) != right {
+            siblings.push(Sibling {
+                depth: u8::try_from(depth).expect("below 256"),
+                hash: subtree(other, depth + 1),
+            });
+        }
+        (below, depth) = (taken, depth + 1);
+    }
+    siblings
 }
 
 fn leaves(level: Level, pairs: impl Iterator<Item = (Digest, Digest)>) -> Leaves {

@@ -358,7 +358,21 @@ fn merkle() -> Value {
         "key_absent": bytes(&tree.prove_key(&absent)),
         "owner_absent": bytes(&tree.prove_key(&stranger)),
         "owner_present": bytes(&tree.prove_owner(&owner)),
+        "chunks_of_5": chunks(&tree),
     })
+}
+
+fn chunks(tree: &NaiveTree) -> Value {
+    let (mut chunks, mut after) = (Vec::new(), None);
+    loop {
+        let chunk = tree.chunk(after.as_ref(), 5);
+        let next = chunk.verify(&tree.root(), after.as_ref()).expect("holds");
+        chunks.push(json!({ "after": bytes(&after), "chunk": bytes(&chunk) }));
+        match next {
+            Some(cursor) => after = Some(cursor),
+            None => return chunks.into(),
+        }
+    }
 }
 
 /// A whole light proof: user 1 on its shard, whose state is [`tree`], known to the beacon.

@@ -236,17 +236,21 @@ fn is_deterministic(place: &Place<'_>) -> bool {
         "consensus" => !place.is_module("consensus/src", "driver"),
         "execution" => !place.is_build_script,
         "types" => !place.is_build_script && !place.is_module("types/src", "lookup"),
-        "node" => [
-            "chain",
-            "committees",
-            "producer",
-            "mempool",
-            "relay",
-            "beacon",
-            "evidence",
-        ]
-        .iter()
-        .any(|module| place.is_module("node/src", module)),
+        "node" => {
+            let glue = [
+                "chain",
+                "committees",
+                "producer",
+                "mempool",
+                "relay",
+                "beacon",
+                "evidence",
+            ];
+            let joining = ["frames", "pins", "check", "jobs", "join"];
+            let is_glue = |module: &&str| place.is_module("node/src", module);
+            let joins = |module: &&str| place.is_module("node/src/snapshot", module);
+            glue.iter().any(is_glue) || joining.iter().any(joins)
+        }
         _ => false,
     }
 }
