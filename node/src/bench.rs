@@ -198,6 +198,9 @@ pub struct LoadReport {
 pub struct BenchReport {
     /// What was loaded.
     pub network: String,
+    /// What a small message takes through one of the relays that the delay is made with, one way,
+    /// measured beside the load; absent without a delay. Nothing is nearer to a validator.
+    pub apart: Option<Latency>,
     /// Processors of this machine.
     pub processors: usize,
     /// Signatures that one of them checks per second in batches of distinct keys, measured now.
@@ -212,6 +215,13 @@ pub struct BenchReport {
 impl fmt::Display for BenchReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{}", self.network)?;
+        let apart = self.apart.as_ref();
+        if let Some((p50, p99)) = apart.and_then(|it| it.p50_ms.zip(it.p99_ms)) {
+            writeln!(
+                formatter,
+                "a small message takes {p50:.1} / {p99:.1} ms through a relay (p50/p99)"
+            )?;
+        }
         writeln!(
             formatter,
             "{} processors, {:.0} signatures/s each in batches",
@@ -331,6 +341,7 @@ pub async fn run(args: BenchArgs) -> Result<Output, CliError> {
             let signatures_per_s = measure::signature_rate();
             let runs = load_all(&target, &load).await?;
             BenchReport {
+                apart: None,
                 network,
                 processors: measure::processors(),
                 signatures_per_s,

@@ -254,6 +254,8 @@ pub struct Plan {
     pub slow_disk: u64,
     /// Largest usual time of a disk operation.
     pub disk_max: u64,
+    /// Least time of a write to a store, which takes longer than one to a vote log.
+    pub store_min: u64,
     /// Largest usual time of a job.
     pub work_max: u64,
     /// Faults with their times.
@@ -527,6 +529,7 @@ impl Plan {
             slow_work: on(&mut random, 300, 30),
             slow_disk: on(&mut random, 300, 30),
             disk_max: random.between(100, 8 * MILLI),
+            store_min: 0,
             work_max: WORK_MAX,
             faults,
             heal_at,

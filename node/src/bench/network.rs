@@ -94,6 +94,10 @@ pub(super) async fn run(args: NetworkArgs) -> Result<BenchReport, BenchError> {
         }
     };
     let relays = delayed(&args, &folder).await?;
+    let probe = match &relays {
+        Some((alarms, _)) => Some(delay::probe(delay_of(&args), alarms).await?),
+        None => None,
+    };
     let mut devnet = start(&args, &folder)?;
     let interrupted = async {
         // Without signals only the end of the load stops it.
@@ -107,6 +111,7 @@ pub(super) async fn run(args: NetworkArgs) -> Result<BenchReport, BenchError> {
         () = interrupted => Err(BenchError::Network("interrupted".to_owned())),
     };
     stop(devnet).await;
+    let apart = probe.map(|probe| probe.latency());
     drop(relays);
     if temporary && result.is_ok() {
         // What cannot be removed is left to the system's own cleaning.
@@ -126,6 +131,7 @@ pub(super) async fn run(args: NetworkArgs) -> Result<BenchReport, BenchError> {
              apart; {} % to another shard",
             args.shards, args.validators_per_shard, args.dead, args.delay_ms, args.load.cross_share
         ),
+        apart,
         processors,
         signatures_per_s,
         share_of_signature_bound: Some(best / bound),
@@ -137,13 +143,16 @@ fn failed(error: impl std::fmt::Display) -> BenchError {
     BenchError::Network(error.to_string())
 }
 
+const fn delay_of(args: &NetworkArgs) -> Duration {
+    Duration::from_millis(args.delay_ms)
+}
+
+type Relays = (delay::Alarms, Vec<tokio::task::JoinSet<()>>);
+
 /// Lays the network out such that every validator is reached through a relay, and starts those.
-async fn delayed(
-    args: &NetworkArgs,
-    folder: &Path,
-) -> Result<Vec<tokio::task::JoinSet<()>>, BenchError> {
+async fn delayed(args: &NetworkArgs, folder: &Path) -> Result<Option<Relays>, BenchError> {
     if args.delay_ms == 0 {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     if folder.join("genesis.json").exists() {
         let text = "--delay-ms needs a new --data-dir".to_owned();
@@ -160,6 +169,7 @@ async fn delayed(
         parameters: Parameters::default(),
         out: folder.to_owned(),
     })?;
+    let alarms = delay::Alarms::start()?;
     let mut relays = Vec::new();
     for index in 0..args.validators() {
         let file = folder.join(format!("v{index}/config.toml"));
@@ -176,9 +186,9 @@ async fn delayed(
             relay_port(args.port_base, index),
             Ports::validator(args.port_base, index).peers,
         );
-        relays.push(delay::relay(from, to, Duration::from_millis(args.delay_ms)).await?);
+        relays.push(delay::relay(from, to, delay_of(args), alarms.clone()).await?);
     }
-    Ok(relays)
+    Ok(Some((alarms, relays)))
 }
 
 fn start(args: &NetworkArgs, folder: &Path) -> Result<Child, BenchError> {

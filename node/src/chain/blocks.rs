@@ -50,6 +50,8 @@ pub(crate) struct Entry {
     pub(crate) executing: bool,
     pub(crate) executed: Option<Arc<Executed>>,
     pub(crate) is_final: bool,
+    /// Whether its bytes are on their way to the disk, or there.
+    pub(crate) storing: bool,
     pub(crate) stored: bool,
 }
 
@@ -149,6 +151,7 @@ impl BlockTree {
             executing: false,
             executed: None,
             is_final: false,
+            storing: false,
             stored: false,
         });
     }

@@ -50,6 +50,7 @@ impl ChainNode {
             CoreOutput::Send { after, to, message } => {
                 if let Some(message) = self.instance.hold(after, to, message) {
                     self.send_message(&self.instance, after, to, &message, out);
+                    self.store_voted(&message, out);
                 }
             }
             CoreOutput::Check(job) => out.push(Output::Work(super::jobs::Job::Consensus {
@@ -177,6 +178,7 @@ impl ChainNode {
     pub(super) fn release_held(&mut self, out: &mut Vec<Output>) {
         while let Some((after, to, message)) = self.instance.release() {
             self.send_message(&self.instance, after, to, &message, out);
+            self.store_voted(&message, out);
         }
         let Some(mut sealed) = self.sealed.take() else {
             return;
@@ -248,13 +250,37 @@ impl ChainNode {
                 .inputs
                 .push_back(Core::Certified { digest, outcome });
         } else {
-            let (header, body) = (entry.header.clone(), entry.body.clone());
-            out.push(Output::Store {
-                digest,
-                header,
-                body,
-            });
+            self.store_bytes(digest, out);
         }
+    }
+
+    /// Makes a block's bytes durable, once.
+    pub(super) fn store_bytes(&mut self, digest: Digest, out: &mut Vec<Output>) {
+        let entry = self.tree.get_mut(&digest);
+        let Some(entry) = entry.filter(|entry| !entry.storing && !entry.stored) else {
+            return;
+        };
+        entry.storing = true;
+        let (header, body) = (entry.header.clone(), entry.body.clone());
+        out.push(Output::Store {
+            digest,
+            header,
+            body,
+        });
+    }
+
+    /// Makes the bytes of a block durable as soon as the own vote for it has left. They have to be
+    /// before the block is finalized; until it is notarized the disk has nothing else to do for it.
+    fn store_voted(&mut self, message: &ConsensusMessage, out: &mut Vec<Output>) {
+        let digest = match message {
+            ConsensusMessage::Vote(vote) => match vote.statement {
+                Statement::Notarize { digest, .. } => digest,
+                Statement::Nullify { .. } | Statement::Finalize { .. } => return,
+            },
+            ConsensusMessage::Proposal(proposal) => proposal.header.digest(),
+            _ => return,
+        };
+        self.store_bytes(digest, out);
     }
 
     pub(super) fn on_stored(&mut self, digest: Digest) {

@@ -316,14 +316,7 @@ impl ChainNode {
                 continue;
             };
             entry.is_final = true;
-            if !entry.stored {
-                let (digest, header, body) = (*digest, entry.header.clone(), entry.body.clone());
-                out.push(Output::Store {
-                    digest,
-                    header,
-                    body,
-                });
-            }
+            self.store_bytes(*digest, out);
         }
         let digests: Vec<_> = taken.iter().map(|(digest, _)| *digest).collect();
         self.check_history(&digests, out);

@@ -245,7 +245,8 @@ impl World {
     }
 
     fn schedule_write(&mut self, node: usize, chain: ChainRef) {
-        let at = self.now.saturating_add(self.disk_time());
+        let takes = self.disk_time().max(self.plan.store_min);
+        let at = self.now.saturating_add(takes);
         let generation = self.machines[node].generation;
         self.schedule(
             at,

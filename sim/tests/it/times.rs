@@ -59,6 +59,21 @@ fn proposals_every_two_delays_finality_in_three_proof_in_five() {
 }
 
 #[test]
+fn nobody_waits_for_the_bytes_of_a_block_to_be_stored() {
+    let mut plan = Plan::exact(DELAY);
+    // Two writes fit between a vote and the notarization: the commit of the block before, and this.
+    plan.store_min = 10 * MILLI;
+    let until = plan.load_until - SECOND;
+    let report = run(plan, false);
+    let blocks = blocks(&report, 3 * SECOND, until);
+    assert!(blocks.len() > 50, "{} blocks", blocks.len());
+    for (height, block) in blocks {
+        let took = block.final_last - block.proposed;
+        assert!(is_exactly(took, 3), "{height}: {block:?}");
+    }
+}
+
+#[test]
 fn a_dead_leader_costs_its_timeout_once_and_two_delays_after_that() {
     let mut plan = Plan::exact(DELAY);
     let (crash, down) = (4 * SECOND, 10 * SECOND);
