@@ -201,6 +201,7 @@ impl Replica {
                 Stage::Verifying
             }
             Examination::Reject => {
+                self.tally.proposals_rejected = self.tally.proposals_rejected.saturating_add(1);
                 self.nullify(out);
                 Stage::Decided
             }
@@ -270,6 +271,7 @@ impl Replica {
             return Examination::Reject;
         }
         if header.time > self.now.saturating_add(CLOCK_AHEAD_MS_MAX) {
+            self.tally.proposals_ahead = self.tally.proposals_ahead.saturating_add(1);
             self.wake_at = Some(header.time.saturating_sub(CLOCK_AHEAD_MS_MAX));
             return Examination::Wait;
         }

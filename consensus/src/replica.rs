@@ -14,7 +14,7 @@ use crate::output::{Output, To};
 use crate::round::Round;
 use crate::safety::{Signer, Voice};
 use crate::silence::Silence;
-use crate::status::{MemberStatus, Status};
+use crate::status::{MemberStatus, Status, Tally};
 use crate::timers::{Pace, Timers};
 use crate::tree::{Need, Tree};
 use skerry_types::certificate::Certificate;
@@ -47,6 +47,7 @@ pub struct Replica {
     pub(crate) timers: Timers,
     /// Views that timed out since the newest finalization.
     pub(crate) timeouts: u64,
+    pub(crate) tally: Tally,
     pub(crate) lead: Lead,
     pub(crate) fetches: Fetches,
     pub(crate) checks: Checks,
@@ -128,6 +129,7 @@ impl Replica {
             now: TimeMs::ZERO,
             timers: Timers::default(),
             timeouts: 0,
+            tally: Tally::default(),
             lead: Lead::No,
             fetches: Fetches::default(),
             checks: Checks::default(),
@@ -238,6 +240,11 @@ impl Replica {
         }
     }
 
+    /// How often it took the ways that a healthy network does not need.
+    pub const fn tally(&self) -> Tally {
+        self.tally
+    }
+
     // ---- the rules, in order -----------------------------------------------------------------
 
     fn settle(&mut self, out: &mut Vec<Output>) {
@@ -336,12 +343,21 @@ impl Replica {
         let leader = self.leader(self.current).unwrap_or_default();
         if self.timers.is_expired(self.now) {
             self.timeouts = self.timeouts.saturating_add(1);
+            let late = if self.timers.awaits_proposal() {
+                &mut self.tally.leaders_late
+            } else {
+                &mut self.tally.views_late
+            };
+            *late = late.saturating_add(1);
             if let Some(peer) = self.peers.get_mut(leader.index()) {
                 peer.timeouts = peer.timeouts.saturating_add(1);
             }
             self.silence.on_timeout(leader, self.entered_at);
             self.nullify(out);
-        } else if malformed || !self.timers.is_given_up() && self.silence.is_known(leader) {
+        } else if malformed {
+            self.nullify(out);
+        } else if !self.timers.is_given_up() && self.silence.is_known(leader) {
+            self.tally.leaders_silent = self.tally.leaders_silent.saturating_add(1);
             self.nullify(out);
         }
         let retry = self.pace().retry_ms();
@@ -355,6 +371,7 @@ impl Replica {
 
     /// At a standstill: the own votes of this view, late finalize votes, and what opened the view.
     fn repeat(&mut self, out: &mut Vec<Output>) {
+        self.tally.repetitions = self.tally.repetitions.saturating_add(1);
         let from = self.finalized_view().next();
         let recent = self.current.saturating_sub(FINALIZE_BACK_MAX).max(from);
         let current = self.current;

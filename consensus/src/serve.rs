@@ -160,6 +160,7 @@ impl Replica {
             return;
         }
         peer.helped_at = Some(now);
+        self.tally.laggards_helped = self.tally.laggards_helped.saturating_add(1);
         let opener = self.opener(current);
         let newest = self
             .finalization

@@ -43,3 +43,22 @@ pub struct MemberStatus {
     /// How often this replica nullified a view that it led, because of a timer.
     pub timeouts: u64,
 }
+
+/// How often this replica took each way that no healthy network needs, since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Views given up since their leader was late.
+    pub leaders_late: u64,
+    /// Views given up since no certified block came of their proposal.
+    pub views_late: u64,
+    /// Views given up at once, since their leader is known to be silent.
+    pub leaders_silent: u64,
+    /// Proposals that broke a rule.
+    pub proposals_rejected: u64,
+    /// Proposals ahead of the own clock.
+    pub proposals_ahead: u64,
+    /// Repetitions at a standstill.
+    pub repetitions: u64,
+    /// Members helped that vote in a view that is over.
+    pub laggards_helped: u64,
+}

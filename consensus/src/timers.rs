@@ -88,6 +88,11 @@ impl Timers {
         self.retry.is_some()
     }
 
+    /// Whether nothing of the leader has come.
+    pub(crate) fn awaits_proposal(&self) -> bool {
+        self.leader.is_some()
+    }
+
     /// Whether the view has lasted too long.
     pub(crate) fn is_expired(&self, now: TimeMs) -> bool {
         [self.leader, self.certify]

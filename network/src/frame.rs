@@ -35,8 +35,6 @@ pub mod kind {
     pub const BATCH_ANNOUNCE: u8 = 0x12;
     /// Answers a batch request.
     pub const BATCH_REPLY: u8 = 0x13;
-    /// Offers a cross-link to beacon proposers.
-    pub const CROSS_LINK: u8 = 0x14;
     /// Proven evidence, for beacon proposers.
     pub const EVIDENCE: u8 = 0x15;
     /// Forwards transactions.
@@ -69,7 +67,6 @@ pub const fn class_of(kind: u8) -> Option<(Class, u32)> {
         kind::BATCH_REQUEST => (Class::Relay, 16 * KIB),
         kind::BATCH_ANNOUNCE => (Class::Relay, 64 * KIB),
         kind::BATCH_REPLY => (Class::Relay, 2 * MIB),
-        kind::CROSS_LINK => (Class::Relay, 64 * KIB),
         kind::EVIDENCE => (Class::Relay, 32 * KIB),
         kind::TRANSACTIONS => (Class::Transactions, 2 * MIB),
         kind::RANGE_REQUEST => (Class::Sync, 4 * KIB),
@@ -390,6 +387,6 @@ mod tests {
         let known = (0..=u8::MAX)
             .filter(|kind| class_of(*kind).is_some())
             .count();
-        assert_eq!(known, 19);
+        assert_eq!(known, 18);
     }
 }

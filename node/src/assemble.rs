@@ -366,6 +366,7 @@ pub fn beacon_start(genesis: &Genesis, shared: &Shared) -> BeaconFinal {
     BeaconFinal {
         block: crate::chain::start_of(shared, ChainRef::Beacon),
         epoch: Epoch::ZERO,
+        time: genesis.time,
         facts_root: facts.root(),
         facts: Some(facts),
         committees: shared.committees.clone(),

@@ -7,7 +7,9 @@
 use crate::committees::Committees;
 use skerry_types::beacon::{CrossLink, Facts, Ready, ShardRecord};
 use skerry_types::block::{BlockKind, BlockRef};
-use skerry_types::ids::{ChainRef, Digest, Epoch, Height, ValidatorId};
+use skerry_types::codec::encode;
+use skerry_types::crypto::hash::plain;
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, TimeMs, ValidatorId};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -18,6 +20,8 @@ pub struct BeaconFinal {
     pub block: BlockRef,
     /// Its epoch.
     pub epoch: Epoch,
+    /// Its time.
+    pub time: TimeMs,
     /// Root of the facts.
     pub facts_root: Digest,
     /// The facts; absent when they are those of a state older than what this node holds.
@@ -146,6 +150,7 @@ impl BeaconFeed {
 #[derive(Debug, Default)]
 pub struct LinkPool {
     links: BTreeMap<(ChainRef, Epoch), Arc<CrossLink>>,
+    /// Digests of whole links: a header may be final, and a certificate that comes with it wrong.
     verified: VecDeque<Digest>,
 }
 
@@ -153,7 +158,12 @@ pub struct LinkPool {
 /// again.
 const VERIFIED_LENGTH: usize = 256;
 /// Epochs of one shard that are kept at a time, the oldest of them.
-const EPOCHS_PER_SHARD: usize = 4;
+pub const EPOCHS_PER_SHARD: usize = 4;
+
+/// Names a link with all that proves it.
+pub fn digest_of(link: &CrossLink) -> Digest {
+    plain(&encode(link))
+}
 
 /// How new a link is within its epoch.
 fn rank(link: &CrossLink) -> (bool, Height) {
@@ -179,7 +189,7 @@ impl LinkPool {
 
     /// Takes a verified link.
     pub fn insert(&mut self, link: Arc<CrossLink>) {
-        self.verified.push_back(link.header.digest());
+        self.verified.push_back(digest_of(&link));
         while self.verified.len() > VERIFIED_LENGTH {
             self.verified.pop_front();
         }
@@ -197,9 +207,14 @@ impl LinkPool {
         }
     }
 
-    /// Whether a header was verified here as final.
-    pub fn is_verified(&self, header: &Digest) -> bool {
-        self.verified.contains(header)
+    /// Links that it holds.
+    pub fn count(&self) -> usize {
+        self.links.len()
+    }
+
+    /// Whether a link was verified here, by its [`digest_of`].
+    pub fn is_verified(&self, link: &Digest) -> bool {
+        self.verified.contains(link)
     }
 
     /// The links that would raise the records, in order of shard.
@@ -266,6 +281,10 @@ fn is_awaited(ready: &Ready, committees: &Committees) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::{genesis, inbound, shard};
+    use skerry_execution::network::NetworkInfo;
+    use skerry_types::certificate::Bitmap;
+    use skerry_types::ids::MemberIndex;
 
     fn point(height: u64) -> BeaconPoint {
         let mut digest = [7; 32];
@@ -290,10 +309,32 @@ mod tests {
         BeaconFinal {
             block,
             epoch,
+            time: TimeMs::ZERO,
             facts_root,
             facts: None,
             committees: Arc::default(),
         }
+    }
+
+    /// What is checked of a block must not depend on what a node has seen before: a leader could join
+    /// a wrong certificate to a header that some know to be final.
+    #[test]
+    fn a_known_header_vouches_for_no_other_certificate() {
+        let network = NetworkInfo::of(&genesis(1));
+        let proof = inbound(&network, (shard(1, 0), shard(1, 1)), (0, Vec::new()), 0).proof;
+        let link = CrossLink {
+            header: proof.header,
+            path: Vec::new(),
+            certificate: proof.certificate,
+            channels: Vec::new(),
+        };
+        let mut other = link.clone();
+        other.certificate.signers = Bitmap::of([MemberIndex::new(0)], 4);
+        let mut pool = LinkPool::default();
+        pool.insert(Arc::new(link.clone()));
+        assert!(pool.is_verified(&digest_of(&link)));
+        assert_eq!(other.header.digest(), link.header.digest());
+        assert!(!pool.is_verified(&digest_of(&other)));
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub const PULL_MS: u64 = 400;
 /// How many seats push each batch.
 const PUSHERS: u64 = 2;
 /// Most batches kept for one source; more are dropped and pulled again later.
-const BATCHES_PER_SOURCE_MAX: usize = 256;
+pub const BATCHES_PER_SOURCE_MAX: usize = 256;
 
 /// Whether member `me` of a source committee of `members` pushes the batch of `root`.
 pub fn is_pusher(root: &Digest, me: MemberIndex, members: usize) -> bool {
@@ -75,6 +75,11 @@ impl InboundPool {
         self.sources.get(&source).is_none_or(|held| {
             !held.batches.contains_key(&first) && held.batches.len() < BATCHES_PER_SOURCE_MAX
         })
+    }
+
+    /// Batches that it holds.
+    pub fn count(&self) -> usize {
+        self.sources.values().map(|held| held.batches.len()).sum()
     }
 
     /// Takes a verified batch.

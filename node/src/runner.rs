@@ -1,12 +1,13 @@
 //! Drives one chain of a node: gives [`ChainNode`] its time, disk, network and processors.
 //!
-//! Each chain has five threads, so that no kind of work waits behind another: the chain itself,
-//! which only steps; blocks (validation and execution); signatures of transactions; certificates
-//! and proofs; the disk. All queues are bounded; what does not fit from the network is dropped and
+//! Each chain has six threads, so that no kind of work waits behind another: the chain itself,
+//! which only steps; blocks (validation and execution); signatures of transactions; votes and
+//! certificates; words, which anybody may say (batches, cross-links, evidence, newcomers); the disk. All queues are bounded; what does not fit from the network is dropped and
 //! counted, since every protocol here asks again.
 
 use crate::beacon::BeaconFinal;
 use crate::chain::jobs::{Job, Shared, TransactionsJob};
+use crate::chain::proving::PROVING_MAX;
 use crate::chain::{ChainNode, CommitRequest, Input, Note, Output, Peer};
 use crate::snapshot::serve::Server;
 use crate::view::{ChainView, Command, SubmitError};
@@ -30,6 +31,8 @@ const INPUTS_MAX: usize = 4_096;
 /// checks, `ingress` its submissions, the tree its blocks), so it never waits for a worker that in
 /// turn waits for it. The queues are laid out in advance, so this is also memory.
 const JOBS_MAX: usize = 4_096;
+/// Words of others that wait to be checked; `chain/proving.rs` and `chain/evidence.rs` allow fewer.
+const WORDS_MAX: usize = 4 * PROVING_MAX;
 /// Transactions whose signatures are checked in one batch, where so many wait.
 const BATCH_MAX: usize = 1_024;
 /// Niceness of the threads that check transactions' signatures.
@@ -223,7 +226,8 @@ enum DiskJob {
 struct Workers {
     blocks: SyncSender<Job>,
     signatures: SyncSender<TransactionsJob>,
-    proofs: SyncSender<Job>,
+    votes: SyncSender<Job>,
+    words: SyncSender<Job>,
     disk: SyncSender<DiskJob>,
 }
 
@@ -239,17 +243,19 @@ pub fn start(
 ) -> std::io::Result<Runner> {
     let name = node.chain().folder();
     let mut threads = Vec::new();
-    let worker = |kind: &str, counter: fn(&ChainMetrics) -> &AtomicU64| {
-        let (jobs, queue) = sync_channel::<Job>(JOBS_MAX);
+    let worker = |kind: &str, most: usize, counter: fn(&ChainMetrics) -> &AtomicU64| {
+        let (jobs, queue) = sync_channel::<Job>(most);
         let (back, shared, metrics) = (sender.clone(), parts.shared.clone(), parts.metrics.clone());
         let thread = std::thread::Builder::new()
             .name(format!("{name}-{kind}"))
             .spawn(move || run_jobs(&queue, &shared, &back, counter(&metrics)))?;
         Ok::<_, std::io::Error>((jobs, thread))
     };
-    let (blocks, thread) = worker("blocks", |metrics| &metrics.block_nanos)?;
+    let (blocks, thread) = worker("blocks", JOBS_MAX, |metrics| &metrics.block_nanos)?;
     threads.push(thread);
-    let (proofs, thread) = worker("proofs", |metrics| &metrics.proof_nanos)?;
+    let (votes, thread) = worker("votes", JOBS_MAX, |metrics| &metrics.proof_nanos)?;
+    threads.push(thread);
+    let (words, thread) = worker("words", WORDS_MAX, |metrics| &metrics.proof_nanos)?;
     threads.push(thread);
     let (signatures, queue) = sync_channel::<TransactionsJob>(JOBS_MAX);
     let (back, shared, metrics) = (sender.clone(), parts.shared.clone(), parts.metrics.clone());
@@ -271,7 +277,8 @@ pub fn start(
     let workers = Workers {
         blocks,
         signatures,
-        proofs,
+        votes,
+        words,
         disk,
     };
     let back = sender.clone();
@@ -594,7 +601,8 @@ impl Driver {
         let _ = match job {
             Job::Transactions(job) => return drop(self.workers.signatures.send(job)),
             job @ (Job::Validate(_) | Job::Execute(_)) => self.workers.blocks.send(job),
-            job => self.workers.proofs.send(job),
+            job @ Job::Consensus { .. } => self.workers.votes.send(job),
+            job => self.workers.words.send(job),
         };
     }
 

@@ -24,8 +24,6 @@ pub mod kind {
     pub const BATCH_PUSH: u8 = 0x10;
     /// Asks for a batch.
     pub const BATCH_REQUEST: u8 = 0x11;
-    /// A final header of a shard, for the beacon.
-    pub const CROSS_LINK: u8 = 0x14;
     /// Proven evidence, from one member of the beacon to another.
     pub const EVIDENCE: u8 = 0x15;
     /// Transactions.

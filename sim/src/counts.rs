@@ -3,6 +3,7 @@
 //! [`ROWS`] lists all kinds. A row that stays at zero over two hundred seeds or more fails the run:
 //! either the simulator does not do what it says, or the code under test never gets there.
 
+use skerry_consensus::status::Tally;
 use std::collections::BTreeMap;
 
 /// A kind and whether it needs more than one shard.
@@ -92,12 +93,21 @@ pub const ROWS: &[(&str, Scope)] = &[
     ("evidence sent", Scope::Any),
     ("peers penalised", Scope::Any),
     ("links of closed epochs", Scope::Any),
+    ("forged links", Scope::Any),
+    ("range replies withheld", Scope::Any),
     ("batches of closed epochs", Scope::Any),
     ("stale certificates and votes", Scope::Any),
     ("closed epochs proposed", Scope::Any),
     ("closed epochs refused", Scope::Any),
     ("faults noticed", Scope::Any),
     ("invalid proposals noticed", Scope::Any),
+    ("late leaders", Scope::Any),
+    ("late views", Scope::Any),
+    ("silent leaders skipped", Scope::Any),
+    ("proposals rejected", Scope::Any),
+    ("proposals ahead of a clock", Scope::Any),
+    ("repetitions at a standstill", Scope::Any),
+    ("laggards helped", Scope::Any),
     ("nullified views", Scope::Any),
     ("idle blocks", Scope::Any),
     ("working blocks", Scope::Any),
@@ -160,6 +170,27 @@ impl Counts {
         debug_assert!(ROWS.iter().any(|(row, _)| *row == kind), "{kind} is no row");
         let counter = self.by_kind.entry(kind).or_default();
         *counter = counter.saturating_add(count);
+    }
+
+    /// Counts what a core has done between two moments. One that begins anew begins at zero.
+    pub fn note_ways(&mut self, before: Tally, after: Tally) {
+        let ways = |of: Tally| {
+            [
+                ("late leaders", of.leaders_late),
+                ("late views", of.views_late),
+                ("silent leaders skipped", of.leaders_silent),
+                ("proposals rejected", of.proposals_rejected),
+                ("proposals ahead of a clock", of.proposals_ahead),
+                ("repetitions at a standstill", of.repetitions),
+                ("laggards helped", of.laggards_helped),
+            ]
+        };
+        for ((kind, before), (_, after)) in ways(before).into_iter().zip(ways(after)) {
+            let more = after.saturating_sub(before);
+            if more > 0 {
+                self.add(kind, more);
+            }
+        }
     }
 
     /// How often a kind occurred.

@@ -16,6 +16,7 @@ use skerry::snapshot::join::{self, Join, Place};
 use skerry::snapshot::pins::Pins;
 use skerry::votes::key::{record, records_for};
 use skerry_consensus::log::{LogEntry, VoteRecord};
+use skerry_consensus::status::Tally;
 use skerry_storage::{ChainStore, Identity, MemoryBackend, VoteLog, VoteLogError};
 use skerry_types::crypto::bls::{PublicKey, SecretKey};
 use skerry_types::genesis::Genesis;
@@ -24,7 +25,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Kinds of jobs that do not wait for each other.
-pub const LANES: usize = 3;
+pub const LANES: usize = 4;
 
 /// Size of the chunks of a snapshot: small, so that taking over a state can be interrupted.
 const CHUNK_BYTES: usize = 400;
@@ -41,6 +42,8 @@ pub struct Chain {
     pub lanes: [u64; LANES],
     /// When a tick is due, as it stands in the queue.
     pub tick_at: Option<u64>,
+    /// How often its core took which way, as it was last counted.
+    pub tally: Tally,
     /// Height of the newest block that readers saw.
     pub settled: Height,
     /// The newest position of the vote log, in each epoch, that was really synced.
@@ -232,6 +235,7 @@ impl Machine {
                     store,
                     disk,
                     lanes,
+                    tally: Tally::default(),
                     tick_at: None,
                     settled,
                     synced,

@@ -1,6 +1,7 @@
 //! Computation: done at once by the real code, answered when a machine might be done with it.
 //!
-//! A chain has three workers, as in the node: blocks, signatures of transactions, votes and proofs.
+//! A chain has four workers, as in the node: blocks, signatures of transactions, votes, words of
+//! others.
 //! Each does one job after the other; now and then one takes very long.
 
 use crate::counts::Counts;
@@ -14,11 +15,8 @@ pub const fn lane(job: &Job) -> usize {
     match job {
         Job::Validate(_) | Job::Execute(_) => 0,
         Job::Transactions(_) => 1,
-        Job::Consensus { .. }
-        | Job::Inbound { .. }
-        | Job::Link { .. }
-        | Job::Evidence { .. }
-        | Job::Ready { .. } => 2,
+        Job::Consensus { .. } => 2,
+        Job::Inbound { .. } | Job::Link { .. } | Job::Evidence { .. } | Job::Ready { .. } => 3,
     }
 }
 
@@ -61,28 +59,15 @@ pub fn describe(done: &Done) -> (&'static str, Vec<u8>) {
             bytes.extend(executed.result.state_root.as_bytes());
             ("executed", bytes)
         }
-        Done::Inbound(inbound) => {
-            let root = inbound.as_ref().map(|inbound| inbound.batch.root());
-            (
-                "batch",
-                root.iter().flat_map(|root| *root.as_bytes()).collect(),
-            )
+        Done::Word { word, proven } => {
+            let mut bytes = word.as_bytes().to_vec();
+            bytes.push(u8::from(proven.is_some()));
+            ("word", bytes)
         }
         Done::Evidence(judged) => {
             let mut bytes = encode(&*judged.evidence);
             bytes.push(u8::from(judged.by.is_some()));
             ("evidence", bytes)
-        }
-        Done::Ready(ready) => ("ready", ready.iter().flat_map(encode).collect()),
-        Done::Link(link) => {
-            let digest = link.as_ref().map(|link| link.header.digest());
-            (
-                "link",
-                digest
-                    .iter()
-                    .flat_map(|digest| *digest.as_bytes())
-                    .collect(),
-            )
         }
     }
 }

@@ -434,6 +434,14 @@ impl World {
         if let Some(adversary) = &mut machine.adversary {
             adversary.learn(state.node.committee());
         }
+        let tally = state.node.tally();
+        self.counts
+            .note_ways(std::mem::replace(&mut state.tally, tally), tally);
+        let over = state.node.held().into_iter().find(|it| it.count > it.most);
+        if let Some(over) = over {
+            self.violate(format!("node {node} holds too much for {chain}: {over:?}"));
+            return;
+        }
         for output in outputs {
             self.carry_out(node, chain, output);
             if self.violation.is_some() {
@@ -608,7 +616,6 @@ fn frame_name(frame_kind: u8) -> &'static str {
         kind::FETCH_REPLY => "fetch reply",
         kind::BATCH_PUSH => "batch frame",
         kind::BATCH_REQUEST => "batch request",
-        kind::CROSS_LINK => "link frame",
         kind::EVIDENCE => "evidence frame",
         kind::TRANSACTIONS => "transactions frame",
         kind::RANGE_REQUEST => "range request",

@@ -83,6 +83,8 @@ pub(crate) struct Root {
 pub(crate) struct BlockTree {
     root: Root,
     entries: BTreeMap<Digest, Entry>,
+    /// Bytes of their bodies.
+    bytes: usize,
     /// Newest final block, at or above the root.
     final_block: BlockRef,
     final_certificate: Option<Certificate>,
@@ -94,6 +96,7 @@ impl BlockTree {
         Self {
             root,
             entries: BTreeMap::new(),
+            bytes: 0,
             final_block,
             final_certificate: certificate,
         }
@@ -128,6 +131,17 @@ impl BlockTree {
         self.entries.len()
     }
 
+    /// Bytes of the bodies of all blocks above the root.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn remove(&mut self, digest: &Digest) -> Option<Entry> {
+        let entry = self.entries.remove(digest)?;
+        self.bytes = self.bytes.saturating_sub(entry.body.len());
+        Some(entry)
+    }
+
     pub(crate) fn header(&self, digest: &Digest) -> Option<Arc<Header>> {
         if let Some(entry) = self.entries.get(digest) {
             return Some(entry.header.clone());
@@ -142,7 +156,10 @@ impl BlockTree {
         if header.height <= self.root.block.height {
             return;
         }
-        self.entries.entry(digest).or_insert_with(|| Entry {
+        let bytes = &mut self.bytes;
+        self.entries.entry(digest).or_insert_with(|| {
+            *bytes = bytes.saturating_add(body.len());
+            Entry {
             header: Arc::new(header),
             body,
             prepared: Prepared::default(),
@@ -153,7 +170,7 @@ impl BlockTree {
             is_final: false,
             storing: false,
             stored: false,
-        });
+        }});
     }
 
     /// The last working block at or below `digest`; the root's when the way leads there.
@@ -239,7 +256,7 @@ impl BlockTree {
     /// entry that became the root and the abandoned digests, with their numbers of transactions.
     pub(crate) fn advance(&mut self) -> Option<(Entry, Vec<(Digest, usize)>)> {
         let (digest, _) = self.next_root()?;
-        let entry = self.entries.remove(&digest)?;
+        let entry = self.remove(&digest)?;
         let entropy = match entry.header.kind {
             BlockKind::Working => Digest::ZERO,
             BlockKind::Idle | BlockKind::Seal => self.entropy(&entry.header),
@@ -267,7 +284,7 @@ impl BlockTree {
         let abandoned = abandoned
             .into_iter()
             .filter_map(|digest| {
-                let work = self.entries.remove(&digest)?.work;
+                let work = self.remove(&digest)?.work;
                 Some((digest, work.map_or(0, |work| work.transactions.len())))
             })
             .collect();

@@ -1,12 +1,14 @@
 //! What the consensus core's outputs mean: blocks to keep, build and check, messages to send.
 
+use super::bounds::INPUTS_MAX;
 use super::instance::Instance;
 use super::{Building, ChainNode, Note, Output, Peer};
 use crate::producer::{Choice, Draft, Situation, choose};
 use crate::wire::kind;
 use skerry_consensus::input::{Certification, Input as Core};
 use skerry_consensus::log::LogEntry;
-use skerry_consensus::output::{Output as CoreOutput, To};
+use skerry_consensus::output::{Offence, Output as CoreOutput, To};
+use skerry_network::Misbehaviour;
 use skerry_types::block::{BlockKind, Header, ParentVotes, reveal_message};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::{Version, decode, encode};
@@ -123,6 +125,7 @@ impl ChainNode {
             CoreOutput::Fault(evidence) => self.accuse(evidence, out),
             CoreOutput::Misbehaved { member, offence } => {
                 out.push(Output::Note(Note::Fault(format!("{member}: {offence:?}"))));
+                self.blame_member(member, offence, out);
             }
             CoreOutput::BuildRefused { view, error } => {
                 out.push(Output::Note(Note::Fault(format!(
@@ -222,7 +225,8 @@ impl ChainNode {
                 | (ConsensusMessage::Request(_), kind::FETCH_REQUEST)
                 | (ConsensusMessage::Reply(_), kind::FETCH_REPLY)
         );
-        if fits {
+        // The core takes all that waits in each step, once it has begun.
+        if fits && instance.inputs.len() < INPUTS_MAX {
             let message = Box::new(message);
             instance.inputs.push_back(Core::Message {
                 from: member,
@@ -281,6 +285,22 @@ impl ChainNode {
             _ => return,
         };
         self.store_bytes(digest, out);
+    }
+
+    /// A member has signed or passed on what no honest one does: whoever it is connected as loses
+    /// reputation. A proposal that breaks a rule may be one of a member that is merely ahead, and is
+    /// no more than noted.
+    fn blame_member(&self, member: MemberIndex, offence: Offence, out: &mut Vec<Output>) {
+        let key = match offence {
+            Offence::BadVote | Offence::BadCertificate => self.instance.key(member),
+            Offence::BadProposal | Offence::Unwanted => None,
+        };
+        let theirs = self.peers.iter();
+        let theirs = theirs.filter(|(_, state)| key.is_some() && state.key == key);
+        for (peer, _) in theirs {
+            let how = Misbehaviour::InvalidSignature;
+            out.push(Output::Misbehaved { peer: *peer, how });
+        }
     }
 
     pub(super) fn on_stored(&mut self, digest: Digest) {

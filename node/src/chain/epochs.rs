@@ -8,6 +8,7 @@
 use super::finality::ReportProof;
 use super::instance::{Beginning, Instance};
 use super::jobs::{Job, Shared};
+use super::proving::Teller;
 use super::{ChainNode, CommitRequest, Output, Payload, Peer};
 use crate::beacon::raises;
 use crate::error::NodeError;
@@ -22,16 +23,17 @@ use skerry_types::block::{BlockKind, Header, NextCommittee};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::encode;
 use skerry_types::committee::{Committee, VerifyingCommittee};
+use skerry_types::crypto::hash::plain;
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Epoch, Height, TimeMs};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Most frames of later instances that wait, and most of one peer.
-const EARLY_FRAMES_MAX: usize = 512;
+pub(super) const EARLY_FRAMES_MAX: usize = 512;
 const EARLY_PER_PEER_MAX: usize = 16;
 /// Most bytes of them together.
-const EARLY_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const EARLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Instances before the present one that are remembered at a start, and more where blocks of older ones
 /// are final and not executed.
 const EARLIER: u64 = 8;
@@ -39,6 +41,9 @@ const EARLIER: u64 = 8;
 const REMIND_MS: u64 = 2_000;
 /// How often a newcomer that is not noted as ready says it again.
 const READY_MS: u64 = 2_000;
+/// How old the newest beacon block known here may be when a newcomer says that it is ready; an idle
+/// beacon has a block each half second.
+const READY_LAG_MS: u64 = 10_000;
 
 /// Where a chain goes on at start.
 pub(super) struct Place {
@@ -175,6 +180,14 @@ impl Early {
         }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Those of an instance that begins; earlier ones are forgotten.
     fn take(&mut self, epoch: Epoch) -> Vec<EarlyFrame> {
         let frames = std::mem::take(self).frames;
@@ -206,7 +219,7 @@ impl ChainNode {
     }
 
     /// The final seal of the present epoch, when there is one: the next instance is to begin.
-    fn seal(&self) -> Option<(Arc<Header>, NextCommittee)> {
+    pub(super) fn seal(&self) -> Option<(Arc<Header>, NextCommittee)> {
         let header = self.tree.final_header()?;
         let next = header.next?;
         (header.epoch == self.instance.epoch()).then_some((header, next))
@@ -280,7 +293,7 @@ impl ChainNode {
     }
 
     /// The committee that a seal names, from a beacon state or from a peer.
-    fn find_committee(&self, next: NextCommittee) -> Option<Committee> {
+    pub(super) fn find_committee(&self, next: NextCommittee) -> Option<Committee> {
         let seated = self.committees.seated(self.chain, next.epoch);
         let mut known = seated.map(|it| &**it).into_iter().chain(&self.offered);
         let fits = |committee: &&Committee| {
@@ -466,14 +479,26 @@ impl ChainNode {
         }
     }
 
-    /// Whether all final blocks that are known to exist are here, and executed.
+    /// Whether all final blocks that are proven to exist are here, and executed: on the beacon up to a
+    /// recent one, on a shard up to what a recent beacon block shows of it. What peers merely say of
+    /// their heights counts for nothing, or one of them could keep every newcomer out.
     fn holds_the_chain(&self) -> bool {
-        let here = self.tree.root().block.height;
-        let linked = self.feed.as_ref().and_then(|feed| {
-            let facts = feed.newest().facts.as_ref()?;
-            Some(facts.shard(self.chain)?.header.height)
-        });
-        here >= self.sync.target() && linked.is_none_or(|linked| here >= linked)
+        let root = self.tree.root();
+        let (time, height) = match &self.feed {
+            Some(feed) => {
+                let beacon = feed.newest();
+                let facts = beacon.facts.as_ref();
+                let record = facts.and_then(|facts| facts.shard(self.chain));
+                (beacon.time, record.map(|record| record.header.height))
+            }
+            None => {
+                let newest = self.tree.final_header();
+                let time = newest.as_ref().map_or(TimeMs::ZERO, |header| header.time);
+                (time, newest.map(|header| header.height))
+            }
+        };
+        let is_recent = time.saturating_add(READY_LAG_MS) >= self.now;
+        is_recent && height.is_some_and(|height| root.block.height >= height)
     }
 
     /// This validator's own word, for the beacon and for whoever leads it.
@@ -487,9 +512,16 @@ impl ChainNode {
     /// Somebody's word that it is ready.
     pub(super) fn on_ready(&mut self, ready: Ready, out: &mut Vec<Output>) {
         let is_member = self.chain.is_beacon() && self.instance.voter.is_some();
-        if is_member && self.ready.wants(&ready, &self.committees) {
-            let beacon = self.tree.root().executed.state.clone();
-            out.push(Output::Work(Job::Ready { beacon, ready }));
+        let word = plain(&encode(&ready));
+        if is_member
+            && self.ready.wants(&ready, &self.committees)
+            && self.proving.begin(word, Teller::Gossip)
+        {
+            out.push(Output::Work(Job::Ready {
+                word,
+                beacon: self.tree.root().executed.state.clone(),
+                ready,
+            }));
         }
     }
 

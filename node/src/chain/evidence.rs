@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Most claims of others that are judged at once; more are dropped, and come again.
-const CLAIMS_MAX: usize = 4;
+pub(super) const CLAIMS_MAX: usize = 4;
 /// Most of them of one sender.
 const CLAIMS_OF_ONE_MAX: usize = 2;
 /// Most of what this node's own cores have verified that is judged at once.
@@ -107,12 +107,17 @@ impl Accusations {
     /// Whether a claim of this sender may be judged now.
     fn has_room(&mut self, accuser: &Accuser, now: TimeMs) -> bool {
         self.rations.retain(|_, ration| !ration.is_idle(now));
-        let open: usize = self.rations.values().map(|ration| ration.open).sum();
+        let open = self.open_claims();
         let account = accuser.account();
         let is_known = self.rations.contains_key(&account);
         let ration = self.rations.get(&account).copied().unwrap_or_default();
         let has_place = is_known || self.rations.len() < SENDERS_MAX;
         open < CLAIMS_MAX && has_place && ration.has_room(now)
+    }
+
+    /// Claims of others that are being judged.
+    pub(super) fn open_claims(&self) -> usize {
+        self.rations.values().map(|ration| ration.open).sum()
     }
 
     /// Charges the sender of a claim for a look at it.

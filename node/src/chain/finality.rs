@@ -241,6 +241,7 @@ impl CommitQueue {
             shown.push(BeaconFinal {
                 block: header.block_ref(),
                 epoch: header.epoch,
+                time: header.time,
                 facts_root,
                 facts,
                 committees: committees.clone(),

@@ -4,6 +4,7 @@
 //! the chain's thread and the simulator inside the step, with the same code.
 
 use super::cache::{Known, SignatureCache};
+use crate::beacon::digest_of;
 use crate::committees::Committees;
 use crate::evidence::Judge;
 use crate::view::SubmitError;
@@ -127,6 +128,8 @@ pub enum Job {
     Execute(Box<ExecuteJob>),
     /// The proof of a batch from another chain.
     Inbound {
+        /// Names the check.
+        word: Digest,
         /// The committee of the source's open epoch.
         committee: Arc<VerifyingCommittee>,
         /// The batch.
@@ -134,6 +137,8 @@ pub enum Job {
     },
     /// The finality of another chain's header.
     Link {
+        /// Names the check.
+        word: Digest,
         /// The committee of that chain's open epoch.
         committee: Arc<VerifyingCommittee>,
         /// The header.
@@ -150,6 +155,8 @@ pub enum Job {
     },
     /// The word of a newcomer to a committee.
     Ready {
+        /// Names the check.
+        word: Digest,
         /// A state of the beacon, which knows the validator's key.
         beacon: StateTree,
         /// The word.
@@ -182,14 +189,26 @@ pub enum Done {
     },
     /// Of an execution.
     Executed(Arc<Executed>),
-    /// Of a batch: present when its proof holds.
-    Inbound(Option<Box<InboundBatch>>),
-    /// Of a header: present when it is final.
-    Link(Option<Box<CrossLink>>),
+    /// Of what somebody says of another chain, or of itself.
+    Word {
+        /// Names the check.
+        word: Digest,
+        /// What was said; present when it is true.
+        proven: Option<Proven>,
+    },
     /// Of evidence.
     Evidence(Judged),
-    /// Of a newcomer's word: present when it is the validator's.
-    Ready(Option<Ready>),
+}
+
+/// A word of somebody that was found true.
+#[derive(Debug)]
+pub enum Proven {
+    /// A batch was sent.
+    Batch(Box<InboundBatch>),
+    /// A header of another chain is final.
+    Link(Box<CrossLink>),
+    /// A newcomer is ready.
+    Ready(Ready),
 }
 
 /// Why a block is not found valid.
@@ -244,13 +263,23 @@ impl Job {
                 }
             }
             Self::Execute(job) => Done::Executed(Arc::new(job.run(shared))),
-            Self::Inbound { committee, inbound } => {
+            Self::Inbound {
+                word,
+                committee,
+                inbound,
+            } => {
                 let verified = proofs::verify_inbound(&inbound, &committee, &*shared.scheme);
-                Done::Inbound(verified.is_ok().then_some(inbound))
+                let proven = verified.is_ok().then_some(Proven::Batch(inbound));
+                Done::Word { word, proven }
             }
-            Self::Link { committee, link } => {
+            Self::Link {
+                word,
+                committee,
+                link,
+            } => {
                 let verified = proofs::verify_crosslink(&link, &committee, &*shared.scheme);
-                Done::Link(verified.is_ok().then_some(link))
+                let proven = verified.is_ok().then_some(Proven::Link(link));
+                Done::Word { word, proven }
             }
             Self::Evidence {
                 accuser,
@@ -264,10 +293,15 @@ impl Job {
                     by,
                 })
             }
-            Self::Ready { beacon, ready } => {
+            Self::Ready {
+                word,
+                beacon,
+                ready,
+            } => {
                 let (id, scheme) = (&shared.chain_id, &*shared.scheme);
                 let verified = proofs::verify_ready(&ready, id, &beacon, scheme);
-                Done::Ready(verified.is_ok().then_some(ready))
+                let proven = verified.is_ok().then_some(Proven::Ready(ready));
+                Done::Word { word, proven }
             }
         }
     }
@@ -485,12 +519,11 @@ impl ValidateJob {
             match operation {
                 SystemOperation::CrossLink(link) => {
                     let committee = committee(&link.header)?;
-                    let verified = if self.verified_links.contains(&link.header.digest()) {
-                        proofs::verify_channels(link)
-                    } else {
+                    // As a whole: what holds must not depend on what this node has seen before.
+                    if !self.verified_links.contains(&digest_of(link)) {
                         proofs::verify_crosslink(link, &committee, &*shared.scheme)
-                    };
-                    verified.map_err(|error| error.to_string())?;
+                            .map_err(|error| error.to_string())?;
+                    }
                 }
                 SystemOperation::Evidence(evidence) => {
                     let judged = shared.judge(evidence, &self.parent);

@@ -2,18 +2,21 @@
 //! the beacon.
 
 use super::finality::ReportProof;
-use super::jobs::{Executed, Job};
+use super::jobs::{Executed, Job, Proven};
+use super::proving::Teller;
 use super::{ChainNode, Output, Peer};
-use crate::beacon::{BeaconFinal, raises};
+use crate::beacon::{BeaconFinal, digest_of, raises};
 use crate::relay::is_pusher;
 use crate::wire::{Announcement, BATCH_FRAME_BYTES_MAX, BatchRequest, CROSS_LINK_BYTES_MAX, kind};
 use skerry_execution::proofs::PATH_HEADERS_MAX;
 use skerry_execution::views;
+use skerry_network::Misbehaviour;
 use skerry_types::beacon::{CrossLink, Facts};
 use skerry_types::block::{BlockKind, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::{decode, encode};
-use skerry_types::ids::{ChainRef, Epoch, LogPosition, Sequence};
+use skerry_types::crypto::hash::plain;
+use skerry_types::ids::{ChainRef, Digest, Epoch, LogPosition, Sequence};
 use skerry_types::message::{Batch, BatchProof, ChannelSummary, InboundBatch, channels_root};
 use std::sync::Arc;
 
@@ -32,9 +35,8 @@ impl ChainNode {
             | kind::FETCH_REQUEST
             | kind::FETCH_REPLY => self.on_consensus_frame(peer, epoch, frame_kind, payload),
             kind::TRANSACTIONS => self.on_transactions(payload, out),
-            kind::BATCH_PUSH => self.on_batch(payload, out),
+            kind::BATCH_PUSH => self.on_batch(peer, payload, out),
             kind::BATCH_REQUEST => self.on_batch_request(peer, payload, out),
-            kind::CROSS_LINK => self.on_link(payload, out),
             kind::EVIDENCE => self.on_evidence_frame(peer, payload, out),
             kind::RANGE_REQUEST => self.on_range_request(peer, payload, out),
             kind::RANGE_REPLY => self.on_range_reply(peer, payload, out),
@@ -168,12 +170,13 @@ impl ChainNode {
         });
     }
 
-    fn on_batch(&mut self, payload: &[u8], out: &mut Vec<Output>) {
+    fn on_batch(&mut self, peer: Peer, payload: &[u8], out: &mut Vec<Output>) {
         if self.instance.voter.is_none() {
             return;
         }
         let Ok(inbound) = decode::<InboundBatch>(payload, BATCH_FRAME_BYTES_MAX) else {
-            return;
+            let how = Misbehaviour::InvalidMessage;
+            return out.push(Output::Misbehaved { peer, how });
         };
         let (source, first) = (inbound.batch.source, inbound.batch.first);
         let state = &self.tree.root().executed.state;
@@ -185,16 +188,30 @@ impl ChainNode {
         let Some(committee) = committee.filter(|_| fits).cloned() else {
             return;
         };
-        if first >= cursor && self.inbound.wants(source, first) {
-            let inbound = Box::new(inbound);
-            out.push(Output::Work(Job::Inbound { committee, inbound }));
+        let word = plain(payload);
+        let is_wanted = first >= cursor && self.inbound.wants(source, first);
+        if is_wanted && self.proving.begin(word, Teller::Peer(peer)) {
+            out.push(Output::Work(Job::Inbound {
+                word,
+                committee,
+                inbound: Box::new(inbound),
+            }));
         }
     }
 
-    /// A batch whose proof was checked, if it holds.
-    pub(super) fn on_verified_batch(&mut self, inbound: Option<Box<InboundBatch>>) {
-        if let Some(inbound) = inbound {
-            self.inbound.insert(Arc::from(inbound));
+    /// A word of somebody was checked. By the same committee and state everybody finds the same, so
+    /// that who says what is not true has made it up or not looked.
+    pub(super) fn on_word(&mut self, word: &Digest, proven: Option<Proven>, out: &mut Vec<Output>) {
+        let teller = self.proving.end(word);
+        match (proven, teller) {
+            (Some(Proven::Batch(inbound)), _) => self.inbound.insert(Arc::from(inbound)),
+            (Some(Proven::Link(link)), _) => self.links.insert(Arc::from(link)),
+            (Some(Proven::Ready(ready)), _) => self.ready.extend([ready]),
+            (None, Some(Teller::Peer(peer))) => {
+                let how = Misbehaviour::InvalidSignature;
+                out.push(Output::Misbehaved { peer, how });
+            }
+            (None, Some(Teller::Gossip) | None) => {}
         }
     }
 
@@ -301,13 +318,7 @@ impl ChainNode {
         }
     }
 
-    /// A final header of some shard, from a peer.
-    fn on_link(&mut self, payload: &[u8], out: &mut Vec<Output>) {
-        if let Ok(link) = decode::<CrossLink>(payload, CROSS_LINK_BYTES_MAX) {
-            self.consider_link(link, out);
-        }
-    }
-
+    /// A final header of some shard, by gossip.
     fn consider_link(&mut self, link: CrossLink, out: &mut Vec<Output>) {
         if !self.chain.is_beacon() || self.instance.voter.is_none() || link.header.chain.is_beacon()
         {
@@ -321,9 +332,13 @@ impl ChainNode {
         let Some(committee) = committee.filter(|_| is_newer && fits).cloned() else {
             return;
         };
-        if self.links.wants(&link) {
-            let link = Box::new(link);
-            out.push(Output::Work(Job::Link { committee, link }));
+        let word = digest_of(&link);
+        if self.links.wants(&link) && self.proving.begin(word, Teller::Gossip) {
+            out.push(Output::Work(Job::Link {
+                word,
+                committee,
+                link: Box::new(link),
+            }));
         }
     }
 

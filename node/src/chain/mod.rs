@@ -7,6 +7,7 @@
 //!
 //! | file | what it decides |
 //! |---|---|
+//! | `bounds.rs` | how much is held of what others sent, and how much may be |
 //! | `blocks.rs` | which blocks are not settled yet, and their states |
 //! | `jobs.rs` | pure computation that may run elsewhere |
 //! | `instance.rs` | what belongs to one epoch's consensus |
@@ -18,11 +19,13 @@
 //! | `finality.rs` | what a final block sets off |
 //! | `ingress.rs` | how transactions get in |
 //! | `messages.rs` | how batches and cross-links travel |
+//! | `proving.rs` | how much of what others say is checked at a time |
 //! | `mute.rs` | when the own key signs nothing, since its history is not whole |
 //! | `sync.rs` | how final blocks are caught up with |
 //! | `throttle.rs` | how big blocks may be on this machine now |
 
 mod blocks;
+pub mod bounds;
 pub(crate) mod cache;
 mod consensus;
 mod epochs;
@@ -34,6 +37,7 @@ mod instance;
 pub mod jobs;
 mod messages;
 mod mute;
+pub mod proving;
 mod sync;
 mod throttle;
 mod verify;
@@ -56,6 +60,7 @@ use skerry_consensus::input::Input as Core;
 use skerry_consensus::log::VoteRecord;
 use skerry_consensus::output::To;
 use skerry_consensus::replica::Replica;
+use skerry_consensus::status::{Status, Tally};
 use skerry_network::Misbehaviour;
 use skerry_storage::{ChainStore, EpochRow, StateTree};
 use skerry_types::amount::Amount;
@@ -369,6 +374,8 @@ pub struct ChainNode {
     feed: Option<BeaconFeed>,
     links: LinkPool,
     inbound: InboundPool,
+    /// What is being checked of what others say.
+    proving: proving::Proving,
     mempool: Mempool,
     cache: cache::SignatureCache,
     last_reported: Height,
@@ -499,6 +506,7 @@ impl ChainNode {
             feed: beacon,
             links: LinkPool::default(),
             inbound: InboundPool::default(),
+            proving: proving::Proving::default(),
             mempool: Mempool::new(mempool),
             cache: cache::SignatureCache::default(),
             last_reported: start.state_at,
@@ -760,14 +768,15 @@ impl ChainNode {
         }
     }
 
-    /// The replica's own account of itself, for metrics.
-    pub fn consensus_status(&self) -> Option<skerry_consensus::status::Status> {
-        self.instance.replica.as_ref().map(Replica::status)
+    /// How often the replica of the present epoch took the ways that no healthy network needs.
+    pub fn tally(&self) -> Tally {
+        let replica = self.instance.replica.as_ref();
+        replica.map(Replica::tally).unwrap_or_default()
     }
 
-    /// Number of blocks that are not settled.
-    pub fn unsettled(&self) -> usize {
-        self.tree.len()
+    /// The replica's own account of itself, for metrics.
+    pub fn consensus_status(&self) -> Option<Status> {
+        self.instance.replica.as_ref().map(Replica::status)
     }
 }
 

@@ -21,7 +21,9 @@ const STATUS_MS: u64 = 2_000;
 const LAG_MAX: u64 = 4;
 const LAG_MS: u64 = 3_000;
 /// Blocks above the root beyond which no more are fetched until some are executed.
-const UNSETTLED_MAX: usize = 1_024;
+pub(super) const UNSETTLED_MAX: usize = 1_024;
+/// And bytes of their bodies.
+pub(super) const UNSETTLED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// State of catching up.
 pub(super) struct Sync {
@@ -55,11 +57,6 @@ impl Sync {
     /// A final block of this height is said to exist.
     pub(super) fn on_announced(&mut self, height: Height) {
         self.target = self.target.max(height);
-    }
-
-    /// The highest final block that is said to exist.
-    pub(super) fn target(&self) -> Height {
-        self.target
     }
 
     pub(super) fn on_peer_down(&mut self, peer: Peer) {
@@ -106,13 +103,12 @@ impl ChainNode {
                 self.send_status(peer, out);
             }
         }
-        if self
+        if let Some((peer, _)) = self
             .sync
             .asked
-            .is_some_and(|(_, at)| at.saturating_add(ANSWER_MS) <= self.now)
+            .filter(|(_, at)| at.saturating_add(ANSWER_MS) <= self.now)
         {
-            self.sync.asked = None;
-            self.sync.turn = self.sync.turn.saturating_add(1);
+            self.pass_over(peer);
         }
         let lag = self.sync.target.above(self.tree.final_block().height);
         let since = self.sync.lags_since.filter(|_| lag > 0);
@@ -124,7 +120,7 @@ impl ChainNode {
         } else {
             0
         };
-        if lag <= allowed || self.sync.asked.is_some() || self.tree.len() > UNSETTLED_MAX {
+        if lag <= allowed || self.sync.asked.is_some() || self.has_enough() {
             if lag == 0 {
                 self.sync.behind = false;
             }
@@ -243,13 +239,24 @@ impl ChainNode {
         let reply = decode::<RangeReply>(payload, RANGE_REPLY_BYTES_MAX).ok();
         let taken = reply.is_some_and(|reply| self.take_range(reply, out));
         if !taken {
-            self.sync.turn = self.sync.turn.saturating_add(1);
-            if let Some(state) = self.peers.get_mut(&peer) {
-                state.finalized = Height::ZERO;
-            }
-            // Ask again no sooner than the next status, lest two nodes chase each other.
-            self.sync.target = self.tree.final_block().height;
+            self.pass_over(peer);
         }
+    }
+
+    /// Asks the next one, since this peer has not answered or not with what it said that it has.
+    fn pass_over(&mut self, peer: Peer) {
+        self.sync.asked = None;
+        self.sync.turn = self.sync.turn.saturating_add(1);
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.finalized = Height::ZERO;
+        }
+        // Ask again no sooner than the next status, lest two nodes chase each other.
+        self.sync.target = self.tree.final_block().height;
+    }
+
+    /// Whether as many blocks wait to be executed as may.
+    fn has_enough(&self) -> bool {
+        self.tree.len() > UNSETTLED_MAX || self.tree.bytes() > UNSETTLED_BYTES_MAX
     }
 
     /// Takes consecutive final blocks; false when they do not prove themselves.
@@ -264,9 +271,9 @@ impl ChainNode {
         };
         let own = self.tree.final_block();
         self.offered = next;
-        if self.is_sealed() {
+        if let Some((_, next)) = self.seal() {
             // It was asked for the committee alone.
-            return self.offered.is_some();
+            return self.find_committee(next).is_some();
         }
         let headers: Vec<_> = blocks
             .iter()

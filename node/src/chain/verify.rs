@@ -6,6 +6,7 @@
 use super::blocks::{Prepared, Validity};
 use super::jobs::{Done, ExecuteJob, Executed, Job, Refusal, ValidateJob, Work};
 use super::{ChainNode, Note, Output};
+use crate::beacon::digest_of;
 use skerry_consensus::input::{Input as Core, Verdict};
 use skerry_execution::block::BlockContext;
 use skerry_execution::validate::CheckedBody;
@@ -59,10 +60,10 @@ impl ChainNode {
             .unwrap_or_default()
             .iter()
             .filter_map(|operation| match operation {
-                SystemOperation::CrossLink(link) => Some(link.header.digest()),
+                SystemOperation::CrossLink(link) => Some(digest_of(link)),
                 SystemOperation::Ready(_) | SystemOperation::Evidence(_) => None,
             })
-            .filter(|header| self.links.is_verified(header))
+            .filter(|link| self.links.is_verified(link))
             .collect();
         Ok(Prepared {
             body,
@@ -222,14 +223,8 @@ impl ChainNode {
             Done::Transactions { tag, results } => self.on_checked(tag, results, out),
             Done::Validated { digest, result } => self.on_validated(digest, result, out),
             Done::Executed(executed) => self.on_executed(executed),
-            Done::Inbound(inbound) => self.on_verified_batch(inbound),
-            Done::Link(link) => {
-                if let Some(link) = link {
-                    self.links.insert(Arc::new(*link));
-                }
-            }
+            Done::Word { word, proven } => self.on_word(&word, proven, out),
             Done::Evidence(judged) => self.on_judged(judged, out),
-            Done::Ready(ready) => self.ready.extend(ready),
         }
     }
 

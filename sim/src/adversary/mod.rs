@@ -61,6 +61,8 @@ pub struct Adversary {
     slander: Random,
     /// Decides about the past alone.
     digs: Random,
+    /// Decides about floods and silence alone.
+    floods: Random,
     past: Past,
     sight: Sight,
     /// The newest epoch of each chain that its honest code took part in.
@@ -93,6 +95,7 @@ impl Adversary {
             malice,
             slander: random.fork("slander"),
             digs: random.fork("past"),
+            floods: random.fork("floods"),
             past: Past::new(plan),
             sight: Sight::default(),
             newest: BTreeMap::new(),
@@ -149,6 +152,12 @@ impl Adversary {
             }
         }
         deeds.extend(self.relabel(counts));
+        if self.floods.chance(self.malice.past / 4) {
+            let links = self.past.flood(&self.sight, &mut self.floods);
+            counts.add("forged links", u64::try_from(links.len()).unwrap_or(0));
+            let deed = |link| past::pack(Find::Link(Box::new(link)));
+            deeds.extend(links.into_iter().map(deed));
+        }
         deeds
     }
 
@@ -211,6 +220,10 @@ impl Adversary {
                     payload: encode(&status).into(),
                     ..frame
                 });
+            }
+            // Who boasts of a height cannot show it.
+            kind::RANGE_REPLY if self.floods.chance(self.malice.boast) => {
+                counts.note("range replies withheld");
             }
             kind::SNAPSHOT_REPLY if self.forges.chance(self.malice.forge) => {
                 counts.note("snapshot replies forged");

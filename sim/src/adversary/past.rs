@@ -35,6 +35,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What is sent to a recipient out of nothing.
 const LOOT: u128 = 1_000_000;
+/// How many false headers come at once: more than anybody checks at a time.
+const FLOOD: u64 = 60;
 
 /// What final blocks say of epochs: which are open for whom.
 #[derive(Clone, Debug, Default)]
@@ -132,6 +134,25 @@ impl Past {
             _ => self.make_batch(forger, (destination, place), sight, random),
         };
         inbound.map(Box::new).map(Find::Batch)
+    }
+
+    /// Final headers of an open epoch, changed after they were signed: each looks like news and costs
+    /// whoever gets it a check.
+    pub(super) fn flood(&self, sight: &Sight, random: &mut Random) -> Vec<CrossLink> {
+        let is_open = |(place, _): &(&Place, &CrossLink)| {
+            sight.open.get(&(ChainRef::Beacon, place.0)) == Some(&place.1)
+        };
+        let open: Vec<&CrossLink> = self.links.iter().filter(is_open).map(|it| it.1).collect();
+        let Some(link) = random.pick(&open) else {
+            return Vec::new();
+        };
+        let above = (1..=FLOOD).map(|by| {
+            let mut link = CrossLink::clone(link);
+            let reported = &mut link.header.report.block.height;
+            *reported = reported.saturating_add(by);
+            link
+        });
+        above.collect()
     }
 
     /// A block of the own chain that builds on what is over.
