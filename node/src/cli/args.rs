@@ -176,6 +176,10 @@ pub enum VotesCommand {
         /// What was exported.
         #[arg(long = "in", value_name = "FILE")]
         from: PathBuf,
+        /// Open the log again that wrote this very export: the key stays here after all, and has
+        /// run nowhere else since.
+        #[arg(long)]
+        never_ran_elsewhere: bool,
     },
     /// Declare the history lost: the key signs nothing until the first final block of the next
     /// epoch but one.
