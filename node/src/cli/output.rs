@@ -280,6 +280,15 @@ impl From<LightError> for CliError {
                 "give --trust the genesis of this node's network, from a source that you trust"
             }
             LightError::Genesis(_) | LightError::Committee => "get an undamaged genesis file",
+            LightError::StartTooOld { .. } | LightError::StartTooLongAgo { .. } => {
+                return of_error(Exit::Safety, "TRUST_TOO_OLD", &error).next(
+                    "skerry query checkpoint --rpc URL of a node that you trust, then the same with \
+                     --checkpoint and what it prints",
+                );
+            }
+            LightError::CheckpointMissed { .. } => {
+                "is the checkpoint of this network, and has this node come as far?"
+            }
             _ => "do not believe this node; ask another one",
         };
         of_error(Exit::Safety, "PROOF_INVALID", &error).next(next)
