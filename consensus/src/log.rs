@@ -5,14 +5,16 @@
 //! chain alive when all stop at once: whoever has voted to finalize can still show the others the
 //! notarization that they lack.
 //!
-//! Beside what belongs to an instance there are records of the key ([`LogEntry::is_of_key`]): that
-//! its history is not whole, until when it signs nothing for that, and that it has moved. They
-//! count whatever the epoch of the record; [`LogEntry::Mute`] is of its chain, the others of all.
+//! Beside what belongs to an instance there are records of the key ([`LogEntry::is_of_key`]): which
+//! key it is, that its history is not whole, until when it signs nothing for that, and that it has
+//! moved. They count whatever the epoch of the record; [`LogEntry::Mute`] is of its chain, the
+//! others of all.
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::{self, CodecError, Version};
-use skerry_types::ids::{ChainRef, Epoch, TimeMs, View};
+use skerry_types::crypto::bls::PublicKey;
+use skerry_types::ids::{ChainRef, Digest, Epoch, TimeMs, View};
 use skerry_types::vote::Vote;
 
 /// Largest encoded record.
@@ -57,16 +59,29 @@ pub enum LogEntry {
     Exported {
         /// When.
         at: TimeMs,
+        /// How many exports of the key there were, this one included, wherever they were made:
+        /// clocks of two machines do not order them.
+        number: u64,
     },
     /// What another place exported was taken up, or what this one did came back.
     Imported {
         /// When.
         at: TimeMs,
+        /// That of the newest export that this log knows of.
+        number: u64,
     },
     /// The log was begun empty for a key that, as its operator says, no committee had seated.
     FirstUse {
         /// When.
         at: TimeMs,
+    },
+    /// Whose history this is; the first record of every log. A log by itself does not show it: a
+    /// vote names a seat of one epoch, a floor not even that.
+    Key {
+        /// The network.
+        chain_id: Digest,
+        /// The vote key.
+        vote_key: PublicKey,
     },
 }
 

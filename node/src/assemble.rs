@@ -114,13 +114,16 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
         stores.insert(*chain, open_store(&data, &cache, chain_id, *chain)?);
     }
     // Before anybody is told of the key.
-    let history = match &config.validator {
-        None => None,
-        Some(files) => {
-            let public = secret.as_ref().map(SecretKey::public_key);
-            begin_if_first(&files.vote_log, first_use, public.as_ref(), &genesis)?;
-            Some(VoteHistory::open(&files.vote_log, stores.clone())?)
+    let history = match (&config.validator, key) {
+        (Some(files), Some(public_key)) => {
+            let key = home::ValidatorIdentity {
+                public_key,
+                chain_id,
+            };
+            begin_if_first(&files.vote_log, first_use, &key, &genesis)?;
+            Some(VoteHistory::open(&files.vote_log, &key, stores.clone())?)
         }
+        _ => None,
     };
     let identity = NetworkKey::load_or_create(&config.network.key)?;
     let proof = secret

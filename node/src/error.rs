@@ -1,5 +1,6 @@
 //! Why a node does not start, or stops.
 
+use crate::home::ValidatorIdentity;
 use skerry_types::ids::{ChainRef, Epoch, Height};
 use std::path::PathBuf;
 
@@ -62,6 +63,28 @@ pub enum NodeError {
     /// The vote log cannot be used.
     #[error("the vote log cannot be used; never sign without it")]
     VoteLog(#[from] skerry_storage::VoteLogError),
+    /// The vote log does not hold what one holds.
+    #[error("the vote log {} is damaged: {reason}; never sign without it", path.display())]
+    DamagedLog {
+        /// The log.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The vote log is of another key, or of this one on another network: it says nothing of what
+    /// this key has signed.
+    #[error(
+        "the vote log {} is of vote key {:?} on network {}, this is {:?} on {}",
+        path.display(), actual.public_key, actual.chain_id, expected.public_key, expected.chain_id
+    )]
+    ForeignLog {
+        /// The log.
+        path: PathBuf,
+        /// This key.
+        expected: Box<ValidatorIdentity>,
+        /// The log's.
+        actual: Box<ValidatorIdentity>,
+    },
     /// The key's history was handed to another place.
     #[error(
         "the vote log {} was exported: the key votes elsewhere, and two nodes with one key get \

@@ -7,10 +7,10 @@ use crate::config::{
     Follow, GrpcConfig, HttpConfig, NetworkConfig as PeerConfig, NodeConfig, ValidatorConfig,
 };
 use crate::error::NodeError;
+use crate::votes::create_log;
 use serde::{Deserialize, Serialize};
 use skerry_network::NetworkKey;
 use skerry_sdk::keys::{AccountKey, KeyFile, Protection};
-use skerry_storage::VoteLog;
 use skerry_types::amount::Asset;
 use skerry_types::codec::Version;
 use skerry_types::crypto::bls::{PublicKey, SecretKey};
@@ -326,7 +326,11 @@ fn save_validator_key(
     let text = serde_json::to_string_pretty(&file)
         .map_err(|error| NodeError::Environment(error.to_string()))?;
     write_secret(&folder.join(VALIDATOR_KEY), &text)?;
-    Ok(VoteLog::create(&folder.join(VOTE_LOG))?)
+    let key = ValidatorIdentity {
+        public_key: secret.public_key(),
+        chain_id,
+    };
+    create_log(&folder.join(VOTE_LOG), &key, &[])
 }
 
 /// Makes a validator's key for a development network in a node's folder; gives its public part.

@@ -11,10 +11,11 @@ pub use first_use::{FirstUse, begin_if_first};
 
 use crate::chain::Input;
 use crate::error::NodeError;
+use crate::home::ValidatorIdentity;
 use crate::runner::Event;
-use key::KeyRecords;
+use key::{KeyRecords, key_entry, record};
 use skerry_consensus::log::{LogEntry, VoteRecord, compact};
-use skerry_storage::{ChainStore, StoreError, VoteLog, VoteLogError};
+use skerry_storage::{ChainStore, Replayed, StoreError, VoteLog, VoteLogError};
 use skerry_types::codec::Version;
 use skerry_types::ids::{ChainRef, Epoch, LogPosition, View};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +35,56 @@ const COMPACT_BYTES: usize = 1024 * 1024;
 /// By how much it grows between compactions while the node runs: some 25,000 votes.
 const GROWTH_BYTES: usize = 4 * 1024 * 1024;
 
+/// Writes the log of a key, with these records behind the one that names the key.
+///
+/// # Errors
+/// When there is a log already, or the file system fails.
+pub fn create_log(
+    path: &Path,
+    key: &ValidatorIdentity,
+    records: &[VoteRecord],
+) -> Result<(), NodeError> {
+    let first = record(ChainRef::Beacon, key_entry(key));
+    let records = std::iter::once(&first).chain(records);
+    let payloads: Vec<Vec<u8>> = records.map(VoteRecord::encode).collect();
+    Ok(VoteLog::create(path, &payloads)?)
+}
+
+/// Opens the log of a key, for itself alone, with all its records.
+///
+/// # Errors
+/// When the log cannot be read, is damaged, in use or of another key.
+pub fn open_log(
+    path: &Path,
+    key: &ValidatorIdentity,
+) -> Result<(VoteLog, Vec<VoteRecord>), NodeError> {
+    let (log, Replayed { records, .. }) = VoteLog::open(path, &mut |_| true)?;
+    let records = decode_records(path, records.iter().map(|record| &record.bytes))?;
+    check_key(path, key, &records)?;
+    Ok((log, records))
+}
+
+/// The log of another key says nothing of what this one has signed, so that it would sign again.
+fn check_key(
+    path: &Path,
+    key: &ValidatorIdentity,
+    records: &[VoteRecord],
+) -> Result<(), NodeError> {
+    let path = || path.to_owned();
+    match KeyRecords::of(records).identity {
+        Some(found) if found == *key => Ok(()),
+        Some(found) => Err(NodeError::ForeignLog {
+            path: path(),
+            expected: Box::new(*key),
+            actual: Box::new(found),
+        }),
+        None => Err(NodeError::DamagedLog {
+            path: path(),
+            reason: "it does not say of which key it is".to_owned(),
+        }),
+    }
+}
+
 /// A key's signing history, with the stores that know what of it is settled.
 pub struct VoteHistory {
     log: VoteLog,
@@ -47,20 +98,20 @@ impl VoteHistory {
     /// still matter, in order.
     ///
     /// # Errors
-    /// When the log cannot be read, is damaged, in use or exported to another place, or a store
-    /// fails.
+    /// When the log cannot be read, is damaged, in use, of another key or exported to another place,
+    /// or a store fails.
     pub fn open(
         path: &Path,
+        key: &ValidatorIdentity,
         stores: BTreeMap<ChainRef, Arc<ChainStore>>,
     ) -> Result<(Self, Vec<VoteRecord>), NodeError> {
-        let (log, replayed) = VoteLog::open(path, &mut |_| true)?;
+        let (log, mut records) = open_log(path, key)?;
         let mut history = Self {
             log,
             path: path.to_owned(),
             stores,
             compact_from: COMPACT_BYTES,
         };
-        let mut records = history.decode(replayed.records.iter().map(|record| &record.bytes))?;
         if KeyRecords::of(&records).exported_at.is_some() {
             let path = path.to_owned();
             return Err(NodeError::ExportedLog { path });
@@ -76,18 +127,11 @@ impl VoteHistory {
         self.log.length() >= self.compact_from
     }
 
-    fn decode<'r>(
-        &self,
-        records: impl Iterator<Item = &'r Vec<u8>>,
-    ) -> Result<Vec<VoteRecord>, NodeError> {
-        decode_records(&self.path, records)
-    }
-
     /// Replaces what lies below the final views of the stores by floors, below which the key signs
     /// nothing. A store calls final only what is durable.
     fn compact(&mut self) -> Result<Vec<VoteRecord>, NodeError> {
         let found = self.log.records()?;
-        let records = self.decode(found.iter().map(|record| &record.bytes))?;
+        let records = decode_records(&self.path, found.iter().map(|record| &record.bytes))?;
         let mut finals = BTreeMap::new();
         for (chain, store) in &self.stores {
             match final_view(store) {
@@ -128,14 +172,14 @@ impl VoteHistory {
 ///
 /// # Errors
 /// When the bytes are no records.
-pub fn decode_records<'r>(
+fn decode_records<'r>(
     path: &Path,
     records: impl Iterator<Item = &'r Vec<u8>>,
 ) -> Result<Vec<VoteRecord>, NodeError> {
     let decode = |bytes: &Vec<u8>| {
-        VoteRecord::decode(bytes).map_err(|error| NodeError::Content {
+        VoteRecord::decode(bytes).map_err(|error| NodeError::DamagedLog {
             path: path.to_owned(),
-            reason: format!("a record is damaged: {error}; never sign without the log"),
+            reason: format!("a record cannot be read: {error}"),
         })
     };
     records.map(decode).collect()

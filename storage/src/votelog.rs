@@ -9,7 +9,7 @@
 //! twice, so nothing is ever repaired or restored here.
 //!
 //! ```text
-//! file   = "SKVOTES1" base:u64 check:u32 record*       base: position of the record before the first
+//! file   = "SKVOTES2" base:u64 check:u32 record*       base: position of the record before the first
 //! record = length:u32 position:u64 durable:u64 check:u32 payload check:u64
 //! ```
 //! Numbers are little-endian; checks are leading bytes of blake3 over all that precedes them in the
@@ -29,7 +29,9 @@ use std::sync::Arc;
 pub const RECORD_BYTES_MAX: usize = 64 * 1024;
 /// Length from which on opening compacts.
 const COMPACT_BYTES: usize = 1024 * 1024;
-const MAGIC: &[u8; 8] = b"SKVOTES1";
+const MAGIC: &[u8; 8] = b"SKVOTES2";
+/// Logs of this version did not say whose they were, so nobody can tell whether one is the key's own.
+const MAGIC_WITHOUT_KEY: &[u8; 8] = b"SKVOTES1";
 const FILE_HEADER_BYTES: usize = 20;
 const RECORD_HEADER_BYTES: usize = 24;
 const RECORD_CHECK_BYTES: usize = 8;
@@ -107,19 +109,12 @@ impl std::fmt::Debug for VoteLog {
 }
 
 impl VoteLog {
-    /// Writes an empty log beside a new key, durably.
+    /// Writes a log with these records beside a key, durably.
     ///
     /// # Errors
-    /// [`VoteLogError::Exists`] when there is one; when the file system fails.
-    pub fn create(path: &Path) -> Result<(), VoteLogError> {
-        Self::create_with(path, &[])
-    }
-
-    /// [`Self::create`], with these records from the start.
-    ///
-    /// # Errors
-    /// As [`Self::create`]; when a record is longer than [`RECORD_BYTES_MAX`].
-    pub fn create_with(path: &Path, payloads: &[Vec<u8>]) -> Result<(), VoteLogError> {
+    /// [`VoteLogError::Exists`] when there is one; when a record is longer than
+    /// [`RECORD_BYTES_MAX`], or the file system fails.
+    pub fn create(path: &Path, payloads: &[Vec<u8>]) -> Result<(), VoteLogError> {
         let lock = lock(path)?;
         if path.exists() {
             return Err(VoteLogError::Exists {
@@ -533,8 +528,13 @@ fn read_file_header(bytes: &[u8]) -> Result<LogPosition, VoteLogError> {
     let (magic, base) = covered
         .split_first_chunk::<8>()
         .ok_or_else(|| form("it is too short"))?;
+    if magic == MAGIC_WITHOUT_KEY {
+        return Err(form(
+            "it is of version 1, which does not say of which key it is",
+        ));
+    }
     if magic != MAGIC {
-        return Err(form("it does not begin with SKVOTES1"));
+        return Err(form("it does not begin with SKVOTES2"));
     }
     let base = base
         .try_into()

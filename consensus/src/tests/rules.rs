@@ -18,7 +18,7 @@ use skerry_types::certificate::Certificate;
 use skerry_types::codec::Version;
 use skerry_types::committee::{LeaderSchedule, VerifyingCommittee};
 use skerry_types::consensus::{ConsensusMessage, FetchReply, FetchRequest, Proposal};
-use skerry_types::crypto::bls;
+use skerry_types::crypto::bls::{self, PublicKey};
 use skerry_types::crypto::scheme::{BlsScheme, MockScheme, VoteScheme};
 use skerry_types::evidence::contradict;
 use skerry_types::ids::{ChainRef, Digest, Epoch, Height, LogPosition, MemberIndex, TimeMs, View};
@@ -1617,9 +1617,13 @@ fn log_records_round_trip_and_compact_to_a_floor() {
             since: at,
             until: Epoch::new(2),
         },
-        LogEntry::Exported { at },
-        LogEntry::Imported { at },
+        LogEntry::Exported { at, number: 1 },
+        LogEntry::Imported { at, number: 1 },
         LogEntry::FirstUse { at },
+        LogEntry::Key {
+            chain_id: Digest::ZERO,
+            vote_key: PublicKey([1; 48]),
+        },
     ];
     for record in of_key.map(record) {
         assert_eq!(VoteRecord::decode(&record.encode()).as_ref(), Ok(&record));

@@ -4,6 +4,7 @@ use crate::bench::BenchArgs;
 use crate::devnet::DevnetArgs;
 use crate::faucet::FaucetArgs;
 use crate::init::InitArgs;
+use crate::snapshot::check::Checkpoint;
 use crate::start::StartArgs;
 use crate::verify::VerifyArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -176,6 +177,10 @@ pub enum VotesCommand {
         /// What was exported.
         #[arg(long = "in", value_name = "FILE")]
         from: PathBuf,
+        /// Open the log again that wrote this very export: the key stays here after all, and has
+        /// run nowhere else since.
+        #[arg(long)]
+        never_ran_elsewhere: bool,
     },
     /// Declare the history lost: the key signs nothing until the first final block of the next
     /// epoch but one.
@@ -449,6 +454,10 @@ pub enum QueryCommand {
         /// The trusted genesis file.
         #[arg(long, value_name = "GENESIS", requires = "verify")]
         trust: Option<PathBuf>,
+        /// An epoch of the beacon that a node which you trust has shown, where the genesis is older
+        /// than bonds stay locked.
+        #[arg(long, value_name = "EPOCH:DIGEST", requires = "verify")]
+        checkpoint: Option<Checkpoint>,
         /// How long to wait for the proof of the newest state.
         #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
         timeout: Duration,
@@ -485,8 +494,8 @@ pub enum QueryCommand {
         #[command(flatten)]
         rpc: Rpc,
     },
-    /// The newest epoch of the beacon, as `node start --checkpoint` takes it: what a node that you trust
-    /// shows, another one may start from.
+    /// The newest epoch of the beacon, as `--checkpoint` takes it: what a node that you trust shows,
+    /// another one may start from, and a proof be checked from.
     Checkpoint {
         /// The node to talk to.
         #[command(flatten)]

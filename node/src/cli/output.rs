@@ -167,11 +167,24 @@ impl From<NodeError> for CliError {
                 "LISTEN",
                 "choose another address or --port-base",
             ),
-            NodeError::VoteLog(VoteLogError::Absent { .. } | VoteLogError::Corrupt { .. }) => (
+            NodeError::VoteLog(VoteLogError::Absent { .. }) => (
                 Exit::Safety,
                 "VOTE_LOG",
                 "if the newest log is really gone: skerry keys votes lost --key FILE; if no \
                  committee ever seated the key: skerry node start --first-use",
+            ),
+            NodeError::VoteLog(VoteLogError::Corrupt { .. } | VoteLogError::Form { .. })
+            | NodeError::DamagedLog { .. } => (
+                Exit::Safety,
+                "VOTE_LOG",
+                "if this is the key's log and there is no newer one: skerry keys votes lost --key \
+                 FILE",
+            ),
+            NodeError::ForeignLog { .. } => (
+                Exit::Safety,
+                "VOTE_LOG",
+                "name the key's own log in `validator.vote_log`, or with --log; each key needs one of \
+                 its own",
             ),
             NodeError::VoteLog(_) => (
                 Exit::Safety,
@@ -182,7 +195,7 @@ impl From<NodeError> for CliError {
                 Exit::Safety,
                 "VOTE_LOG",
                 "start the node of the other machine; if the key is to stay here, and never ran \
-                 there: skerry keys votes import --key FILE --in EXPORT",
+                 there: skerry keys votes import --key FILE --in EXPORT --never-ran-elsewhere",
             ),
             NodeError::NotFirstUse { .. } => (
                 Exit::Safety,
@@ -267,6 +280,15 @@ impl From<LightError> for CliError {
                 "give --trust the genesis of this node's network, from a source that you trust"
             }
             LightError::Genesis(_) | LightError::Committee => "get an undamaged genesis file",
+            LightError::StartTooOld { .. } | LightError::StartTooLongAgo { .. } => {
+                return of_error(Exit::Safety, "TRUST_TOO_OLD", &error).next(
+                    "skerry query checkpoint --rpc URL of a node that you trust, then the same with \
+                     --checkpoint and what it prints",
+                );
+            }
+            LightError::CheckpointMissed { .. } => {
+                "is the checkpoint of this network, and has this node come as far?"
+            }
             _ => "do not believe this node; ask another one",
         };
         of_error(Exit::Safety, "PROOF_INVALID", &error).next(next)

@@ -4,6 +4,7 @@ use super::args::QueryCommand;
 use super::genesis::read_genesis;
 use super::output::{CliError, Exit, Output};
 use super::tx::{status_json, status_text};
+use crate::runner::now_ms;
 use crate::snapshot::check::Checkpoint;
 use serde_json::{Value, json};
 use skerry_proto::v1;
@@ -15,8 +16,7 @@ use skerry_types::committee::genesis_digest;
 use skerry_types::ids::{Address, ChainRef, Epoch, Height};
 use skerry_types::light::SealProof;
 use skerry_types::limits::PROOF_BYTES_MAX;
-use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 /// A proof that is older than this by its beacon header is worth a warning.
 const PROOF_AGE_MAX: Duration = Duration::from_secs(60);
@@ -27,12 +27,19 @@ pub(super) async fn run(command: QueryCommand) -> Result<Output, CliError> {
             address,
             rpc,
             trust,
+            checkpoint,
             timeout,
             ..
         } => {
             let client = Client::new(&rpc.rpc)?;
             match trust {
-                Some(genesis) => prove(&client, &address, &genesis, timeout).await,
+                Some(genesis) => {
+                    let mut trusted = TrustedNetwork::new(&read_genesis(&genesis)?)?;
+                    if let Some(Checkpoint { epoch, seal }) = checkpoint {
+                        trusted = trusted.with_checkpoint(epoch, seal)?;
+                    }
+                    prove(&client, &address, trusted, timeout).await
+                }
                 None => account(&client, &address).await,
             }
         }
@@ -208,14 +215,14 @@ async fn account(client: &Client, address: &Address) -> Result<Output, CliError>
 async fn prove(
     client: &Client,
     address: &Address,
-    genesis: &Path,
+    mut trusted: TrustedNetwork,
     timeout: Duration,
 ) -> Result<Output, CliError> {
-    let mut trusted = TrustedNetwork::new(&read_genesis(genesis)?)?;
     let anchor = client.account(address, 0).await?.anchor.unwrap_or_default();
     let wanted = Height::new(anchor.block.unwrap_or_default().height);
     let proof = client.proof(address, wanted, timeout).await?;
-    // From the genesis' committee to that of the proof's epoch, seal by seal.
+    // From the genesis' committee to that of the proof's epoch, seal by seal, by way of the
+    // checkpoint where there is one.
     let proven = TrustedNetwork::epoch_of(&proof)?;
     while trusted.epoch() < proven {
         let seals = client.beacon_seals(trusted.epoch()).await?;
@@ -229,6 +236,8 @@ async fn prove(
         }
     }
     let verified = trusted.verify(&proof, address)?;
+    let now = now_ms();
+    trusted.check_age(now)?;
     let data = json!({
         "address": verified.address,
         "chain": verified.chain,
@@ -246,10 +255,7 @@ async fn prove(
         verified.beacon.height, verified.block.height, verified.chain
     ));
     let output = Output::new(data, text);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let age = now.saturating_sub(Duration::from_millis(verified.time.get()));
+    let age = Duration::from_millis(now.above(verified.time));
     if age > PROOF_AGE_MAX {
         return Ok(output.warn(format!(
             "the proof is {} s old by its own time; the node may be hiding what came after",

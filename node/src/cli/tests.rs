@@ -41,6 +41,8 @@ fn the_documented_lines_are_understood() {
         "tx token create --key-file k --name Gold --symbol GLD --supply 100".to_owned(),
         format!("query account {to} --rpc http://h:1 --json"),
         format!("query account {to} --verify --trust genesis.json"),
+        format!("query account {to} --verify --trust genesis.json --checkpoint 41:{hash}"),
+        "keys votes import --key k --in e --never-ran-elsewhere".to_owned(),
         "query block shard-0/1 12".to_owned(),
         "query shard".to_owned(),
         "genesis new --shards 2 --validators 8 --host-template v{i} --out net".to_owned(),
@@ -91,6 +93,10 @@ fn mistakes_are_refused_before_anything_happens() {
         format!("tx send --key-file k --to {to} --amount 5sker --timeout soon"),
         format!("query account {to} --verify"),
         format!("query account {to} --trust genesis.json"),
+        format!(
+            "query account {to} --checkpoint 41:{hash}",
+            hash = Digest::ZERO
+        ),
         "query block shard-2/1".to_owned(),
         "db verify".to_owned(),
         "keys new".to_owned(),

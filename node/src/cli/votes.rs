@@ -8,9 +8,11 @@ use super::output::{CliError, Exit, Output};
 use crate::error::NodeError;
 use crate::home::{self, ValidatorIdentity};
 use crate::runner::now_ms;
-use crate::votes::decode_records;
-use crate::votes::interchange::{self, BYTES_MAX, Import, Interchange, Watermark};
+use crate::votes::interchange::{
+    self, BYTES_MAX, Elsewhere, Import, ImportError, Interchange, Watermark,
+};
 use crate::votes::key::{KeyRecords, record, time_of_loss};
+use crate::votes::{create_log, open_log};
 use serde_json::{Value, json};
 use skerry_consensus::log::{LogEntry, VoteRecord};
 use skerry_storage::{VoteLog, VoteLogError};
@@ -22,7 +24,18 @@ pub(super) fn run(command: VotesCommand) -> Result<Output, CliError> {
     match command {
         VotesCommand::Show { files } => show(&files),
         VotesCommand::Export { files, out } => export(&files, &out),
-        VotesCommand::Import { files, from } => import(&files, &from),
+        VotesCommand::Import {
+            files,
+            from,
+            never_ran_elsewhere,
+        } => {
+            let elsewhere = if never_ran_elsewhere {
+                Elsewhere::NeverRan
+            } else {
+                Elsewhere::MayHaveRun
+            };
+            import(&files, &from, elsewhere)
+        }
         VotesCommand::Lost { files, yes } => lost(&files, yes),
     }
 }
@@ -44,15 +57,11 @@ impl Place {
 
     /// Opens the log, for itself alone.
     fn open(&self) -> Result<(VoteLog, Vec<VoteRecord>), NodeError> {
-        let (log, replayed) = VoteLog::open(&self.path, &mut |_| true)?;
-        let bytes = replayed.records.iter().map(|record| &record.bytes);
-        let records = decode_records(&self.path, bytes)?;
-        Ok((log, records))
+        open_log(&self.path, &self.identity)
     }
 
     fn create(&self, records: &[VoteRecord]) -> Result<(), NodeError> {
-        let payloads: Vec<Vec<u8>> = records.iter().map(VoteRecord::encode).collect();
-        Ok(VoteLog::create_with(&self.path, &payloads)?)
+        create_log(&self.path, &self.identity, records)
     }
 
     fn data(&self) -> Value {
@@ -116,6 +125,7 @@ fn show(files: &VoteLogFiles) -> Result<Output, CliError> {
         "history": state,
         "lost_at_ms": key.lost_at.map(TimeMs::get),
         "exported_at_ms": key.exported_at.map(TimeMs::get),
+        "exports": key.exports,
         "chains": chains,
     });
     Ok(Output::new(with(place.data(), data), text.trim_end()))
@@ -155,7 +165,8 @@ fn export(files: &VoteLogFiles, out: &Path) -> Result<Output, CliError> {
     // The file gets its name once the log is closed for good, so that nobody has an export of a log
     // that went on.
     let unfinished = home::stage_file(out, &text)?;
-    let exported = of_key(LogEntry::Exported { at: now });
+    let number = interchange.export_number;
+    let exported = of_key(LogEntry::Exported { at: now, number });
     extend(log, &[exported])?;
     unfinished.publish()?;
     let key = files.key.display();
@@ -167,7 +178,7 @@ fn export(files: &VoteLogFiles, out: &Path) -> Result<Output, CliError> {
         place.path.display(),
         out.display()
     );
-    let data = json!({"file": out, "chains": interchange.chains});
+    let data = json!({"file": out, "export_number": number, "chains": interchange.chains});
     Ok(Output::new(with(place.data(), data), text))
 }
 
@@ -190,27 +201,43 @@ fn read(path: &Path) -> Result<Interchange, CliError> {
     serde_json::from_str(&text).map_err(|error| bad(error.to_string()))
 }
 
-fn import(files: &VoteLogFiles, from: &Path) -> Result<Output, CliError> {
+/// Why a file is not taken up, and what to do.
+fn not_taken(from: &Path, error: &ImportError) -> CliError {
+    let message = format!("{} is not taken up; nothing was changed", from.display());
+    let next = match error {
+        ImportError::Older { .. } => {
+            "import what the machine exported where the key ran last; if that is really gone: skerry \
+             keys votes lost --key FILE"
+        }
+        ImportError::Same { .. } => {
+            "import what the machine exports where the key runs; only if it never ran elsewhere: the \
+             same with --never-ran-elsewhere"
+        }
+        _ => "import what was exported for this very key on this network",
+    };
+    CliError::new(Exit::Safety, "VOTE_LOG", message)
+        .why(error.to_string())
+        .next(next)
+}
+
+fn import(files: &VoteLogFiles, from: &Path, elsewhere: Elsewhere) -> Result<Output, CliError> {
     let place = Place::of(files)?;
     let interchange = read(from)?;
     let identity = &place.identity;
+    let refused = |error| not_taken(from, &error);
     let checked = interchange.check(&identity.chain_id, &identity.public_key);
-    checked.map_err(|error| {
-        let message = format!("{} is not taken up; nothing was changed", from.display());
-        CliError::new(Exit::Safety, "VOTE_LOG", message)
-            .why(error.to_string())
-            .next("import what was exported for this very key on this network")
-    })?;
+    checked.map_err(refused)?;
     let now = now_ms();
+    let taken_into = |records: &[VoteRecord]| interchange.import_into(records, now, elsewhere);
     let import = match place.open() {
         Ok((log, records)) => {
-            let import = interchange.import_into(&records, now);
+            let import = taken_into(&records).map_err(refused)?;
             extend(log, &import.records)?;
             import
         }
         // A key that came without its log: what was exported is its history.
         Err(NodeError::VoteLog(VoteLogError::Absent { .. })) => {
-            let import = interchange.import_into(&[], now);
+            let import = taken_into(&[]).map_err(refused)?;
             place.create(&import.records)?;
             import
         }
@@ -270,13 +297,19 @@ fn lost(files: &VoteLogFiles, yes: bool) -> Result<Output, CliError> {
     match place.open() {
         Ok((log, records)) => {
             // Also news where the clock was ahead when an earlier loss was noted.
-            at = time_of_loss(now, KeyRecords::of(&records).lost_at);
+            let key = KeyRecords::of(&records);
+            at = time_of_loss(now, key.lost_at);
             // What is there still counts, and so does that it is not all.
-            let here = of_key(LogEntry::Imported { at: now });
+            let number = key.exports;
+            let here = of_key(LogEntry::Imported { at: now, number });
             extend(log, &[lost(at), here])?;
         }
         Err(NodeError::VoteLog(VoteLogError::Absent { .. })) => place.create(&[lost(at)])?,
-        Err(NodeError::VoteLog(VoteLogError::Corrupt { .. })) => {
+        // Whatever is wrong with what lies there: it is kept, and nothing of it is believed.
+        Err(
+            NodeError::VoteLog(VoteLogError::Corrupt { .. } | VoteLogError::Form { .. })
+            | NodeError::DamagedLog { .. },
+        ) => {
             aside = Some(set_aside(&place.path, now)?);
             place.create(&[lost(at)])?;
         }
@@ -306,3 +339,6 @@ fn set_aside(path: &Path, now: TimeMs) -> Result<PathBuf, NodeError> {
     })?;
     Ok(aside)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,12 +4,12 @@
 //! once, a seat in an epoch that was open when the log began does as soon as the node comes to it
 //! (`chain/mute.rs`).
 
+use super::create_log;
 use super::key::record;
 use crate::error::NodeError;
+use crate::home::ValidatorIdentity;
 use crate::runner::now_ms;
 use skerry_consensus::log::LogEntry;
-use skerry_storage::VoteLog;
-use skerry_types::crypto::bls::PublicKey;
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::ChainRef;
 use std::path::Path;
@@ -32,22 +32,23 @@ pub enum FirstUse {
 pub fn begin_if_first(
     log: &Path,
     first_use: FirstUse,
-    key: Option<&PublicKey>,
+    key: &ValidatorIdentity,
     genesis: &Genesis,
 ) -> Result<(), NodeError> {
-    let Some(key) = key.filter(|_| first_use == FirstUse::Yes) else {
+    if first_use == FirstUse::No {
         return Ok(());
-    };
+    }
     if log.exists() {
         tracing::warn!("the vote log is there, so --first-use is not needed; leave it out");
         return Ok(());
     }
     let committees = genesis.chains().into_iter();
     let mut committees = committees.filter_map(|chain| genesis.committee(chain));
-    if committees.any(|it| it.members.iter().any(|member| member.public_key == *key)) {
-        let key = format!("{key:?}");
+    let public_key = key.public_key;
+    if committees.any(|it| it.members.iter().any(|it| it.public_key == public_key)) {
+        let key = format!("{public_key:?}");
         return Err(NodeError::NotFirstUse { key });
     }
     let first_use = record(ChainRef::Beacon, LogEntry::FirstUse { at: now_ms() });
-    Ok(VoteLog::create_with(log, &[first_use.encode()])?)
+    create_log(log, key, &[first_use])
 }

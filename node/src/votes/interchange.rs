@@ -2,7 +2,9 @@
 //! that the key may have signed in. Whoever takes it up signs nothing there or before.
 //!
 //! A watermark becomes a floor of the log, and a floor is only ever raised. So taking up what is old
-//! or what was taken up before changes nothing, and nothing is ever allowed that was not.
+//! or what was taken up before changes nothing in a log that is open. One that was closed by an
+//! export opens again, so what it takes up must be newer than that export: exports of a key are
+//! numbered, wherever they are made.
 
 use super::key::{KeyRecords, MuteUntil, record};
 use serde::{Deserialize, Serialize};
@@ -11,10 +13,11 @@ use skerry_types::codec::Version;
 use skerry_types::crypto::bls::PublicKey;
 use skerry_types::ids::{ChainRef, Digest, Epoch, TimeMs, View};
 use skerry_types::vote::Statement;
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 /// Version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Longest file that is read.
 pub const BYTES_MAX: u64 = 1024 * 1024;
 /// Epochs, views and times above it are no history: 2⁴⁸.
@@ -30,11 +33,17 @@ pub struct Interchange {
     pub chain_id: Digest,
     /// The vote key.
     pub vote_key: PublicKey,
+    /// How many exports of the key there were, this one included, as far as the log knew.
+    pub export_number: u64,
     /// Clock of the exporting machine, in milliseconds.
     pub exported_at_ms: u64,
     /// When the history was found not to be whole, if it ever was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost_at_ms: Option<u64>,
+    /// When the log was begun for a key that no committee had seated, if it was: a seat that it had
+    /// all the same shows that the history is not whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_use_at_ms: Option<u64>,
     /// One line for each chain that the key voted on.
     pub chains: Vec<ChainLine>,
 }
@@ -131,12 +140,17 @@ pub fn export(
             }),
         }
     };
+    // A log that is closed has nothing newer to give: its file is the same export once more.
+    let further = u64::from(key.exported_at.is_none());
+    let number = key.exports.saturating_add(further);
     Interchange {
         version: VERSION,
         chain_id,
         vote_key,
+        export_number: number,
         exported_at_ms: now.get(),
         lost_at_ms: key.lost_at.map(TimeMs::get),
+        first_use_at_ms: key.first_use.map(TimeMs::get),
         chains: chains.into_iter().map(line).collect(),
     }
 }
@@ -150,6 +164,15 @@ pub struct Raise {
     pub from: Option<(Epoch, View)>,
     /// Epoch and view from now on.
     pub to: (Epoch, View),
+}
+
+/// Whether the operator says that a key that was exported stays where it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Elsewhere {
+    /// It may have run elsewhere.
+    MayHaveRun,
+    /// It has run nowhere else.
+    NeverRan,
 }
 
 /// What an import changes.
@@ -192,6 +215,23 @@ pub enum ImportError {
         /// The chain.
         chain: ChainRef,
     },
+    /// The log was closed by a newer export: the key may have voted since what is in the file.
+    #[error(
+        "it is export {actual} of the key, this log was closed by export {closed} or its history was \
+         lost since: the key may have voted after what is in the file"
+    )]
+    Older {
+        /// Of the export that closed the log.
+        closed: u64,
+        /// The file's.
+        actual: u64,
+    },
+    /// It is the export that closed the log: elsewhere the key may have voted since.
+    #[error("it is the export {number} that closed this log: where it was taken up, the key votes")]
+    Same {
+        /// Its number.
+        number: u64,
+    },
     /// A number that no history can hold; it would silence the key for ever.
     #[error("{number} is no epoch, view or time of a history")]
     Number {
@@ -227,17 +267,50 @@ impl Interchange {
         let mute = self.chains.iter().filter_map(|line| line.mute.as_ref());
         let numbers = self.chains.iter().flat_map(|line| [line.epoch, line.view]);
         let numbers = numbers.chain(mute.flat_map(|mute| [mute.since_ms, mute.until_epoch]));
-        let number = numbers.chain(self.lost_at_ms).find(|it| *it > NUMBER_MAX);
+        let of_key = [
+            self.lost_at_ms,
+            self.first_use_at_ms,
+            Some(self.export_number),
+        ];
+        let mut numbers = numbers.chain(of_key.into_iter().flatten());
+        let number = numbers.find(|it| *it > NUMBER_MAX);
         match number {
             Some(number) => Err(ImportError::Number { number }),
             None => Ok(()),
         }
     }
 
+    /// Whether a log that was closed by an export may open with this one.
+    fn check_reopens(&self, key: &KeyRecords, elsewhere: Elsewhere) -> Result<(), ImportError> {
+        // A log that was begun anew after a loss counts from one again, and knows of that loss.
+        let own = (key.lost_at, key.exports);
+        let of_file = (self.lost_at_ms.map(TimeMs::new), self.export_number);
+        match of_file.cmp(&own) {
+            Ordering::Greater => Ok(()),
+            Ordering::Equal if elsewhere == Elsewhere::NeverRan => Ok(()),
+            Ordering::Equal => Err(ImportError::Same { number: own.1 }),
+            Ordering::Less => Err(ImportError::Older {
+                closed: own.1,
+                actual: of_file.1,
+            }),
+        }
+    }
+
     /// What taking it up changes in a log with these records; nothing is ever lowered. Records are
     /// there even when nothing rises: that the history is here again.
-    pub fn import_into(&self, records: &[VoteRecord], now: TimeMs) -> Import {
+    ///
+    /// # Errors
+    /// When the log was closed by an export that is not older than this one.
+    pub fn import_into(
+        &self,
+        records: &[VoteRecord],
+        now: TimeMs,
+        elsewhere: Elsewhere,
+    ) -> Result<Import, ImportError> {
         let (key, marks) = (KeyRecords::of(records), watermarks(records));
+        if key.exported_at.is_some() {
+            self.check_reopens(&key, elsewhere)?;
+        }
         let mut import = Import::default();
         for line in &self.chains {
             let chain = line.chain;
@@ -271,9 +344,15 @@ impl Interchange {
             let lost = record(ChainRef::Beacon, LogEntry::Lost { at });
             import.records.push(lost);
         }
-        let imported = LogEntry::Imported { at: now };
+        let first_use = self.first_use_at_ms.map(TimeMs::new);
+        if let Some(at) = first_use.filter(|at| Some(*at) > key.first_use) {
+            let first_use = record(ChainRef::Beacon, LogEntry::FirstUse { at });
+            import.records.push(first_use);
+        }
+        let number = self.export_number.max(key.exports);
+        let imported = LogEntry::Imported { at: now, number };
         import.records.push(record(ChainRef::Beacon, imported));
-        import
+        Ok(import)
     }
 }
 

@@ -1,6 +1,7 @@
-//! What the records of a vote log say of the key as a whole: that its history is not whole, until
-//! when it signs nothing for that, where it has gone.
+//! What the records of a vote log say of the key as a whole: which one it is, that its history is
+//! not whole, until when it signs nothing for that, where it has gone.
 
+use crate::home::ValidatorIdentity;
 use skerry_consensus::log::{LogEntry, VoteRecord};
 use skerry_types::codec::Version;
 use skerry_types::ids::{ChainRef, Epoch, TimeMs};
@@ -18,12 +19,18 @@ pub struct MuteUntil {
 /// What is known of a key beside its votes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyRecords {
+    /// Whose history it is.
+    pub identity: Option<ValidatorIdentity>,
     /// The newest loss of history.
     pub lost_at: Option<TimeMs>,
     /// On which chains it is known what the newest loss there means.
     pub mute: BTreeMap<ChainRef, MuteUntil>,
     /// When the history went to another place, from where it has not come back.
     pub exported_at: Option<TimeMs>,
+    /// When a history was last taken up here, unless it has gone since.
+    pub imported_at: Option<TimeMs>,
+    /// Number of the newest export of the key that is known of.
+    pub exports: u64,
     /// When the log was begun by `--first-use`.
     pub first_use: Option<TimeMs>,
 }
@@ -38,8 +45,21 @@ impl KeyRecords {
                 LogEntry::Mute { since, until } => {
                     found.raise_mute(record.chain, MuteUntil { since, until });
                 }
-                LogEntry::Exported { at } => found.exported_at = Some(at),
-                LogEntry::Imported { .. } => found.exported_at = None,
+                LogEntry::Exported { at, number } => {
+                    (found.exported_at, found.imported_at) = (Some(at), None);
+                    found.exports = found.exports.max(number);
+                }
+                LogEntry::Imported { at, number } => {
+                    (found.exported_at, found.imported_at) = (None, Some(at));
+                    found.exports = found.exports.max(number);
+                }
+                LogEntry::Key { chain_id, vote_key } => {
+                    let public_key = vote_key;
+                    found.identity = Some(ValidatorIdentity {
+                        public_key,
+                        chain_id,
+                    });
+                }
                 LogEntry::FirstUse { at } => found.first_use = found.first_use.max(Some(at)),
                 LogEntry::Vote(_) | LogEntry::Certificate(_) | LogEntry::Floor(_) => {}
             }
@@ -58,13 +78,26 @@ impl KeyRecords {
         let beacon = |entry| record(ChainRef::Beacon, entry);
         let lost = self.lost_at.map(|at| LogEntry::Lost { at });
         let first_use = self.first_use.map(|at| LogEntry::FirstUse { at });
-        let exported = self.exported_at.map(|at| LogEntry::Exported { at });
-        let of_key = [first_use, lost, exported].into_iter().flatten();
+        let number = self.exports;
+        let exported = self.exported_at.map(|at| LogEntry::Exported { at, number });
+        let imported = self.imported_at.map(|at| LogEntry::Imported { at, number });
+        let key = self.identity.as_ref().map(key_entry);
+        let of_key = [key, first_use, lost, exported, imported]
+            .into_iter()
+            .flatten();
         let mute = self.mute.iter().map(|(chain, mute)| {
             let MuteUntil { since, until } = *mute;
             record(*chain, LogEntry::Mute { since, until })
         });
         of_key.map(beacon).chain(mute).collect()
+    }
+}
+
+/// Says whose history a log is.
+pub const fn key_entry(key: &ValidatorIdentity) -> LogEntry {
+    LogEntry::Key {
+        chain_id: key.chain_id,
+        vote_key: key.public_key,
     }
 }
 

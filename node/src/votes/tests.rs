@@ -3,7 +3,8 @@
 use super::*;
 use skerry_consensus::log::LogEntry;
 use skerry_types::codec::Version;
-use skerry_types::ids::{Epoch, ShardId};
+use skerry_types::crypto::bls::PublicKey;
+use skerry_types::ids::{Digest, Epoch, ShardId};
 
 fn shard(index: u16) -> ChainRef {
     ChainRef::Shard(ShardId::new(1, index).expect("one of two"))
@@ -24,8 +25,22 @@ fn floor_of(records: &[VoteRecord], chain: ChainRef) -> Option<View> {
     own.map(|record| record.entry.view()).max()
 }
 
+const KEY: ValidatorIdentity = ValidatorIdentity {
+    public_key: PublicKey([1; 48]),
+    chain_id: Digest::new([7; 32]),
+};
+
+fn create(folder: &Path) {
+    create_log(&folder.join("vote.log"), &KEY, &[]).expect("creates");
+}
+
+/// The log, and what it holds beside the name of its key.
 fn open(folder: &Path) -> (VoteHistory, Vec<VoteRecord>) {
-    VoteHistory::open(&folder.join("vote.log"), BTreeMap::new()).expect("opens")
+    let path = folder.join("vote.log");
+    let (history, mut found) = VoteHistory::open(&path, &KEY, BTreeMap::new()).expect("opens");
+    assert_eq!(KeyRecords::of(&found).identity, Some(KEY));
+    found.retain(|it| !matches!(it.entry, LogEntry::Key { .. }));
+    (history, found)
 }
 
 fn append(history: &mut VoteHistory, record: &VoteRecord) {
@@ -77,7 +92,7 @@ fn epochs_before_the_final_one_are_over_and_later_ones_stay() {
 #[test]
 fn a_log_that_has_grown_is_compacted_without_losing_what_is_not_final() {
     let folder = tempfile::tempdir().expect("a folder");
-    VoteLog::create(&folder.path().join("vote.log")).expect("creates");
+    create(folder.path());
     let (mut history, found) = open(folder.path());
     assert_eq!(found, []);
     let expected: Vec<VoteRecord> = (1..=50).map(|view| record(shard(0), view)).collect();
@@ -88,7 +103,12 @@ fn a_log_that_has_grown_is_compacted_without_losing_what_is_not_final() {
     assert!(!history.is_long());
     history.compact_from = 0;
     assert!(history.is_long());
-    assert_eq!(history.compact().expect("compacts"), expected);
+    let kept = history.compact().expect("compacts");
+    assert_eq!(
+        kept.first(),
+        Some(&key::record(ChainRef::Beacon, key_entry(&KEY)))
+    );
+    assert_eq!(kept.get(1..), Some(&expected[..]));
     assert!(!history.is_long());
     append(&mut history, &record(shard(1), 7));
     history.log.sync().expect("syncs");
@@ -111,6 +131,21 @@ fn what_is_of_the_key_outlives_compaction() {
         key::record(shard(1), mute(5, 3)),
         key::record(ChainRef::Beacon, LogEntry::Lost { at: at(9) }),
         key::record(shard(0), mute(9, 8)),
+        key::record(ChainRef::Beacon, LogEntry::FirstUse { at: at(1) }),
+        key::record(
+            ChainRef::Beacon,
+            LogEntry::Exported {
+                at: at(3),
+                number: 4,
+            },
+        ),
+        key::record(
+            ChainRef::Beacon,
+            LogEntry::Imported {
+                at: at(2),
+                number: 4,
+            },
+        ),
     ];
     let mut records = of_key.to_vec();
     records.extend((1..=9).map(|view| record(shard(0), view)));
@@ -121,7 +156,7 @@ fn what_is_of_the_key_outlives_compaction() {
     assert!(kept.len() <= 1 + of_key.len());
     // And in the file, also what another chain has filed.
     let folder = tempfile::tempdir().expect("a folder");
-    VoteLog::create(&folder.path().join("vote.log")).expect("creates");
+    create(folder.path());
     let (mut history, _) = open(folder.path());
     for record in &of_key {
         append(&mut history, record);
@@ -137,10 +172,9 @@ fn an_exported_log_opens_for_nobody() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("vote.log");
     let at = skerry_types::ids::TimeMs::new(5);
-    let exported = key::record(ChainRef::Beacon, LogEntry::Exported { at });
-    let records = [record(shard(0), 3).encode(), exported.encode()];
-    VoteLog::create_with(&path, &records).expect("creates");
-    let refused = VoteHistory::open(&path, BTreeMap::new());
+    let exported = key::record(ChainRef::Beacon, LogEntry::Exported { at, number: 1 });
+    create_log(&path, &KEY, &[record(shard(0), 3), exported]).expect("creates");
+    let refused = VoteHistory::open(&path, &KEY, BTreeMap::new());
     assert!(matches!(refused, Err(NodeError::ExportedLog { .. })));
 }
 
@@ -161,17 +195,20 @@ fn first_use_begins_a_log_once_and_never_for_a_seated_key() {
     };
     let (genesis, _) = crate::home::write_network(&plan).expect("laid out");
     let seated = crate::home::read_validator_identity(&out.join("v0/keys/validator.json"));
-    let seated = seated.expect("a key").public_key;
-    let fresh = skerry_types::crypto::bls::PublicKey([9; 48]);
+    let seated = seated.expect("a key");
+    let fresh = ValidatorIdentity {
+        public_key: PublicKey([9; 48]),
+        ..seated
+    };
     let log = folder.path().join("vote.log");
-    let begin = |first_use, key| begin_if_first(&log, first_use, Some(key), &genesis);
+    let begin = |first_use, key| begin_if_first(&log, first_use, key, &genesis);
     begin(FirstUse::No, &fresh).expect("nothing is asked");
     assert!(!log.exists());
     let refused = begin(FirstUse::Yes, &seated);
     assert!(matches!(refused, Err(NodeError::NotFirstUse { .. })));
     assert!(!log.exists());
     begin(FirstUse::Yes, &fresh).expect("begins");
-    let (history, found) = VoteHistory::open(&log, BTreeMap::new()).expect("opens");
+    let (history, found) = VoteHistory::open(&log, &fresh, BTreeMap::new()).expect("opens");
     assert!(KeyRecords::of(&found).first_use.is_some());
     drop(history);
     // A log that is there is left alone.

@@ -223,7 +223,20 @@ fn a_validator_moves_with_its_history() {
     network.nodes.get_mut(2).expect("v2").stop();
     let said = keys_votes("import", &other, &["--in", &file]).expect_err("another key");
     assert!(said.contains("VOTE_LOG") && said.contains("history of vote key"));
+    // Nor does a node start with the log of another key.
+    let mut config = NodeConfig::read(&new.join("config.toml")).expect("a configuration");
+    let own = config.validator.clone().expect("a validator");
+    config.validator = Some(ValidatorConfig {
+        vote_log: other.join("keys/vote.log"),
+        ..own.clone()
+    });
+    config.write(&new.join("config.toml")).expect("written");
+    refuses_to_start(&new, &[], &["VOTE_LOG", "is of vote key"]);
+    config.validator = Some(own);
+    config.write(&new.join("config.toml")).expect("written");
     network.nodes.get_mut(2).expect("v2").start();
+    let said = keys_votes("import", &old, &["--in", &file]).expect_err("it may run elsewhere");
+    assert!(said.contains("--never-ran-elsewhere"), "{said}");
 
     let imported = keys_votes("import", &new, &["--in", &file]).expect("imported");
     assert_eq!(imported["raised"].as_array().map(Vec::len), Some(2));

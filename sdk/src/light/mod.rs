@@ -7,6 +7,12 @@
 //! the proof holds all of the owner's records in that state. Every byte of a proof is part of this
 //! chain, so changing any one makes it fail. How *old* a proven state is, only the caller can judge
 //! from [`VerifiedAccount::time`].
+//!
+//! What is trusted must itself be recent: whoever signed seals longer ago than bonds stay locked
+//! has nothing to lose by signing others. So a start that lies more than the unbonding time back
+//! is refused, by epochs in [`TrustedNetwork::advance`] and by the clock in
+//! [`TrustedNetwork::check_age`]. A checkpoint moves the start to where somebody vouches for, and
+//! [`TrustedNetwork::renew`] to where a client has come that keeps following.
 
 mod beacon;
 #[cfg(test)]
@@ -63,6 +69,48 @@ pub enum LightError {
     /// A proof of the next committee does not hold one, or another than the seal names.
     #[error("the seal of epoch {0} does not name the committee that comes with it")]
     Seal(Epoch),
+    /// The start lies more epochs back than bonds stay locked.
+    #[error(
+        "what is trusted is of epoch {start}, the network is in epoch {newest}: bonds of those who \
+         signed before may be gone"
+    )]
+    StartTooOld {
+        /// The epoch that the trust began with.
+        start: Epoch,
+        /// The newest one that was shown.
+        newest: Epoch,
+    },
+    /// By the clock the start lies longer back than bonds stay locked.
+    #[error(
+        "what is trusted is of epoch {start}, which began {age_ms} ms ago, at most {limit_ms} ms \
+         allowed: bonds of those who signed before may be gone"
+    )]
+    StartTooLongAgo {
+        /// The epoch that the trust began with.
+        start: Epoch,
+        /// How long ago it began.
+        age_ms: u64,
+        /// How long ago it may have.
+        limit_ms: u64,
+    },
+    /// The seals lead to another beginning of the epoch than the checkpoint says.
+    #[error("epoch {epoch} begins with seal {actual}, the checkpoint says {expected}")]
+    Checkpoint {
+        /// The epoch.
+        epoch: Epoch,
+        /// As the checkpoint says.
+        expected: Digest,
+        /// As the seals say.
+        actual: Digest,
+    },
+    /// The epoch of the checkpoint is not on the way, or was not come to.
+    #[error("the seals have led to epoch {reached}, and not by epoch {epoch} of the checkpoint")]
+    CheckpointMissed {
+        /// The checkpoint's.
+        epoch: Epoch,
+        /// Where the seals have led.
+        reached: Epoch,
+    },
     /// The certificate is not a finalization of the header.
     #[error("the certificate does not finalize the proof's header")]
     Statement,
@@ -88,11 +136,27 @@ pub enum LightError {
     Owner(#[source] ProofError),
 }
 
-/// A network that is trusted because its genesis is.
+/// A network that is trusted because its genesis is, or because of a checkpoint.
 #[derive(Clone, Debug)]
 pub struct TrustedNetwork {
     shard_depth: u8,
     beacon: TrustedBeacon,
+    /// How the trusted epoch began.
+    reached: Beginning,
+    /// From where on the age of what is trusted counts.
+    start: Beginning,
+    /// An epoch that somebody vouches for, with the seal that opened it; until it is reached.
+    checkpoint: Option<(Epoch, Digest)>,
+    epoch_ms: u64,
+    unbonding_epochs: u64,
+}
+
+/// When an epoch of the beacon began.
+#[derive(Clone, Copy, Debug)]
+struct Beginning {
+    epoch: Epoch,
+    /// Header time of the seal that opened it; of epoch 0 the time of the genesis.
+    time: TimeMs,
 }
 
 /// What a proof showed.
@@ -123,10 +187,31 @@ impl TrustedNetwork {
         genesis.check(true)?;
         let beacon = genesis.verifying_committee(ChainRef::Beacon, &BlsScheme);
         let beacon = Arc::new(beacon.ok_or(LightError::Committee)?);
+        let start = Beginning {
+            epoch: Epoch::ZERO,
+            time: genesis.time,
+        };
         Ok(Self {
             shard_depth: genesis.shard_depth,
             beacon: TrustedBeacon::new(beacon, Arc::new(BlsScheme)),
+            reached: start,
+            start,
+            checkpoint: None,
+            epoch_ms: genesis.parameters.epoch_ms,
+            unbonding_epochs: genesis.parameters.unbonding_epochs,
         })
+    }
+
+    /// Takes somebody's word for an epoch of the beacon, named with the digest of the seal that
+    /// opened it. Nothing is proven before the seals have led there; then its age counts, not that
+    /// of the start before.
+    ///
+    /// # Errors
+    /// When the epoch is reached or over, and is another one.
+    pub fn with_checkpoint(mut self, epoch: Epoch, seal: Digest) -> Result<Self, LightError> {
+        self.checkpoint = Some((epoch, seal));
+        self.meet_checkpoint()?;
+        Ok(self)
     }
 
     /// The network's id.
@@ -137,8 +222,12 @@ impl TrustedNetwork {
     /// Verifies the canonical bytes of a [`LightProof`] for all records of `owner`.
     ///
     /// # Errors
-    /// Names the first link of the chain that does not hold.
+    /// Names the first link of the chain that does not hold; when the checkpoint is not reached.
     pub fn verify(&self, proof: &[u8], owner: &Address) -> Result<VerifiedAccount, LightError> {
+        if let Some((epoch, _)) = self.checkpoint {
+            let reached = self.epoch();
+            return Err(LightError::CheckpointMissed { epoch, reached });
+        }
         let proof: LightProof = codec::decode(proof, limits::PROOF_BYTES_MAX)?;
         let header = &proof.beacon_header;
         let certificate = &proof.beacon_certificate;
@@ -181,10 +270,85 @@ impl TrustedNetwork {
     /// trusted epoch.
     ///
     /// # Errors
-    /// Names the first link that does not hold; the trusted committee stays then.
+    /// Names the first link that does not hold; [`LightError::StartTooOld`] when the seal leads
+    /// further from the start than bonds stay locked, unless a checkpoint lies ahead. The trusted
+    /// committee stays then.
     pub fn advance(&mut self, seal: &[u8]) -> Result<(), LightError> {
         let proof: SealProof = codec::decode(seal, limits::PROOF_BYTES_MAX)?;
-        self.beacon.advance(proof)
+        let time = proof.header.time;
+        let mut next = self.clone();
+        next.beacon.advance(proof)?;
+        let epoch = next.epoch();
+        next.reached = Beginning { epoch, time };
+        next.meet_checkpoint()?;
+        let start = next.start.epoch;
+        if next.checkpoint.is_none() && epoch.above(start) > next.unbonding_epochs {
+            let newest = epoch;
+            return Err(LightError::StartTooOld { start, newest });
+        }
+        *self = next;
+        Ok(())
+    }
+
+    /// Checks by the clock that the start is not older than bonds stay locked: a node could hide
+    /// all later epochs, and then their number shows nothing. Epochs that never end free no bonds.
+    ///
+    /// # Errors
+    /// [`LightError::StartTooLongAgo`].
+    pub fn check_age(&self, now: TimeMs) -> Result<(), LightError> {
+        let epochs = self.unbonding_epochs.saturating_add(1);
+        let limit_ms = self.epoch_ms.saturating_mul(epochs);
+        let age_ms = now.above(self.start.time);
+        if self.epoch_ms > 0 && age_ms > limit_ms {
+            let start = self.start.epoch;
+            return Err(LightError::StartTooLongAgo {
+                start,
+                age_ms,
+                limit_ms,
+            });
+        }
+        Ok(())
+    }
+
+    /// Lets the age of what is trusted count from the epoch that was reached: for who keeps
+    /// following. While the start is recent, whoever signed on the way here has a bond to lose, so
+    /// this is as good a start.
+    ///
+    /// # Errors
+    /// As [`Self::check_age`]; when the checkpoint is not reached. The start stays then.
+    pub fn renew(&mut self, now: TimeMs) -> Result<(), LightError> {
+        self.check_age(now)?;
+        if let Some((epoch, _)) = self.checkpoint {
+            let reached = self.epoch();
+            return Err(LightError::CheckpointMissed { epoch, reached });
+        }
+        let Beginning { epoch, time } = self.reached;
+        // A time that is not yet would make it look recent for longer than it is.
+        let time = time.min(now);
+        self.start = Beginning { epoch, time };
+        Ok(())
+    }
+
+    /// Begins anew at the checkpoint, once its epoch is reached.
+    fn meet_checkpoint(&mut self) -> Result<(), LightError> {
+        let reached = self.epoch();
+        let Some((epoch, expected)) = self.checkpoint.filter(|(epoch, _)| *epoch <= reached) else {
+            return Ok(());
+        };
+        if epoch < reached {
+            return Err(LightError::CheckpointMissed { epoch, reached });
+        }
+        let actual = self.beacon.seal();
+        if actual != expected {
+            return Err(LightError::Checkpoint {
+                epoch,
+                expected,
+                actual,
+            });
+        }
+        self.start = self.reached;
+        self.checkpoint = None;
+        Ok(())
     }
 
     fn shard_record(&self, proof: &LightProof, home: ChainRef) -> Result<ShardRecord, LightError> {

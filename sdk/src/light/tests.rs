@@ -532,3 +532,128 @@ fn only_a_final_seal_and_the_committee_that_it_names_are_believed() {
     let later = refuse(&|seal| seal.header.epoch = Epoch::new(1));
     assert!(matches!(later, LightError::Header { .. }));
 }
+
+/// Seals of one epoch after another, all of the same committee, a minute apart.
+fn seals(genesis: &Genesis, count: u64) -> Vec<SealProof> {
+    let mut start = genesis_digest(&genesis.chain_id(), ChainRef::Beacon);
+    let seal = |epoch: u64| {
+        let mut committee = genesis.committee(ChainRef::Beacon).unwrap();
+        committee.epoch = Epoch::new(epoch + 1);
+        let mut header = header(genesis, Digest::ZERO);
+        header.kind = BlockKind::Seal;
+        header.epoch = Epoch::new(epoch);
+        header.time = TimeMs::new((epoch + 1) * MINUTE);
+        header.next = Some(NextCommittee {
+            epoch: committee.epoch,
+            root: committee.root(),
+            weight: committee.total_weight(),
+        });
+        let statement = Statement::Finalize {
+            view: header.view,
+            digest: header.digest(),
+        };
+        let certificate = certify_in(genesis, (header.epoch, start), statement, 0..3);
+        start = header.digest();
+        SealProof {
+            version: Version,
+            certificate,
+            header,
+            committee,
+        }
+    };
+    (0..count).map(seal).collect()
+}
+
+const MINUTE: u64 = 60_000;
+
+fn with_epochs(salt: u8) -> Genesis {
+    let mut genesis = genesis(salt);
+    genesis.parameters.epoch_ms = MINUTE;
+    genesis.parameters.unbonding_epochs = 4;
+    genesis
+}
+
+/// Follows seals as far as they are believed.
+fn follow(trusted: &mut TrustedNetwork, seals: &[SealProof]) -> Result<(), LightError> {
+    let mut seals = seals.iter();
+    seals.try_for_each(|seal| trusted.advance(&codec::encode(seal)))
+}
+
+#[test]
+fn a_start_older_than_the_unbonding_time_is_refused() {
+    let genesis = with_epochs(1);
+    let seals = seals(&genesis, 6);
+    let mut trusted = TrustedNetwork::new(&genesis).unwrap();
+    let refused = follow(&mut trusted, &seals).unwrap_err();
+    let LightError::StartTooOld { start, newest } = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!((start, newest), (Epoch::ZERO, Epoch::new(5)));
+    assert_eq!(trusted.epoch(), Epoch::new(4), "as far as bonds reach");
+    // By the clock, where the later seals are hidden.
+    let trusted = TrustedNetwork::new(&genesis).unwrap();
+    let begun = genesis.time.get();
+    trusted.check_age(TimeMs::new(begun + 5 * MINUTE)).unwrap();
+    let refused = trusted.check_age(TimeMs::new(begun + 5 * MINUTE + 1));
+    assert!(matches!(refused, Err(LightError::StartTooLongAgo { .. })));
+    // Where epochs never end, bonds are never free.
+    let trusted = TrustedNetwork::new(&self::genesis(1)).unwrap();
+    trusted.check_age(TimeMs::new(u64::MAX)).unwrap();
+}
+
+#[test]
+fn a_checkpoint_renews_the_start_and_binds() {
+    let genesis = with_epochs(1);
+    let seals = seals(&genesis, 12);
+    let digest = |epoch: usize| seals[epoch - 1].header.digest();
+    let with = |epoch: u64, seal| {
+        let trusted = TrustedNetwork::new(&genesis).unwrap();
+        trusted.with_checkpoint(Epoch::new(epoch), seal)
+    };
+    let mut trusted = with(7, digest(7)).unwrap();
+    follow(&mut trusted, &seals[..6]).unwrap();
+    let network = network(1);
+    let early = trusted.verify(&codec::encode(&network.proof), &network.owner);
+    assert!(matches!(early, Err(LightError::CheckpointMissed { .. })));
+    let refused = trusted.renew(TimeMs::new(MINUTE));
+    assert!(matches!(refused, Err(LightError::CheckpointMissed { .. })));
+    follow(&mut trusted, &seals[6..11]).unwrap();
+    trusted.check_age(TimeMs::new(12 * MINUTE)).unwrap();
+    assert!(trusted.check_age(TimeMs::new(12 * MINUTE + 1)).is_err());
+    let refused = follow(&mut trusted, &seals[11..]).unwrap_err();
+    assert!(matches!(refused, LightError::StartTooOld { .. }));
+    // Another seal than it names, and an epoch that is not on the way.
+    let mut trusted = with(7, digest(6)).unwrap();
+    let refused = follow(&mut trusted, &seals).unwrap_err();
+    assert!(matches!(refused, LightError::Checkpoint { .. }));
+    assert_eq!(trusted.epoch(), Epoch::new(6));
+    let skipping = seal(&genesis);
+    let mut trusted = with(1, digest(1)).unwrap();
+    let refused = follow(&mut trusted, &[skipping]).unwrap_err();
+    assert!(matches!(refused, LightError::CheckpointMissed { .. }));
+    // The start itself.
+    let start = genesis_digest(&genesis.chain_id(), ChainRef::Beacon);
+    with(0, start).unwrap();
+    assert!(matches!(
+        with(0, digest(1)),
+        Err(LightError::Checkpoint { .. })
+    ));
+}
+
+#[test]
+fn who_keeps_following_goes_on_for_ever() {
+    let genesis = with_epochs(1);
+    let mut trusted = TrustedNetwork::new(&genesis).unwrap();
+    for (epoch, seal) in (1..).zip(&seals(&genesis, 9)) {
+        trusted.advance(&codec::encode(seal)).unwrap();
+        trusted.renew(TimeMs::new(epoch * MINUTE + 9)).unwrap();
+    }
+    // After a long sleep the start cannot be renewed any more.
+    let late = trusted.renew(TimeMs::new(20 * MINUTE));
+    assert!(matches!(late, Err(LightError::StartTooLongAgo { .. })));
+    // Nor does a seal of the future make it look younger than it is.
+    let mut trusted = TrustedNetwork::new(&genesis).unwrap();
+    follow(&mut trusted, &seals(&genesis, 4)).unwrap();
+    trusted.renew(TimeMs::new(MINUTE)).unwrap();
+    assert!(trusted.check_age(TimeMs::new(6 * MINUTE + 1)).is_err());
+}

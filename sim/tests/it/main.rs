@@ -74,9 +74,6 @@ fn seeds_that_failed_once_hold_all_rules() {
     for (seed, _) in WHOLE_SEEDS_THAT_FAILED {
         assert_holds(&run(Plan::of(*seed, Network::Two), false));
     }
-    for (seed, _) in WHOLE_SEEDS_THAT_FAILED {
-        assert_holds(&run(Plan::of(*seed, Network::Two), false));
-    }
 }
 
 #[test]

@@ -223,15 +223,15 @@ fn a_file_is_created_once_locked_while_open_and_survives() {
         matches!(open(), Err(VoteLogError::Absent { .. })),
         "a key without a log"
     );
-    VoteLog::create(&path).unwrap();
+    VoteLog::create(&path, &[]).unwrap();
     assert!(matches!(
-        VoteLog::create(&path),
+        VoteLog::create(&path, &[]),
         Err(VoteLogError::Exists { .. })
     ));
     let (mut log, _) = open().unwrap();
     assert!(matches!(open(), Err(VoteLogError::InUse { .. })));
     assert!(matches!(
-        VoteLog::create(&path),
+        VoteLog::create(&path, &[]),
         Err(VoteLogError::InUse { .. })
     ));
     log.append(b"one").unwrap();
@@ -285,13 +285,13 @@ fn records_are_added_all_together_or_not_at_all() {
 fn a_file_is_created_with_records_and_refused_when_it_is_empty() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("vote.log");
-    VoteLog::create_with(&path, &[vec![1; 9], vec![2; 9]]).unwrap();
+    VoteLog::create(&path, &[vec![1; 9], vec![2; 9]]).unwrap();
     let (mut log, replayed) = VoteLog::open(&path, &mut |_| true).unwrap();
     assert_eq!(payloads(&replayed), [vec![1; 9], vec![2; 9]]);
     assert_eq!(log.append(b"next").unwrap(), LogPosition::new(3));
     log.sync().unwrap();
     drop(log);
-    let again = VoteLog::create_with(&path, &[]);
+    let again = VoteLog::create(&path, &[]);
     assert!(matches!(again, Err(VoteLogError::Exists { .. })));
     std::fs::write(&path, b"").unwrap();
     let empty = VoteLog::open(&path, &mut |_| true);
