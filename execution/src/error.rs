@@ -78,9 +78,19 @@ pub enum CallError {
     /// Nothing new is sent to a shard with two histories, or with none that the beacon hears of.
     #[error(
         "{shard} is fenced: it finalized two blocks at one height, or is overdue for too many epochs; \
-         nothing is sent to it until its committee is redrawn"
+         nothing is sent to it any more, and in this version no fence is lifted"
     )]
     ShardFenced {
+        /// The shard.
+        shard: ChainRef,
+    },
+    /// What a fenced shard would send could never arrive.
+    #[error(
+        "{shard}, where the sender lives, is fenced: it finalized two blocks at one height, or is \
+         overdue for too many epochs; no other chain accepts what it sends any more, and in this \
+         version no fence is lifted"
+    )]
+    HomeFenced {
         /// The shard.
         shard: ChainRef,
     },
@@ -150,6 +160,7 @@ impl CallError {
             Self::DeadlinePassed { .. } => "DEADLINE_PASSED",
             Self::ElsewhereObject { .. } => "ELSEWHERE_OBJECT",
             Self::ShardFenced { .. } => "SHARD_FENCED",
+            Self::HomeFenced { .. } => "HOME_FENCED",
             Self::Congested { .. } => "CONGESTED",
             Self::Undeclared { .. } => "UNDECLARED_ACCESS",
             Self::Invariant { .. } => "BROKEN_INVARIANT",

@@ -1,10 +1,11 @@
 //! The fence: of a shard that has two final blocks at one height, or that the beacon has heard nothing
-//! of for too many epochs, only what its last cross-linked state proves is accepted, and nothing new
-//! is sent to it.
+//! of for too many epochs, only what its last cross-linked state proves is accepted. Nothing new is
+//! sent to it, and what it would still send could never arrive: it sends nothing either, so that the
+//! value stays with its owners.
 //!
 //! Which of two histories goes on, no certificate can tell. What the beacon has cross-linked
-//! stands; the rest of the shard's word counts nothing until its committee is redrawn. The beacon
-//! raises the fence by evidence ([`crate::modules::evidence`]) or at the end of an epoch
+//! stands; the rest of the shard's word counts nothing. DESIGN section 9 redraws such a shard's
+//! committee; this version does not, so a fence is final here. The beacon raises it by evidence ([`crate::modules::evidence`]) or at the end of an epoch
 //! ([`crate::modules::epochs`], `tenure.rs`); shards see it in the facts.
 //!
 //! Rules: DESIGN section 9.
@@ -18,39 +19,54 @@ use skerry_types::ids::ChainRef;
 use skerry_types::message::BatchProof;
 use std::collections::BTreeMap;
 
-/// Which destinations are fenced, by the facts that a block runs with.
+/// Which chains are fenced, by the facts that a block runs with.
 #[derive(Debug, Default)]
 pub(crate) struct Fences {
     known: BTreeMap<ChainRef, bool>,
 }
 
 impl Fences {
-    /// Refuses a message to a fenced shard. Looks each destination up once.
+    /// Refuses a message from or to a fenced shard.
     ///
     /// # Errors
-    /// When `destination` is fenced.
+    /// When `here` or `destination` is fenced.
     pub(crate) fn check(
         &mut self,
         overlay: &mut BlockOverlay<'_>,
         here: ChainRef,
         destination: ChainRef,
     ) -> Result<(), CallError> {
-        let is_fenced = *self.known.entry(destination).or_insert_with(|| {
-            let key = if here.is_beacon() {
-                views::shard_record_key(destination)
-            } else {
-                views::facts_shard_key(here, destination)
-            };
-            let record = overlay.get(key);
-            let record = record.and_then(|value| decode_record::<ShardRecord>(&value).ok());
-            record.is_some_and(|record| record.fenced)
-        });
-        if is_fenced {
-            Err(CallError::ShardFenced { shard: destination })
-        } else {
-            Ok(())
+        if self.is_fenced(overlay, here, here) {
+            return Err(CallError::HomeFenced { shard: here });
         }
+        if self.is_fenced(overlay, here, destination) {
+            return Err(CallError::ShardFenced { shard: destination });
+        }
+        Ok(())
     }
+
+    /// Looks each chain up once.
+    fn is_fenced(
+        &mut self,
+        overlay: &mut BlockOverlay<'_>,
+        here: ChainRef,
+        chain: ChainRef,
+    ) -> bool {
+        let known = self.known.entry(chain);
+        *known.or_insert_with(|| is_fenced(overlay, here, chain))
+    }
+}
+
+/// Whether a chain is fenced, as `here` knows; the beacon never is.
+pub(crate) fn is_fenced(overlay: &mut BlockOverlay<'_>, here: ChainRef, chain: ChainRef) -> bool {
+    let key = if here.is_beacon() {
+        views::shard_record_key(chain)
+    } else {
+        views::facts_shard_key(here, chain)
+    };
+    let record = overlay.get(key);
+    let record = record.and_then(|value| decode_record::<ShardRecord>(&value).ok());
+    record.is_some_and(|record| record.fenced)
 }
 
 /// Checks that the fence of a batch's source, if it has one, lets the batch through: its proof is of

@@ -7,8 +7,12 @@
 //! the lane, the others go on without it; the first such source begins in the next block, where its
 //! message has the whole lane. Between two blocks that a source waits through, the turn to begin comes
 //! nearer to it, so each runs something at least once in as many blocks as there are sources.
+//!
+//! On the beacon the messages of a fenced source wait: their replies could not go home (see
+//! [`crate::fence`]).
 
 use crate::block::{Block, BlockContext};
+use crate::fence::is_fenced;
 use crate::module::Incoming;
 use crate::modules::channels::state::{
     InboundState, Turns, inbound_key, inbox_body_key, turns_key,
@@ -42,6 +46,9 @@ struct Channel<'w> {
     before: InboundState,
     /// Accepted in this block and not executed yet: the newest of the waiting messages.
     fresh: VecDeque<Fresh<'w>>,
+    /// Whether its messages stay where they are: on the beacon, those of a fenced source. Nothing is
+    /// sent to it, so what they bring or free could not go home.
+    is_held: bool,
 }
 
 /// All channels to the executing chain.
@@ -93,6 +100,7 @@ impl<'w> Inbox<'w> {
                     state,
                     before: state,
                     fresh: VecDeque::new(),
+                    is_held: chain.is_beacon() && is_fenced(overlay, chain, *source),
                 }
             })
             .collect();
@@ -149,11 +157,7 @@ impl<'w> Inbox<'w> {
         machine: &mut Machine,
         transactions: impl FnOnce() -> Gas,
     ) {
-        if self
-            .channels
-            .iter()
-            .all(|channel| channel.state.waiting() == 0)
-        {
+        if !self.channels.iter().any(Channel::is_due) {
             return;
         }
         let parameters = &block.context.network.parameters;
@@ -168,7 +172,7 @@ impl<'w> Inbox<'w> {
             let Some(channel) = self.channels.get_mut(position) else {
                 break;
             };
-            if channel.state.waiting() == 0 {
+            if !channel.is_due() {
                 continue;
             }
             if let Some(gas) = channel.execute_next(block, machine, used, lane) {
@@ -214,6 +218,11 @@ impl<'w> Inbox<'w> {
 }
 
 impl Channel<'_> {
+    /// Whether a block may run a message of it.
+    const fn is_due(&self) -> bool {
+        self.state.waiting() > 0 && !self.is_held
+    }
+
     /// Executes the oldest waiting message; `None` when the lane has no room for it.
     fn execute_next(
         &mut self,

@@ -390,7 +390,7 @@ fn check_deadline(block: &Block<'_>, bundle: &Bundle) -> Result<(), CallError> {
     Ok(())
 }
 
-/// Refuses a message to a fenced shard.
+/// Refuses a message from or to a fenced shard.
 fn check_fence(block: &mut Block<'_>, destination: ChainRef) -> Result<(), CallError> {
     let (overlay, here) = (&mut block.overlay, block.context.chain);
     block.fences.check(overlay, here, destination)

@@ -6,7 +6,7 @@
 use crate::modules::BANK;
 use crate::modules::account::state::{AuthenticatorRecord, authenticator_key, decode_nonce};
 use crate::modules::bank::state::{BALANCE, read_claim_key, read_denom_key};
-use crate::modules::staking::state::{VALIDATORS_EVER_MAX, count_key};
+use crate::modules::staking::state::{count_key, live_key, live_validators};
 use crate::network::NetworkInfo;
 use crate::view::{decode_amount, decode_record, read_amount};
 use borsh::BorshDeserialize;
@@ -193,7 +193,8 @@ pub fn instance(beacon: &dyn StateRead, chain: ChainRef, epoch: Epoch) -> Option
     noted.map(|(_, genesis)| genesis)
 }
 
-/// The oldest epoch of which a beacon state may still have a committee of a chain.
+/// The oldest epoch of which a beacon state may still have what evidence about a chain is judged by. Of
+/// a fenced shard it keeps the committee of the open epoch for longer.
 pub fn kept_from(beacon: &dyn StateRead, chain: ChainRef) -> Epoch {
     let kept: Option<(Version, Epoch)> = record(beacon, &kept_key(chain));
     kept.map_or(Epoch::ZERO, |(_, epoch)| epoch)
@@ -220,12 +221,13 @@ pub fn validator(beacon: &dyn StateRead, validator: ValidatorId) -> Option<Valid
     record(beacon, &validator_key(validator))
 }
 
-/// All validators that ever were, in a beacon state, in order of id.
+/// All live validators, in a beacon state, in order of id: those that took their bond home are found
+/// by [`validator`] only.
 pub fn validators(beacon: &dyn StateRead) -> Vec<(ValidatorId, ValidatorRecord)> {
     let count: Option<(Version, u32)> = record(beacon, &count_key());
-    let count = count.map_or(0, |(_, count)| count.min(VALIDATORS_EVER_MAX));
-    (0..count)
-        .map(ValidatorId::new)
+    let count = count.map_or(0, |(_, count)| count);
+    live_validators(record(beacon, &live_key()), count)
+        .into_iter()
         .filter_map(|id| Some((id, validator(beacon, id)?)))
         .collect()
 }
@@ -357,12 +359,18 @@ pub fn unacknowledged(
     batches
 }
 
-/// Messages that were accepted and wait for gas.
+/// Messages that were accepted and wait for gas. On the beacon those of fenced shards are not counted:
+/// no block runs them.
 pub fn inbox_waiting(state: &dyn StateRead, network: &NetworkInfo, chain: ChainRef) -> u64 {
+    let is_held = |source: &ChainRef| {
+        let record = chain.is_beacon().then(|| shard_record(state, *source));
+        record.flatten().is_some_and(|record| record.fenced)
+    };
     let waiting = |source: &ChainRef| inbound(state, chain, *source).waiting();
     network
         .chains
         .iter()
+        .filter(|source| !is_held(source))
         .map(waiting)
         .fold(0, u64::saturating_add)
 }

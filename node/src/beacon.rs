@@ -171,12 +171,12 @@ fn rank(link: &CrossLink) -> (bool, Height) {
     (is_seal, link.header.report.block.height)
 }
 
-/// Whether a link would raise the record of its shard.
+/// Whether a link would raise the record of its shard; nothing raises that of a fenced one.
 pub fn raises(link: &CrossLink, record: &ShardRecord) -> bool {
     let (is_seal, reported) = rank(link);
     let is_newer =
         reported > record.reported.height || is_seal && reported >= record.reported.height;
-    link.header.epoch == record.epoch && is_newer
+    !record.fenced && link.header.epoch == record.epoch && is_newer
 }
 
 impl LinkPool {
@@ -232,7 +232,8 @@ impl LinkPool {
     /// Forgets links that the final state has, or has passed.
     pub fn prune(&mut self, record: impl Fn(ChainRef) -> Option<ShardRecord>) {
         self.links.retain(|(chain, epoch), link| {
-            record(*chain).is_some_and(|it| *epoch > it.epoch || raises(link, &it))
+            let record = record(*chain).filter(|it| !it.fenced);
+            record.is_some_and(|it| *epoch > it.epoch || raises(link, &it))
         });
     }
 }
@@ -281,7 +282,8 @@ fn is_awaited(ready: &Ready, committees: &Committees) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{genesis, inbound, shard};
+    use crate::testing::{genesis, header, inbound, shard};
+    use skerry_execution::genesis::genesis_facts;
     use skerry_execution::network::NetworkInfo;
     use skerry_types::certificate::Bitmap;
     use skerry_types::ids::MemberIndex;
@@ -335,6 +337,32 @@ mod tests {
         assert!(pool.is_verified(&digest_of(&link)));
         assert_eq!(other.header.digest(), link.header.digest());
         assert!(!pool.is_verified(&digest_of(&other)));
+    }
+
+    #[test]
+    fn a_fenced_shards_links_are_no_news() {
+        let genesis = genesis(1);
+        let of = shard(1, 0);
+        let network = NetworkInfo::of(&genesis);
+        let mut header = header(&network, of);
+        header.report.block.height = Height::new(1);
+        let channel = (of, ChainRef::Beacon);
+        let proof = inbound(&network, channel, (0, Vec::new()), 0).proof;
+        let link = CrossLink {
+            header,
+            path: Vec::new(),
+            certificate: proof.certificate,
+            channels: Vec::new(),
+        };
+        let mut pool = LinkPool::default();
+        pool.insert(Arc::new(link));
+        let facts = genesis_facts(&genesis);
+        let mut record = facts.shard(of).expect("of the genesis").clone();
+        assert_eq!(pool.newer_than(|_| Some(record.clone())).len(), 1);
+        record.fenced = true;
+        assert_eq!(pool.newer_than(|_| Some(record.clone())).len(), 0);
+        pool.prune(|_| Some(record.clone()));
+        assert!(pool.links.is_empty(), "it never will be");
     }
 
     #[test]

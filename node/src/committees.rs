@@ -12,7 +12,7 @@ use skerry_types::committee::{Committee, VerifyingCommittee};
 use skerry_types::crypto::bls::PublicKey;
 use skerry_types::crypto::scheme::VoteScheme;
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Epoch, ValidatorId};
+use skerry_types::ids::{ChainRef, Digest, Epoch, ValidatorId};
 use skerry_types::state::StateRead;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -90,11 +90,16 @@ impl Committees {
             self.seat(beacon, *chain, record.epoch);
             if let Some(shard) = views::shard_record(beacon, *chain) {
                 // Those before the open one are needed for blocks that refer to older beacon blocks.
-                let mut epoch = views::kept_from(beacon, *chain);
-                while epoch <= shard.epoch {
-                    self.open_shard(beacon, network, scheme, (*chain, epoch));
+                let mut epoch = views::kept_from(beacon, *chain).min(shard.epoch);
+                while epoch < shard.epoch {
+                    if let Some(genesis) = views::instance(beacon, *chain, epoch) {
+                        self.open_shard(beacon, network, scheme, (*chain, epoch, genesis));
+                    }
                     epoch = epoch.next();
                 }
+                // Of a fenced shard it proves what was on its way, however long ago that was.
+                let open = (*chain, shard.epoch, shard.genesis);
+                self.open_shard(beacon, network, scheme, open);
             }
             match awaited(beacon, *chain) {
                 Some(awaited) => self.awaited.insert(*chain, awaited),
@@ -116,14 +121,11 @@ impl Committees {
         beacon: &dyn StateRead,
         network: &NetworkInfo,
         scheme: &dyn VoteScheme,
-        (chain, epoch): (ChainRef, Epoch),
+        (chain, epoch, genesis): (ChainRef, Epoch, Digest),
     ) {
         if self.open.contains_key(&(chain, epoch)) {
             return;
         }
-        let Some(genesis) = views::instance(beacon, chain, epoch) else {
-            return;
-        };
         self.seat(beacon, chain, epoch);
         let Some(committee) = self.seated.get(&(chain, epoch)) else {
             return;
@@ -136,7 +138,7 @@ impl Committees {
     }
 
     /// Forgets what the chains have left for long, each by itself: a shard that stands still keeps
-    /// nothing of the others.
+    /// nothing of the others. What is open is kept, of a fenced shard for ever.
     pub fn prune(&mut self, beacon: &dyn StateRead, network: &NetworkInfo) {
         let from = |chain: &ChainRef| {
             let kept = views::kept_from(beacon, *chain);
@@ -144,14 +146,16 @@ impl Committees {
             let open = views::open_epoch(beacon, ChainRef::Beacon, *chain);
             let open = open.unwrap_or_default();
             if is_fenced {
-                (*chain, kept)
+                (*chain, (kept, open))
             } else {
-                (*chain, kept.min(open.saturating_sub(EPOCHS_KEPT)))
+                (*chain, (kept.min(open.saturating_sub(EPOCHS_KEPT)), open))
             }
         };
-        let from: BTreeMap<ChainRef, Epoch> = network.chains.iter().map(from).collect();
-        let is_kept =
-            |(chain, epoch): &(ChainRef, Epoch)| from.get(chain).is_some_and(|from| epoch >= from);
+        let from: BTreeMap<ChainRef, (Epoch, Epoch)> = network.chains.iter().map(from).collect();
+        let is_kept = |(chain, epoch): &(ChainRef, Epoch)| {
+            let kept = from.get(chain);
+            kept.is_some_and(|(from, open)| epoch >= from || epoch == open)
+        };
         self.seated.retain(|of, _| is_kept(of));
         self.open.retain(|of, _| is_kept(of));
     }
@@ -174,4 +178,44 @@ fn awaited(beacon: &dyn StateRead, chain: ChainRef) -> Option<Awaited> {
         .collect();
     let epoch = dealt.epoch;
     (!newcomers.is_empty()).then_some(Awaited { epoch, newcomers })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{executed, genesis, shard};
+    use skerry_types::codec::{Version, encode};
+    use skerry_types::crypto::scheme::MockScheme;
+    use skerry_types::state::Value;
+
+    #[test]
+    fn of_a_fenced_shard_the_committee_that_was_open_stays_known() {
+        let (genesis, of) = (genesis(1), (shard(1, 0), Epoch::ZERO));
+        let network = NetworkInfo::of(&genesis);
+        let start = executed(&genesis, ChainRef::Beacon).state;
+        let mut known = Committees::default();
+        known.advance(&start, &network, &MockScheme);
+        let instance = *known.of(of.0, of.1).expect("it is open").instance();
+
+        // Long after the fence: the beacon judges no evidence of that epoch any more.
+        let mut record = views::shard_record(&start, of.0).expect("of the genesis");
+        record.fenced = true;
+        let kept = (Version, Epoch::new(9));
+        let changes = [
+            (
+                views::shard_record_key(of.0),
+                Some(Value::from(encode(&record))),
+            ),
+            (views::kept_key(of.0), Some(Value::from(encode(&kept)))),
+            (views::instance_key(of.0, of.1), None),
+        ];
+        let late = start.apply(&changes.into());
+        // Of a node that was there, and of one that starts then.
+        for mut known in [known, Committees::default()] {
+            known.advance(&late, &network, &MockScheme);
+            known.prune(&late, &network);
+            let open = known.of(of.0, of.1).expect("it proves what is on its way");
+            assert_eq!(*open.instance(), instance);
+        }
+    }
 }

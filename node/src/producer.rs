@@ -23,7 +23,7 @@ use skerry_types::block::{BlockKind, BlockRef, Body, Header, NextCommittee, Pare
 use skerry_types::codec::encode;
 use skerry_types::ids::{Address, ChainRef, Denom, Epoch, Gas, Height, TimeMs};
 use skerry_types::limits;
-use skerry_types::message::{Flow, InboundBatch};
+use skerry_types::message::{Batch, Flow, InboundBatch};
 use skerry_types::transaction::CheckedTransaction;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -421,7 +421,7 @@ struct Offer {
     source: ChainRef,
     /// The batches that follow the cursor.
     waiting: std::vec::IntoIter<Waiting>,
-    /// Its counters after the batches that were taken.
+    /// Its counters after the batches that were taken; counted on the beacon only.
     accepted: Flow,
     /// On the beacon, what its cross-link shows as sent.
     linked: Option<Flow>,
@@ -447,14 +447,20 @@ impl Offer {
         let inbound = &*waiting.inbound;
         let is_open =
             open_epoch(situation, executed, self.source) == Some(inbound.proof.header.epoch);
-        self.accepted = flow_after(situation.network, self.accepted, &inbound.batch);
-        let is_linked = self
-            .linked
-            .is_none_or(|linked| within(&self.accepted, &linked));
-        let has_room =
-            self.linked.is_none() || has_room(&executed.state, self.source, &self.accepted);
-        let may = is_open && is_linked && has_room && passes_fence(situation, executed, inbound);
+        let may = is_open
+            && passes_fence(situation, executed, inbound)
+            && self.has_room(situation, executed, &inbound.batch);
         may.then_some(waiting)
+    }
+
+    /// Whether the beacon may accept the batch after those before it. Only there is what is accepted
+    /// bounded, so only there is a batch counted: that decodes all its messages.
+    fn has_room(&mut self, situation: &Situation<'_>, executed: &Executed, batch: &Batch) -> bool {
+        let Some(linked) = self.linked else {
+            return true;
+        };
+        self.accepted = flow_after(situation.network, self.accepted, batch);
+        within(&self.accepted, &linked) && has_room(&executed.state, self.source, &self.accepted)
     }
 }
 

@@ -4,10 +4,11 @@
 //! what a destination still misses after [`RETRY_MS`] it pulls from the source's followers, one
 //! after the other.
 
+use crate::wire::BATCH_FRAME_BYTES_MAX;
 use skerry_types::codec::encode;
 use skerry_types::crypto::hash::{Purpose, hash_parts};
-use skerry_types::ids::{ChainRef, Digest, Epoch, MemberIndex, Sequence, TimeMs};
-use skerry_types::message::InboundBatch;
+use skerry_types::ids::{ChainRef, Digest, MemberIndex, Sequence, TimeMs};
+use skerry_types::message::{BatchProof, InboundBatch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -17,8 +18,12 @@ pub const RETRY_MS: u64 = 50;
 pub const PULL_MS: u64 = 400;
 /// How many seats push each batch.
 const PUSHERS: u64 = 2;
-/// Most batches kept for one source; more are dropped and pulled again later.
+/// Most batches kept for one source. Those that a block can hold first stay; the farthest are dropped and
+/// pulled again later.
 pub const BATCHES_PER_SOURCE_MAX: usize = 256;
+/// Most bytes of all batches that are kept, their proofs included. Each source that was heard of has an
+/// equal share, so that none takes the room of the others; of each the first batch is kept in any case.
+const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Whether member `me` of a source committee of `members` pushes the batch of `root`.
 pub fn is_pusher(root: &Digest, me: MemberIndex, members: usize) -> bool {
@@ -69,12 +74,46 @@ pub struct Pull {
     pub attempt: u64,
 }
 
+impl Source {
+    fn bytes(&self) -> usize {
+        let bytes = self.batches.values().map(|waiting| waiting.bytes);
+        bytes.fold(0, usize::saturating_add)
+    }
+
+    /// Whether the batch at `first` is not here and would stay: there is room for the largest, or it
+    /// displaces one that is farther.
+    fn wants(&self, first: Sequence, share: usize) -> bool {
+        let Some((last, _)) = self.batches.last_key_value() else {
+            return true;
+        };
+        let largest = self.bytes().saturating_add(BATCH_FRAME_BYTES_MAX);
+        let has_room = self.batches.len() < BATCHES_PER_SOURCE_MAX && largest <= share;
+        !self.batches.contains_key(&first) && (has_room || first < *last)
+    }
+
+    /// Drops the farthest batches until the others have room.
+    fn trim(&mut self, share: usize) {
+        let is_too_much = |held: &Self| {
+            held.batches.len() > BATCHES_PER_SOURCE_MAX
+                || held.batches.len() > 1 && held.bytes() > share
+        };
+        while is_too_much(self) {
+            self.batches.pop_last();
+        }
+    }
+}
+
 impl InboundPool {
-    /// Whether the batch of a channel is not here yet.
+    /// Bytes that each source may hold.
+    fn share(&self) -> usize {
+        let sources = self.sources.len().max(1);
+        POOL_BYTES_MAX.checked_div(sources).unwrap_or(0)
+    }
+
+    /// Whether the batch of a channel is not here yet, and would stay.
     pub fn wants(&self, source: ChainRef, first: Sequence) -> bool {
-        self.sources.get(&source).is_none_or(|held| {
-            !held.batches.contains_key(&first) && held.batches.len() < BATCHES_PER_SOURCE_MAX
-        })
+        let held = self.sources.get(&source);
+        held.is_none_or(|held| held.wants(first, self.share()))
     }
 
     /// Batches that it holds.
@@ -82,13 +121,16 @@ impl InboundPool {
         self.sources.values().map(|held| held.batches.len()).sum()
     }
 
-    /// Takes a verified batch.
+    /// Takes a verified batch; the farthest of a source that holds too much then are dropped.
     pub fn insert(&mut self, inbound: Arc<InboundBatch>) {
         let source = self.sources.entry(inbound.batch.source).or_default();
-        if source.batches.len() < BATCHES_PER_SOURCE_MAX {
-            source.announced = source.announced.max(inbound.batch.end());
-            let (first, bytes) = (inbound.batch.first, encode(&*inbound).len());
-            source.batches.insert(first, Waiting { inbound, bytes });
+        source.announced = source.announced.max(inbound.batch.end());
+        let (first, bytes) = (inbound.batch.first, encode(&*inbound).len());
+        source.batches.insert(first, Waiting { inbound, bytes });
+        // The first of a source takes some of what the others may hold.
+        let share = self.share();
+        for held in self.sources.values_mut() {
+            held.trim(share);
         }
     }
 
@@ -130,23 +172,24 @@ impl InboundPool {
         }
     }
 
-    /// Forgets batches of a source whose proof is of an epoch before `open`.
-    pub fn drop_before(&mut self, source: ChainRef, open: Epoch) {
+    /// Forgets batches of a source whose proof counts for nothing any more.
+    pub fn keep_proven(&mut self, source: ChainRef, counts: impl Fn(&BatchProof) -> bool) {
         if let Some(held) = self.sources.get_mut(&source) {
-            held.batches
-                .retain(|_, it| it.inbound.proof.header.epoch >= open);
+            held.batches.retain(|_, it| counts(&it.inbound.proof));
         }
     }
 
     /// What to ask for now, given the final cursors.
     pub fn pulls(&mut self, now: TimeMs, cursor: impl Fn(ChainRef) -> Sequence) -> Vec<Pull> {
         let mut pulls = Vec::new();
+        let share = self.share();
         for (source, held) in &mut self.sources {
             let mut first = cursor(*source);
             while let Some(waiting) = held.batches.get(&first) {
                 first = waiting.inbound.batch.end();
             }
-            if first >= held.announced {
+            // What would not stay is asked for once there is room.
+            if first >= held.announced || !held.wants(first, share) {
                 held.missing = None;
                 continue;
             }
@@ -181,5 +224,92 @@ impl InboundPool {
             .values()
             .filter_map(|held| held.missing.map(|missing| missing.ask_at))
             .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{genesis, inbound, shard};
+    use skerry_execution::network::NetworkInfo;
+
+    /// A batch of one message with a proof of at least this length.
+    fn batch(source: ChainRef, first: u64, bytes: usize) -> Arc<InboundBatch> {
+        let network = NetworkInfo::of(&genesis(2));
+        let channel = (source, shard(2, 3));
+        Arc::new(inbound(&network, channel, (first, vec![vec![7]]), bytes))
+    }
+
+    fn held(pool: &InboundPool, source: ChainRef) -> (usize, usize) {
+        let held = &pool.sources[&source];
+        (held.batches.len(), held.bytes())
+    }
+
+    #[test]
+    fn the_next_batch_displaces_the_farthest_in_a_full_pool() {
+        let (source, most) = (shard(2, 1), BATCHES_PER_SOURCE_MAX as u64);
+        let mut pool = InboundPool::default();
+        for first in 1..=most {
+            assert!(pool.wants(source, Sequence::new(first)));
+            pool.insert(batch(source, first, 10));
+        }
+        let [next, last, beyond] = [0, most, most + 1].map(Sequence::new);
+        assert!(!pool.wants(source, beyond));
+        assert!(pool.contiguous(source, next).is_empty());
+        // It is asked for, too.
+        pool.announce(source, beyond.next());
+        let mut now = TimeMs::ZERO;
+        assert_eq!(pool.pulls(now, |_| next), []);
+        now = now.saturating_add(RETRY_MS);
+        assert_eq!(pool.pulls(now, |_| next).len(), 1);
+        assert!(pool.wants(source, next));
+        pool.insert(batch(source, 0, 10));
+        assert_eq!(held(&pool, source).0, BATCHES_PER_SOURCE_MAX);
+        assert_eq!(pool.contiguous(source, next).len(), BATCHES_PER_SOURCE_MAX);
+        assert!(!pool.wants(source, last), "it was the farthest");
+        now = now.saturating_add(PULL_MS);
+        assert_eq!(pool.pulls(now, |_| next), [], "it would not stay");
+        pool.prune(|_| Sequence::new(1));
+        assert!(pool.wants(source, last));
+    }
+
+    #[test]
+    fn a_source_fills_its_share_of_the_bytes_and_takes_no_room_of_others() {
+        let each = BATCH_FRAME_BYTES_MAX / 2;
+        let (busy, other) = (shard(2, 1), shard(2, 2));
+        let mut pool = InboundPool::default();
+        pool.announce(other, Sequence::new(5));
+        for first in 1..100 {
+            if pool.wants(busy, Sequence::new(first)) {
+                pool.insert(batch(busy, first, each));
+            }
+        }
+        let (count, bytes) = held(&pool, busy);
+        assert!(count > 20 && bytes <= POOL_BYTES_MAX / 2, "{bytes}");
+        // The next of either still comes in.
+        for source in [busy, other] {
+            assert!(pool.wants(source, Sequence::ZERO));
+            pool.insert(batch(source, 0, each));
+            assert!(!pool.contiguous(source, Sequence::ZERO).is_empty());
+        }
+        assert!(held(&pool, busy).1 <= POOL_BYTES_MAX / 2);
+        // One more source makes the shares smaller.
+        pool.insert(batch(ChainRef::Beacon, 0, each));
+        let bytes = [busy, other, ChainRef::Beacon].map(|source| held(&pool, source).1);
+        assert!(bytes[0] <= POOL_BYTES_MAX / 3, "{bytes:?}");
+        assert!(bytes[1] > each && bytes[2] > each, "{bytes:?}");
+    }
+
+    #[test]
+    fn what_counts_no_more_is_asked_for_again() {
+        let source = shard(2, 1);
+        let mut pool = InboundPool::default();
+        pool.insert(batch(source, 0, 10));
+        assert_eq!(pool.pulls(TimeMs::ZERO, |_| Sequence::ZERO), []);
+        pool.keep_proven(source, |_| false);
+        assert!(pool.wants(source, Sequence::ZERO));
+        pool.pulls(TimeMs::ZERO, |_| Sequence::ZERO);
+        let asked = pool.pulls(TimeMs::new(RETRY_MS), |_| Sequence::ZERO);
+        assert_eq!(asked.len(), 1);
     }
 }

@@ -262,7 +262,7 @@ impl Client {
         present(reply.token, "token")
     }
 
-    /// All validators that ever were, and the open epoch.
+    /// All validators whose bond is not home again, and the open epoch.
     ///
     /// # Errors
     /// When the node cannot be asked.

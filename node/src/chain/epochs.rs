@@ -16,9 +16,10 @@ use crate::wire::Announcement;
 use skerry_consensus::config::Root;
 use skerry_consensus::input::Input as Core;
 use skerry_consensus::output::Output as CoreOutput;
+use skerry_execution::fence::check_fence;
 use skerry_execution::views;
-use skerry_storage::{ChainStore, EpochRow};
-use skerry_types::beacon::{CrossLink, Ready};
+use skerry_storage::{ChainStore, EpochRow, StateTree};
+use skerry_types::beacon::{CrossLink, Ready, ShardRecord};
 use skerry_types::block::{BlockKind, Header, NextCommittee};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::encode;
@@ -26,6 +27,7 @@ use skerry_types::committee::{Committee, VerifyingCommittee};
 use skerry_types::crypto::hash::plain;
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Epoch, Height, TimeMs};
+use skerry_types::message::BatchProof;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -442,7 +444,29 @@ impl ChainNode {
                 path: Vec::new(),
                 certificate: certificate.clone(),
             };
-            self.reporter = Some((proof, executed.state.clone()));
+            let state = executed.state.clone();
+            self.set_reporter(proof, state);
+        }
+    }
+
+    /// The state that proves what this chain sends.
+    pub(super) fn set_reporter(&mut self, proof: ReportProof, state: StateTree) {
+        if !self.chain.is_beacon() {
+            self.linked.note((proof.clone(), state.clone()));
+        }
+        self.reporter = Some((proof, state));
+    }
+
+    /// The beacon's record of this shard, by the newest facts.
+    pub(super) fn own_record(&self) -> Option<&ShardRecord> {
+        let facts = self.feed.as_ref()?.newest().facts.as_ref()?;
+        facts.shard(self.chain)
+    }
+
+    /// Takes note of what the beacon has cross-linked of this shard.
+    pub(super) fn settle_linked(&mut self) {
+        if let Some(record) = self.own_record().cloned() {
+            self.linked.settle(&record);
         }
     }
 
@@ -537,12 +561,33 @@ impl ChainNode {
         feed.newest().facts.as_ref()?.open_epoch(source)
     }
 
-    /// Forgets batches whose proof is of an epoch that is closed by now; they are asked for again.
+    /// The record of another shard if it is fenced, by the newest that is known of the beacon.
+    fn fenced(&self, source: ChainRef) -> Option<ShardRecord> {
+        let record = match &self.feed {
+            Some(feed) => feed.newest().facts.as_ref()?.shard(source).cloned(),
+            None => views::shard_record(&self.tree.root().executed.state, source),
+        };
+        record.filter(|record| record.fenced)
+    }
+
+    /// Whether the fence of a source, if it has one, lets a proof through.
+    pub(super) fn passes_fence(&self, source: ChainRef, proof: &BatchProof) -> bool {
+        let fenced = self.fenced(source);
+        fenced.is_none_or(|record| check_fence(&record, proof).is_ok())
+    }
+
+    /// Forgets batches whose proof is of an epoch that is closed by now, or that a fence refuses; they
+    /// are asked for again.
     pub(super) fn drop_unprovable(&mut self) {
         for source in self.inbound.sources() {
-            if let Some(open) = self.open_epoch(source) {
-                self.inbound.drop_before(source, open);
-            }
+            let Some(open) = self.open_epoch(source) else {
+                continue;
+            };
+            let fenced = self.fenced(source);
+            self.inbound.keep_proven(source, |proof| {
+                let passes = |record| check_fence(record, proof).is_ok();
+                proof.header.epoch >= open && fenced.as_ref().is_none_or(passes)
+            });
         }
     }
 }

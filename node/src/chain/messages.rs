@@ -3,6 +3,7 @@
 
 use super::finality::ReportProof;
 use super::jobs::{Executed, Job, Proven};
+use super::linked::Provable;
 use super::proving::Teller;
 use super::{ChainNode, Output, Peer};
 use crate::beacon::{BeaconFinal, digest_of, raises};
@@ -100,7 +101,7 @@ impl ChainNode {
             // Of a long range of final blocks that was caught up with: others have offered it.
             return;
         }
-        self.reporter = Some((proof.clone(), executed.state.clone()));
+        self.set_reporter(proof.clone(), executed.state.clone());
         if !self.chain.is_beacon() {
             let link = CrossLink {
                 header: proof.header.clone(),
@@ -131,8 +132,17 @@ impl ChainNode {
         out.push(Output::Link(Arc::new(link)));
     }
 
+    /// What batches are proven from: the newest reported state, of a fenced shard the cross-linked one.
+    fn prover(&self) -> Option<&Provable> {
+        if self.own_record().is_some_and(|record| record.fenced) {
+            self.linked.get()
+        } else {
+            self.reporter.as_ref()
+        }
+    }
+
     fn prove_batch(&self, batch: &Batch) -> Option<InboundBatch> {
-        let (proof, state) = self.reporter.as_ref()?;
+        let (proof, state) = self.prover()?;
         let key = views::batch_record_key(self.chain, batch.destination, batch.first);
         views::batch_record(state, self.chain, batch.destination, batch.first)?;
         Some(InboundBatch {
@@ -184,6 +194,7 @@ impl ChainNode {
         let fits = inbound.batch.destination == self.chain && source != self.chain;
         let epoch = inbound.proof.header.epoch;
         let fits = fits && self.open_epoch(source) == Some(epoch);
+        let fits = fits && self.passes_fence(source, &inbound.proof);
         let committee = self.committees.of(source, epoch);
         let Some(committee) = committee.filter(|_| fits).cloned() else {
             return;
@@ -298,6 +309,7 @@ impl ChainNode {
         if let Some(feed) = &mut self.feed {
             feed.push(block);
         }
+        self.settle_linked();
         self.drop_unprovable();
     }
 

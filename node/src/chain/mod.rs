@@ -35,6 +35,7 @@ mod history;
 mod ingress;
 mod instance;
 pub mod jobs;
+mod linked;
 mod messages;
 mod mute;
 pub mod proving;
@@ -379,7 +380,9 @@ pub struct ChainNode {
     mempool: Mempool,
     cache: cache::SignatureCache,
     last_reported: Height,
-    reporter: Option<(finality::ReportProof, StateTree)>,
+    reporter: Option<linked::Provable>,
+    /// What is left to prove from once this shard is fenced.
+    linked: linked::Linked,
     peers: BTreeMap<Peer, PeerState>,
     submissions: BTreeMap<u64, Option<u64>>,
     next_tag: u64,
@@ -511,6 +514,7 @@ impl ChainNode {
             cache: cache::SignatureCache::default(),
             last_reported: start.state_at,
             reporter: None,
+            linked: linked::Linked::default(),
             peers: BTreeMap::new(),
             submissions: BTreeMap::new(),
             next_tag: 0,

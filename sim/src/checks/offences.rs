@@ -79,13 +79,14 @@ impl Offences {
                 }
             }
         }
-        let (known, now) = (views::validators(&before), views::validators(after));
-        if now.len() < known.len() {
-            return Err(format!("a validator is gone from beacon {height}"));
-        }
-        for (validator, now) in now {
+        // Who has taken its bond home since is in the first list only.
+        let lists = [views::validators(&before), views::validators(after)];
+        let validators = lists.iter().flatten().map(|(validator, _)| *validator);
+        for validator in validators.collect::<BTreeSet<_>>() {
             let offences = new.get(&validator).copied().unwrap_or(0);
             let then = views::validator(&before, validator);
+            let now = views::validator(after, validator)
+                .ok_or_else(|| format!("{validator} is gone from beacon {height}"))?;
             self.check(height, (validator, offences), (then, now), counts)?;
         }
         check_pool(height, after)

@@ -28,8 +28,13 @@
 //! fenced shard holds nobody, and its open epoch is over when the fence is raised. The beacon keeps at
 //! most `overdue_epochs` + `unbonding_epochs` + 4 committees of a chain.
 //!
-//! DESIGN section 9 redraws such a shard four epochs late; until that is built a fence is final, so
-//! the parameter is larger by default.
+//! One more is kept of a fenced shard for ever: that of the epoch which was open. What was on its way
+//! when the fence was raised is proven by headers of that epoch, whenever it arrives. It judges no
+//! evidence: what its votes were bound to goes in time. That its members are free by then does no harm,
+//! since they can add nothing to the cross-linked state.
+//!
+//! DESIGN section 9 redraws such a shard four epochs late; this version does not, and its fences are
+//! final, so the parameter is larger by default.
 //!
 //! Rules: DESIGN sections 5 and 9.
 
@@ -122,16 +127,19 @@ pub(super) fn seated(
 /// Forgets the committees that answer for nothing any more when epoch `open` begins.
 pub(super) fn forget(overlay: &mut BlockOverlay<'_>, network: &NetworkInfo, open: Epoch) {
     for chain in &network.chains {
-        // The chain's epochs below this one are over, or were slept through.
-        let end = match shard_record(overlay, *chain) {
-            Some(record) if !record.fenced => record.epoch,
-            _ => open,
+        // The chain's epochs below the end are over, or were slept through.
+        let (end, proves) = match shard_record(overlay, *chain) {
+            Some(record) if record.fenced => (open, Some(record.epoch)),
+            Some(record) => (record.epoch, None),
+            None => (open, None),
         };
         let kept: Option<(Version, Epoch)> = read(overlay, kept_key(*chain));
         let before = kept.map_or(Epoch::ZERO, |(_, epoch)| epoch);
         let mut from = before;
         while from < end && is_out_of_date(overlay, network, (*chain, from), open) {
-            overlay.put(committee_key(*chain, from), None);
+            if proves != Some(from) {
+                overlay.put(committee_key(*chain, from), None);
+            }
             overlay.put(instance_key(*chain, from), None);
             overlay.put(over_key(*chain, from), None);
             evidence::drop_offences(overlay, *chain, from);

@@ -12,7 +12,7 @@ use crate::modules::evidence::state::offences_object;
 use crate::modules::staking::state::pool;
 use crate::proofs::{Jurisdiction, verify_evidence};
 use crate::supply::{check_records, count_supply};
-use crate::testing::{World, certificate, header, shard, transfer, user};
+use crate::testing::{Draft, World, certificate, header, shard, transfer, user};
 use crate::validate::check_evidence_size;
 use crate::views;
 use skerry_types::amount::{Amount, Asset};
@@ -33,6 +33,7 @@ use skerry_types::limits::EVIDENCE_BYTES_MAX;
 use skerry_types::merkle::{KeyProof, PathProof};
 use skerry_types::message::BatchProof;
 use skerry_types::receipt::Status;
+use skerry_types::transaction::Target;
 use skerry_types::vote::{Statement, Vote};
 use std::sync::Arc;
 
@@ -403,6 +404,38 @@ fn fenced_shard_is_not_cross_linked_and_sent_nothing() {
         before - fee,
         "the fee only"
     );
+}
+
+#[test]
+fn a_fenced_shard_sends_nothing() {
+    let mut world = World::of(genesis());
+    let (bob, alice) = (user(0, 1), user(1, 1));
+    let five = Asset::nsker(5);
+    let evidence = fork(&world, [4, 6], [&[0, 1, 2], &[1, 2, 3]]);
+    apply(&mut world, &evidence);
+    let work = BlockWork {
+        facts: Some(world.facts.clone()),
+        ..BlockWork::default()
+    };
+    world.run(shard(0), &work);
+    let abroad = transfer(bob, 0, alice.address, five);
+    let mut request = Draft::new(bob, 1, vec![five]);
+    request.bundle.target = Target::Beacon;
+    let at_home = transfer(bob, 2, user(0, 2).address, five);
+    let before = world.balance(&bob, Denom::SKER);
+    let outcome = world.transactions(shard(0), &[abroad, request, at_home]);
+    assert_eq!(outcome.outgoing, []);
+    for receipt in &outcome.receipts[..2] {
+        let Status::Failed(failure) = &receipt.status else {
+            panic!("{receipt:?}");
+        };
+        assert_eq!(failure.code, "HOME_FENCED");
+        assert!(receipt.messages.is_empty());
+    }
+    assert_eq!(outcome.receipts[2].status, Status::Succeeded);
+    let fees: u128 = outcome.receipts.iter().map(|it| it.fee.get()).sum();
+    let after = world.balance(&bob, Denom::SKER);
+    assert_eq!(after, before - fees - 5, "nothing but the transfer at home");
 }
 
 #[test]

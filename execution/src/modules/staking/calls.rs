@@ -5,8 +5,8 @@
 //! leave by it.
 
 use super::state::{
-    Stage, VALIDATORS_EVER_MAX, ValidatorRecord, count_key, object, pool, validator_key,
-    vote_key_key,
+    Live, Stage, VALIDATORS_LIVE_MAX, ValidatorRecord, count_key, live_key, live_validators,
+    object, pool, validator_key, vote_key_key,
 };
 use crate::error::CallError;
 use crate::gas;
@@ -24,11 +24,16 @@ use skerry_types::crypto::bls::{self, PublicKey, Signature};
 use skerry_types::crypto::hash::{Purpose, hash_parts};
 use skerry_types::genesis::stake_units;
 use skerry_types::ids::{Address, Denom, Digest, Epoch, Gas, ValidatorId};
+use skerry_types::limits;
 
 /// Gas of one check of a BLS signature: about a millisecond.
 const PROOF: u64 = 600_000;
 /// Gas of a record of a validator, written anew.
 const RECORD: u64 = gas::KEY + 200 * gas::STORED_BYTE;
+/// Most bytes of the list of live validators, which is written whole.
+const LIVE_BYTES_MAX: usize = 5 + 4 * VALIDATORS_LIVE_MAX;
+
+const _: () = assert!(LIVE_BYTES_MAX <= limits::STATE_VALUE_BYTES_MAX);
 
 /// A call of `staking`. The order of the variants is part of the encoding.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -77,6 +82,11 @@ pub fn registration_digest(chain_id: &Digest, vote_key: &PublicKey, operator: &A
     )
 }
 
+/// Gas of the list of live validators, written anew.
+fn live_gas() -> u64 {
+    gas::KEY.saturating_add(gas::times(gas::STORED_BYTE, LIVE_BYTES_MAX))
+}
+
 fn refused(code: &'static str, detail: String) -> CallError {
     CallError::Refused { code, detail }
 }
@@ -102,8 +112,11 @@ impl StakingCall {
 impl Call for StakingCall {
     fn gas(&self) -> Gas {
         match self {
-            Self::Register { .. } => gas::sum(&[PROOF, RECORD, gas::KEY, gas::KEY, gas::KEY]),
-            Self::TopUp { .. } | Self::Withdraw { .. } => gas::sum(&[RECORD, gas::KEY]),
+            Self::Register { .. } => {
+                gas::sum(&[PROOF, RECORD, gas::KEY, gas::KEY, gas::KEY, live_gas()])
+            }
+            Self::TopUp { .. } => gas::sum(&[RECORD, gas::KEY]),
+            Self::Withdraw { .. } => gas::sum(&[RECORD, gas::KEY, live_gas()]),
             Self::Exit { .. } | Self::Unjail { .. } => gas::sum(&[RECORD]),
         }
     }
@@ -139,6 +152,7 @@ fn register(
     proof: &Signature,
     bond: Amount,
 ) -> Result<(), CallError> {
+    check_epochs_end(environment)?;
     let operator = environment.scene.sender;
     let network = environment.scene.network;
     let least = Amount::new(stake_units(network.parameters.min_bond));
@@ -151,14 +165,15 @@ fn register(
         let detail = format!("the vote key is that of {holder}; make a new one");
         return Err(refused("VOTE_KEY_USED", detail));
     }
-    let (_, count) = environment
-        .view
-        .record::<(Version, u32)>(count_key())?
-        .unwrap_or_default();
-    if count >= VALIDATORS_EVER_MAX {
-        let detail = format!("there have been {VALIDATORS_EVER_MAX} validators, no more fit");
+    let (count, mut live) = numbers(environment)?;
+    if live.len() >= VALIDATORS_LIVE_MAX {
+        let detail = format!(
+            "there are {VALIDATORS_LIVE_MAX} validators, no more fit until one has taken its bond home"
+        );
         return Err(refused("VALIDATORS_FULL", detail));
     }
+    let what = "the number of validators";
+    let next = count.checked_add(1).ok_or(CallError::Overflow { what })?;
     let digest = registration_digest(&network.chain_id, vote_key, &operator);
     if !bls::verify(vote_key, &digest, proof) {
         let detail = format!("the vote key has not signed for {operator} on this network");
@@ -170,7 +185,9 @@ fn register(
     let view = &mut environment.view;
     view.put_record(validator_key(validator), &record)?;
     view.put_record(vote_key_key(vote_key), &(Version, validator))?;
-    view.put_record(count_key(), &(Version, count.saturating_add(1)))?;
+    view.put_record(count_key(), &(Version, next))?;
+    live.push(validator);
+    put_live(environment, live)?;
     tell(environment, "registered", validator, bond);
     Ok(())
 }
@@ -180,6 +197,7 @@ fn top_up(
     validator: ValidatorId,
     amount: Amount,
 ) -> Result<(), CallError> {
+    check_epochs_end(environment)?;
     let mut record = own(environment, validator)?;
     if record.stage != Stage::Active {
         return Err(leaving(validator));
@@ -197,6 +215,7 @@ fn top_up(
 }
 
 fn exit(environment: &mut Environment<'_, '_>, validator: ValidatorId) -> Result<(), CallError> {
+    check_epochs_end(environment)?;
     let mut record = own(environment, validator)?;
     if record.stage != Stage::Active {
         return Err(leaving(validator));
@@ -251,6 +270,9 @@ fn withdraw(
     environment
         .view
         .put_record(validator_key(validator), &record)?;
+    let (_, mut live) = numbers(environment)?;
+    live.retain(|held| *held != validator);
+    put_live(environment, live)?;
     tell(environment, "withdrawn", validator, amount);
     Ok(())
 }
@@ -275,6 +297,39 @@ fn unjail(environment: &mut Environment<'_, '_>, validator: ValidatorId) -> Resu
         .put_record(validator_key(validator), &record)?;
     tell(environment, "unjailed", validator, record.bond);
     Ok(())
+}
+
+/// How many validators there ever were, which is the next number, and those that are live.
+fn numbers(environment: &mut Environment<'_, '_>) -> Result<(u32, Vec<ValidatorId>), CallError> {
+    let view = &mut environment.view;
+    let count: Option<(Version, u32)> = view.record(count_key())?;
+    let count = count.map_or(0, |(_, count)| count);
+    let live = live_validators(view.record(live_key())?, count);
+    Ok((count, live))
+}
+
+fn put_live(
+    environment: &mut Environment<'_, '_>,
+    live: Vec<ValidatorId>,
+) -> Result<(), CallError> {
+    let record = Live {
+        version: Version,
+        live,
+    };
+    environment.view.put_record(live_key(), &record)
+}
+
+/// Refuses what only an epoch's end makes count: seats are dealt and bonds are freed there. Where
+/// epochs never end, a bond would be locked for ever, and a validator that leaves would never be gone.
+fn check_epochs_end(environment: &Environment<'_, '_>) -> Result<(), CallError> {
+    if environment.scene.network.parameters.epoch_ms > 0 {
+        return Ok(());
+    }
+    let detail =
+        "epochs of this network never end, so no validator ever gets a seat or leaves one; \
+                  make a network with --epoch-seconds to stake on"
+            .to_owned();
+    Err(refused("EPOCHS_NEVER_END", detail))
 }
 
 /// The record of a validator that the sender operates.

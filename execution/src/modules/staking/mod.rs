@@ -3,8 +3,9 @@
 //!
 //! A validator is *active* from its registration on. When it asks to leave it is *exiting* while a
 //! committee with it may still serve or wait for its seal, then *unbonding* for a number of epochs,
-//! while evidence against it still costs; then its operator takes the bond home. All that is at
-//! stake is the balance of one object of the beacon, so supply counts it like any other balance.
+//! while evidence against it still costs; then its operator takes the bond home. Until then it is
+//! *live*; who is not any more makes room for another. All that is at stake is the balance of one
+//! object of the beacon, so supply counts it like any other balance.
 
 pub mod calls;
 pub(crate) mod punish;
@@ -14,8 +15,8 @@ mod tests;
 
 use self::calls::StakingCall;
 use self::state::{
-    Stage, VALIDATORS_EVER_MAX, ValidatorRecord, count_key, pool, read_validator_key,
-    validator_key, vote_key_key,
+    Live, Stage, VALIDATORS_LIVE_MAX, ValidatorRecord, count_key, live_key, live_validators, pool,
+    read_validator_key, validator_key, vote_key_key,
 };
 use crate::error::CallError;
 use crate::module::{Call, Module, Place};
@@ -37,13 +38,14 @@ use std::collections::BTreeSet;
 #[derive(Clone, Copy, Debug)]
 pub struct StakingModule;
 
-/// All validators that ever were, in order of id.
+/// All live validators, in order of id.
 fn records(overlay: &mut BlockOverlay<'_>) -> Vec<(ValidatorId, ValidatorRecord)> {
     let count = overlay.get(count_key());
     let count = count.and_then(|value| decode_record::<(Version, u32)>(&value).ok());
-    let count = count.map_or(0, |(_, count)| count.min(VALIDATORS_EVER_MAX));
-    (0..count)
-        .map(ValidatorId::new)
+    let listed = overlay.get(live_key());
+    let listed = listed.and_then(|value| decode_record::<Live>(&value).ok());
+    live_validators(listed, count.map_or(0, |(_, count)| count))
+        .into_iter()
         .filter_map(|validator| {
             let value = overlay.get(validator_key(validator))?;
             Some((validator, decode_record(&value).ok()?))
@@ -162,6 +164,14 @@ impl Module for StakingModule {
             [b'n'] => decode_record::<(Version, u32)>(value)
                 .map(|_| ())
                 .map_err(broken),
+            [b'l'] => {
+                let live = decode_record::<Live>(value).map_err(broken)?.live;
+                let mut pairs = live.windows(2);
+                let is_sorted = pairs.all(|pair| matches!(pair, [a, b] if a < b));
+                (is_sorted && live.len() <= VALIDATORS_LIVE_MAX)
+                    .then_some(())
+                    .ok_or_else(|| "live validators out of order, or too many".to_owned())
+            }
             [b'k', ..] => decode_record::<(Version, ValidatorId)>(value)
                 .map(|_| ())
                 .map_err(broken),

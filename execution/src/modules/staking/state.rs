@@ -9,8 +9,9 @@ use skerry_types::genesis::NSKER_PER_WEIGHT;
 use skerry_types::ids::{Address, ChainRef, Epoch, ValidatorId, Weight};
 use skerry_types::state::StateKey;
 
-/// Most validators that ever have a number, in this version.
-pub const VALIDATORS_EVER_MAX: u32 = 4_096;
+/// Most validators that are live at a time, in this version. The end of an epoch looks at no more,
+/// however many there ever were.
+pub const VALIDATORS_LIVE_MAX: usize = 4_096;
 
 /// How far a validator has come on its way in and out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -25,7 +26,7 @@ pub enum Stage {
         /// The first epoch without it.
         since: Epoch,
     },
-    /// Its bond was taken home; the number and the key are never used again.
+    /// Its bond was taken home, and it is live no more; the number and the key are never used again.
     Withdrawn,
 }
 
@@ -46,6 +47,25 @@ pub struct ValidatorRecord {
     pub jailed: Option<Epoch>,
     /// What it lost by slashes so far, in base units of `sker`.
     pub slashed: Amount,
+}
+
+/// The validators that are live: they have registered and not taken the bond home.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct Live {
+    /// Version byte.
+    pub version: Version,
+    /// Who, in order of id.
+    pub live: Vec<ValidatorId>,
+}
+
+/// Who is live, by the stored list and the number of validators that ever were. Until the first comes
+/// or goes there is no list, and all are: so the genesis needs none.
+pub(crate) fn live_validators(stored: Option<Live>, count: u32) -> Vec<ValidatorId> {
+    let first = || {
+        let numbers = (0..count).take(VALIDATORS_LIVE_MAX);
+        numbers.map(ValidatorId::new).collect()
+    };
+    stored.map_or_else(first, |stored| stored.live)
 }
 
 impl Stage {
@@ -108,6 +128,11 @@ pub fn validator_key(validator: ValidatorId) -> StateKey {
 /// Key of the number of validators that ever were: a version byte and a `u32`.
 pub fn count_key() -> StateKey {
     key(vec![b'n'])
+}
+
+/// Key of the [`Live`].
+pub fn live_key() -> StateKey {
+    key(vec![b'l'])
 }
 
 /// Key of the validator that has a vote key, or had it: a version byte and its id.

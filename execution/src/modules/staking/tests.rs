@@ -3,13 +3,13 @@
 
 use super::calls::{StakingCall, registration_digest};
 use super::punish::punish;
-use super::state::{Stage, ValidatorRecord, pool};
+use super::state::{Live, Stage, VALIDATORS_LIVE_MAX, ValidatorRecord, count_key, live_key, pool};
 use crate::block::{BlockWork, Outcome};
 use crate::fees::{Ledger, bundle_gas};
-use crate::modules::STAKING;
 use crate::modules::bank::calls::BankCall;
+use crate::modules::{STAKING, crosslinks};
 use crate::overlay::BlockOverlay;
-use crate::supply::{Sums, count_supply};
+use crate::supply::{Sums, check_records, count_supply};
 use crate::testing::{Draft, User, World, bank, operation, shard, user};
 use crate::view::decode_record;
 use crate::views;
@@ -18,7 +18,7 @@ use skerry_types::beacon::{Ready, ShardRecord, SystemOperation};
 use skerry_types::codec;
 use skerry_types::crypto::bls::{SecretKey, Signature};
 use skerry_types::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters, stake_units};
-use skerry_types::ids::{ChainRef, Denom, Digest, Epoch, TimeMs, ValidatorId, Weight};
+use skerry_types::ids::{ChainRef, Denom, Digest, Epoch, Sequence, TimeMs, ValidatorId, Weight};
 use skerry_types::message::{Batch, Message, Payload, reply_code};
 use skerry_types::receipt::{Receipt, Status};
 use skerry_types::state::Value;
@@ -348,6 +348,140 @@ fn who_leaves_gets_the_bond_back_when_no_committee_and_no_evidence_can_want_it()
         &call,
     );
     assert_eq!(code_of(&round.beacon.status), "VOTE_KEY_USED");
+}
+
+/// Lets validator 2 leave, until its bond is free.
+fn free_bond(world: &mut World) {
+    let validator = ValidatorId::new(2);
+    let exit = StakingCall::Exit { validator };
+    let round = request(world, user(0, 2), vec![], &exit);
+    assert_eq!(round.beacon.status, Status::Succeeded);
+    while record(world, 2).stage == Stage::Exiting {
+        assert!(world.facts.epoch.epoch < Epoch::new(12), "never released");
+        pass_epochs(world, 1);
+    }
+    let unbonding = world.network.parameters.unbonding_epochs;
+    pass_epochs(world, unbonding);
+}
+
+#[test]
+fn numbers_of_those_who_left_do_not_count_as_places() {
+    let mut world = world();
+    let (operator, validator) = (user(0, 2), ValidatorId::new(2));
+    free_bond(&mut world);
+    // As after many have come and gone: the founders and the last to come have all the room there is.
+    let (count, most) = (5_000, u32::try_from(VALIDATORS_LIVE_MAX).unwrap());
+    let live = (0..8).chain(count + 8 - most..count);
+    let listed = Live {
+        version: codec::Version,
+        live: live.map(ValidatorId::new).collect(),
+    };
+    assert_eq!(listed.live.len(), VALIDATORS_LIVE_MAX);
+    let records = &mut world.states.get_mut(&BEACON).unwrap().0;
+    let number = codec::encode(&(codec::Version, count));
+    records.insert(live_key(), Value::from(codec::encode(&listed)));
+    records.insert(count_key(), Value::from(number));
+
+    let (who, bond) = (user(0, 9), vec![Asset::nsker(2_000 * SKER)]);
+    let call = register(&world, 9, 2_000 * SKER);
+    let round = request(&mut world, who, bond.clone(), &call);
+    assert_eq!(code_of(&round.beacon.status), "VALIDATORS_FULL");
+    assert_eq!(round.brought, bond);
+    let withdraw = StakingCall::Withdraw { validator };
+    let round = request(&mut world, operator, vec![], &withdraw);
+    assert_eq!(round.beacon.status, Status::Succeeded);
+    let round = request(&mut world, who, bond.clone(), &call);
+    assert_eq!(round.beacon.status, Status::Succeeded);
+    let newest = record(&world, count);
+    assert_eq!(newest.vote_key, key(9).public_key(), "numbers go on");
+    let listed = views::validators(world.state(BEACON));
+    let listed: Vec<u32> = listed.iter().map(|(id, _)| id.get()).collect();
+    assert_eq!(listed, [0, 1, 3, 4, 5, 6, 7, count]);
+    assert_eq!(check_records(world.state(BEACON).records()), vec![]);
+    let other = register(&world, 10, 2_000 * SKER);
+    let round = request(&mut world, user(0, 10), bond, &other);
+    assert_eq!(code_of(&round.beacon.status), "VALIDATORS_FULL");
+
+    // Who has left is known and has nothing more to lose; who came is dealt seats.
+    assert_eq!(record(&world, 2).stage, Stage::Withdrawn);
+    assert_eq!(slash(&mut world, 2), Some(Amount::ZERO));
+    pass_epochs(&mut world, 3);
+    let seats = views::seating(world.state(BEACON), BEACON, views::Stage::Dealt).unwrap();
+    let holders: Vec<u32> = seats.seats.iter().map(|it| it.validator.get()).collect();
+    assert!(holders.contains(&count), "{holders:?}");
+    assert!(!holders.contains(&2), "{holders:?}");
+}
+
+#[test]
+fn where_epochs_never_end_no_bond_is_taken() {
+    let mut genesis = world().genesis;
+    genesis.parameters.epoch_ms = 0;
+    let mut world = World::of(genesis);
+    let validator = ValidatorId::new(2);
+    let amount = Amount::new(5);
+    let five = vec![Asset::nsker(5)];
+    let bond = vec![Asset::nsker(2_000 * SKER)];
+    for (who, attached, call) in [
+        (9, bond, register(&world, 9, 2_000 * SKER)),
+        (2, five, StakingCall::TopUp { validator, amount }),
+        (2, vec![], StakingCall::Exit { validator }),
+    ] {
+        let before = pooled(&world);
+        let round = request(&mut world, user(0, who), attached.clone(), &call);
+        assert_eq!(code_of(&round.beacon.status), "EPOCHS_NEVER_END");
+        assert_eq!(round.code, reply_code::FAILED);
+        assert_eq!((round.brought, pooled(&world)), (attached, before));
+    }
+    assert_eq!(record(&world, 2).stage, Stage::Active);
+}
+
+/// Fences shard 0, as evidence or an overdue seal does.
+fn fence(world: &mut World) {
+    let open = world.facts.epoch.epoch;
+    let state = world.states.get_mut(&BEACON).unwrap();
+    let before = state.clone();
+    let mut overlay = BlockOverlay::new(&before, 0);
+    crosslinks::fence(&mut overlay, shard(0), open);
+    state.apply(&overlay.into_changes());
+}
+
+#[test]
+fn a_withdrawal_of_a_fenced_source_waits() {
+    let mut world = world();
+    let validator = ValidatorId::new(2);
+    free_bond(&mut world);
+    let withdraw = StakingCall::Withdraw { validator };
+    let draft = draft(&world, user(0, 2), vec![], &withdraw);
+    let sent = world.transactions(shard(0), &[draft]);
+    let mut open = world.clone();
+    let outcome = open.inbound(BEACON, sent.outgoing.clone());
+    assert_eq!(outcome.receipts[0].status, Status::Succeeded);
+
+    fence(&mut world);
+    let pool = pooled(&world);
+    let nonsense = Batch {
+        version: codec::Version,
+        source: shard(1),
+        destination: BEACON,
+        first: Sequence::ZERO,
+        messages: vec![vec![7]],
+    };
+    let inbound = [sent.outgoing, vec![nonsense]].concat();
+    let outcome = world.inbound(BEACON, inbound);
+    // The other shard's runs.
+    assert_eq!(outcome.receipts.len(), 1);
+    assert_eq!(code_of(&outcome.receipts[0].status), "UNDECODABLE");
+    for _ in 0..2 {
+        let state = world.state(BEACON);
+        assert_eq!(views::inbound(state, BEACON, shard(0)).waiting(), 1);
+        let urgent = views::inbox_waiting(state, &world.network, BEACON);
+        assert_eq!(urgent, 0, "it hurries nobody");
+        assert_eq!(pooled(&world), pool);
+        assert!(matches!(record(&world, 2).stage, Stage::Unbonding { .. }));
+        assert_eq!(check_records(state.records()), vec![]);
+        let outcome = world.inbound(BEACON, vec![]);
+        assert_eq!((outcome.receipts, outcome.outgoing), (vec![], vec![]));
+    }
 }
 
 #[test]
