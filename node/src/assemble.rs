@@ -40,18 +40,23 @@ use skerry_types::crypto::bls::{PublicKey, SecretKey};
 use skerry_types::crypto::scheme::{BlsScheme, VoteScheme};
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Epoch};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use tokio::net::TcpListener;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// Version of the peer protocol.
 pub const PROTOCOL_VERSION: u32 = 1;
+/// How long the server that answers while a node joins has to end.
+const HTTP_ENDS: Duration = Duration::from_secs(1);
+/// Connections of gRPC that wait to be taken.
+const CONNECTIONS_WAITING_MAX: u32 = 1_024;
 /// Requests of the API that wait for a chain.
 const COMMANDS_MAX: usize = 256;
 
@@ -144,11 +149,13 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
         &tokio::runtime::Handle::current(),
     )?;
     let progress = Arc::new(RwLock::new("asking peers how far they are".to_owned()));
+    // Now, so that a port that is taken is noticed before a long join.
+    let grpc_socket = reserve(&config.grpc.listen).await?;
     let (http_listener, joining_listener) = twice(listen(&config.http.listen).await?)?;
     let http = local_address(&http_listener)?;
     let joined_at = CancellationToken::new();
     let (shown, end) = (progress.clone(), joined_at.clone().cancelled_owned());
-    let joining = tokio::spawn(async move {
+    let mut joining = tokio::spawn(async move {
         if let Err(error) = crate::http::serve_joining(shown, joining_listener, end).await {
             tracing::error!(%error, "the HTTP server ended");
         }
@@ -157,6 +164,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
         settings: join_settings,
         genesis: &genesis,
         shared: &shared,
+        peers: peers_in(&config.network.peers),
         stores: &stores,
         network: &network,
         events: &mut events,
@@ -164,7 +172,10 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
     });
     let joined = joined.await;
     joined_at.cancel();
-    let _ = joining.await;
+    if tokio::time::timeout(HTTP_ENDS, &mut joining).await.is_err() {
+        // A request that was sent by half keeps nobody waiting.
+        joining.abort();
+    }
     let backlog = match joined {
         Ok(backlog) => backlog,
         Err(error) => {
@@ -272,7 +283,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
     }
     tasks.spawn(route(router.clone(), events.consensus));
     tasks.spawn(route(router, events.bulk));
-    let grpc_listener = listen(&config.grpc.listen).await?;
+    let grpc_listener = begin_listening(grpc_socket, &config.grpc.listen)?;
     let grpc = local_address(&grpc_listener)?;
     let (grpc_view, grpc_stop) = (view.clone(), stop.clone());
     tasks.spawn(async move {
@@ -447,6 +458,57 @@ async fn listen(address: &str) -> Result<TcpListener, NodeError> {
             address: address.to_owned(),
             source,
         })
+}
+
+/// Takes an address without listening: who connects is refused until there is an answer.
+///
+/// # Errors
+/// When the address means nothing, or somebody listens there.
+async fn reserve(address: &str) -> Result<TcpSocket, NodeError> {
+    let bind = |to: SocketAddr| {
+        let socket = if to.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        // As for every listener: a node that is restarted gets its port back at once.
+        socket.set_reuseaddr(true)?;
+        socket.bind(to)?;
+        Ok(socket)
+    };
+    let found = async {
+        let mut failed = None;
+        for to in tokio::net::lookup_host(address).await? {
+            match bind(to) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or_else(|| std::io::ErrorKind::AddrNotAvailable.into()))
+    };
+    found.await.map_err(|source| NodeError::Listen {
+        address: address.to_owned(),
+        source,
+    })
+}
+
+fn begin_listening(socket: TcpSocket, address: &str) -> Result<TcpListener, NodeError> {
+    let listening = socket.listen(CONNECTIONS_WAITING_MAX);
+    listening.map_err(|source| NodeError::Listen {
+        address: address.to_owned(),
+        source,
+    })
+}
+
+/// How many peers these addresses lead to; one peer may have several.
+fn peers_in(addresses: &[String]) -> usize {
+    let peer = |address: &String| {
+        let (_, peer) = address.rsplit_once("/p2p/")?;
+        Some(peer.to_owned())
+    };
+    let known: BTreeSet<String> = addresses.iter().filter_map(peer).collect();
+    let unnamed = addresses.iter().filter(|it| peer(it).is_none()).count();
+    known.len().saturating_add(unnamed)
 }
 
 /// One listener as two, for two servers that answer one after the other.

@@ -191,7 +191,7 @@ async fn start_all(folder: &Path, names: &[String]) -> Result<Vec<Node>, NodeErr
             first_use: FirstUse::No,
             // All of them have been away for as long.
             join: JoinSettings {
-                above: 0,
+                above: Some(0),
                 checkpoint: None,
             },
         };

@@ -1,6 +1,7 @@
 //! Why a node does not start, or stops.
 
 use crate::home::ValidatorIdentity;
+use crate::snapshot::check::{Age, Contradiction};
 use skerry_types::ids::{ChainRef, Epoch, Height};
 use std::path::PathBuf;
 
@@ -137,16 +138,19 @@ pub enum NodeError {
     /// What the node trusts is older than bonds stay locked, so that lies about what came after cost
     /// nobody anything.
     #[error(
-        "this node trusts the beacon's epoch {start}, the network is in epoch {newest}, and bonds of \
-         those who signed before may be gone; start it with --checkpoint EPOCH:DIGEST, as `skerry \
-         query checkpoint` on a node that you trust prints it"
+        "this node trusts the beacon's epoch {start}, {by}, and bonds of those who signed before may \
+         be gone; start it with --checkpoint EPOCH:DIGEST, as `skerry query checkpoint` on a node \
+         that you trust prints it"
     )]
     TrustTooOld {
         /// The trusted epoch.
         start: Epoch,
-        /// The newest one that peers have shown.
-        newest: Epoch,
+        /// How its age is known.
+        by: Age,
     },
+    /// What the operator vouches for is not what the beacon's committee has signed.
+    #[error("what --checkpoint says is not the history of this network")]
+    Checkpoint(#[source] Contradiction),
     /// The state of a chain cannot be taken over from peers.
     #[error("the state cannot be taken over from peers: {0}")]
     Join(String),

@@ -3,7 +3,6 @@
 use crate::assemble::{Settings, start};
 use crate::config::NodeConfig;
 use crate::error::NodeError;
-use crate::snapshot::ABOVE_DEFAULT;
 use crate::snapshot::check::Checkpoint;
 use crate::snapshot::run::JoinSettings;
 use crate::votes::FirstUse;
@@ -37,9 +36,10 @@ pub struct StartArgs {
     /// Begin an empty vote log where there is none: for a key that no committee ever seated
     #[arg(long)]
     pub first_use: bool,
-    /// Take the state over from peers when a chain lags by more than this many blocks; 0: never
-    #[arg(long, value_name = "BLOCKS", default_value_t = ABOVE_DEFAULT)]
-    pub snapshot_above: u64,
+    /// Take the state over from peers when a chain lags by more than this many blocks, those held
+    /// being lost; 0: never [default: 2000 where nothing is held, else 100000]
+    #[arg(long, value_name = "BLOCKS")]
+    pub snapshot_above: Option<u64>,
     /// An epoch of the beacon that a node which you trust has shown, where what this one has is too
     /// old to be trusted
     #[arg(long, value_name = "EPOCH:DIGEST")]

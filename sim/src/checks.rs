@@ -21,6 +21,7 @@
 //! | batches follow each other without gap, each message runs once | each final body and receipt |
 //! | nobody honest stops, is accused, or proposes what is invalid | each note |
 //! | a state that was taken over is the one that others executed | each join by snapshot |
+//! | beside it lie a finalization, how the epoch began, and all batches not acknowledged | each join by snapshot |
 //! | what was committed survives a crash | each restart |
 //! | a key whose log was lost signs nothing before the next epoch but one | each vote, each `ready` |
 //! | supply is exact on every beacon state's cut | the end |

@@ -252,7 +252,7 @@ impl Machine {
         Ok(found)
     }
 
-    /// Begins to look whether others are far ahead.
+    /// Begins to look whether others are far ahead, with so many configured peers.
     ///
     /// # Errors
     /// When a store cannot be used.
@@ -261,7 +261,7 @@ impl Machine {
         plan: &Plan,
         shared: &Arc<Shared>,
         now: u64,
-        checkpoint: Option<Checkpoint>,
+        (peers, checkpoint): (usize, Option<Checkpoint>),
     ) -> Result<(), String> {
         self.generation = self.generation.saturating_add(1);
         let mut places = Vec::new();
@@ -278,6 +278,7 @@ impl Machine {
             places.push(Place {
                 chain: *chain,
                 store: Arc::new(store),
+                above: plan.snapshot_above,
             });
         }
         let beacon = places.first().ok_or("it follows no beacon")?;
@@ -286,22 +287,33 @@ impl Machine {
         let setup = join::Setup {
             trust: trust.map_err(|error| error.to_string())?,
             places,
-            above: plan.snapshot_above,
+            peers,
+            chunk_bytes: CHUNK_BYTES,
         };
         self.joining = Some(Join::new(setup, self.clock(now)));
         Ok(())
     }
 
     /// The newest epoch of the beacon that it holds, for an operator to vouch for.
-    pub fn checkpoint(&self) -> Option<Checkpoint> {
-        let beacon = self.running.as_ref()?.chains.get(&ChainRef::Beacon)?;
-        let newest = beacon.store.finalized()?;
-        let header = beacon.store.header(&newest.digest).ok().flatten()?;
-        let row = beacon.store.epoch(header.epoch).ok().flatten()?;
-        Some(Checkpoint {
-            epoch: header.epoch,
-            seal: row.seal.digest,
-        })
+    pub fn checkpoint(&self, plan: &Plan, shared: &Arc<Shared>) -> Option<Checkpoint> {
+        let beacon = self.store(ChainRef::Beacon, shared)?;
+        let genesis = Arc::new(plan.genesis.clone());
+        let trust = Trust::new(&genesis, &beacon, &shared.scheme, None);
+        trust.ok().map(|trust| trust.checkpoint())
+    }
+
+    /// What it holds of a chain, whether it runs or not.
+    pub fn store(&self, chain: ChainRef, shared: &Arc<Shared>) -> Option<Arc<ChainStore>> {
+        let running = self.running.as_ref();
+        if let Some(state) = running.and_then(|running| running.chains.get(&chain)) {
+            return Some(state.store.clone());
+        }
+        let disk = self.disks.get(&chain)?.clone();
+        let identity = Identity {
+            chain_id: shared.chain_id,
+            chain,
+        };
+        ChainStore::open(disk, identity).ok().map(Arc::new)
     }
 
     fn open_log(&mut self, plan: &Plan, now: u64) -> Result<(Option<VoteWriter>, Found), String> {

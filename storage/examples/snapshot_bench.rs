@@ -123,7 +123,7 @@ fn join(folder: &Path) -> Result<(), Box<dyn Error>> {
     let (base, context) = base_at(root);
     let data = folder.join("data");
     let store = Arc::new(open(&data)?);
-    let import = Import::begin(Arc::clone(&store), &base, b"")?;
+    let import = Import::begin(Arc::clone(&store), &base)?;
     let (mut unpack, mut check, mut write) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
     while !import.progress().is_complete {
         let mut length = [0; 4];

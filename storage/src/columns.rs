@@ -178,8 +178,6 @@ pub mod meta {
     pub const LOWEST: &[u8] = b"lowest";
     /// [`ImportProgress`](crate::import::ImportProgress) of an unfinished import.
     pub const IMPORT: &[u8] = b"import";
-    /// What the node wants to find again of it: raw bytes.
-    pub const IMPORT_CONTEXT: &[u8] = b"import_context";
 
     /// [`EpochRow`](crate::store::EpochRow) of an epoch that has begun, all but the first.
     pub fn epoch(epoch: skerry_types::ids::Epoch) -> Vec<u8> {

@@ -192,14 +192,6 @@ pub enum StoreError {
         /// Height of the state to be imported.
         base: Height,
     },
-    /// The context of an import is too long.
-    #[error("a context of {actual} bytes, at most {limit} allowed")]
-    ImportContext {
-        /// The bound.
-        limit: usize,
-        /// Its length.
-        actual: usize,
-    },
     /// A chunk does not follow those that were written.
     #[error("the next chunk of the import begins at {expected:?}, not at {actual:?}")]
     ImportOrder {

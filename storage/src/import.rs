@@ -33,8 +33,6 @@ use std::sync::Arc;
 
 /// Chunks after which what was written is synced: what a power cut costs at most.
 const CHUNKS_PER_SYNC: u32 = 16;
-/// Longest context of an import.
-pub const IMPORT_CONTEXT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// What a state was taken over at: the block after which it is the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
@@ -134,15 +132,6 @@ impl ChainStore {
         self.read(Column::Meta, meta::IMPORT)
     }
 
-    /// What [`Import::begin`] was given to remember of an unfinished import.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub fn import_context(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.poison().check()?;
-        self.backend().get(Column::Meta, meta::IMPORT_CONTEXT)
-    }
-
     /// Gives up an unfinished import, if there is one; the store is what it was before it.
     ///
     /// # Errors
@@ -156,24 +145,18 @@ impl ChainStore {
         let mut batch = WriteBatch::new();
         batch.clear(self.heads().lock().state_in.other());
         batch.delete(Column::Meta, meta::IMPORT);
-        batch.delete(Column::Meta, meta::IMPORT_CONTEXT);
         self.write(batch, Durability::Synced)
     }
 }
 
 impl Import {
     /// Begins to take over the state at a base, or goes on with an unfinished import of the same
-    /// base. One of another base is given up. `context` is kept with it for
-    /// [`ChainStore::import_context`]: what the caller wants to find again after a restart.
+    /// base. One of another base is given up.
     ///
     /// # Errors
-    /// [`StoreError::ImportBelow`] when the store's state is as new as the base;
-    /// [`StoreError::ImportContext`] when the context is too long; when the write fails.
-    pub fn begin(
-        store: Arc<ChainStore>,
-        base: &BaseRow,
-        context: &[u8],
-    ) -> Result<Self, StoreError> {
+    /// [`StoreError::ImportBelow`] when the store's state is as new as the base; when the write
+    /// fails.
+    pub fn begin(store: Arc<ChainStore>, base: &BaseRow) -> Result<Self, StoreError> {
         store.poison().check()?;
         let guard = Arc::clone(&store);
         let _writer = guard.writer().lock();
@@ -184,12 +167,6 @@ impl Import {
             return Err(StoreError::ImportBelow {
                 held,
                 base: base.block.height,
-            });
-        }
-        if context.len() > IMPORT_CONTEXT_BYTES_MAX {
-            return Err(StoreError::ImportContext {
-                limit: IMPORT_CONTEXT_BYTES_MAX,
-                actual: context.len(),
             });
         }
         let found = store.import_progress()?;
@@ -207,7 +184,6 @@ impl Import {
                 let mut batch = WriteBatch::new();
                 batch.clear(store.heads().lock().state_in.other());
                 batch.put(Column::Meta, meta::IMPORT, encode(&progress));
-                batch.put(Column::Meta, meta::IMPORT_CONTEXT, context.to_vec());
                 store.write(batch, Durability::Synced)?;
                 store.pass(CrashPoint::ImportBegun)?;
                 progress
@@ -468,7 +444,6 @@ fn stage_base(batch: &mut WriteBatch, heads: &mut Heads, base: &BaseRow, context
         batch.put(Column::Meta, meta::LOWEST, height);
     }
     batch.delete(Column::Meta, meta::IMPORT);
-    batch.delete(Column::Meta, meta::IMPORT_CONTEXT);
 }
 
 #[cfg(test)]

@@ -59,9 +59,7 @@ pub use backend::{Backend, Batch, Counters, Direction, Durability, KeyRange};
 pub use columns::{Column, StateColumn};
 pub use commit::{Commit, CrashPoint, CrashPoints, FinalizedEntry, NoCrashes, StateEntry};
 pub use error::{StoreError, VoteLogError};
-pub use import::{
-    BaseBlock, BaseContext, BaseRow, IMPORT_CONTEXT_BYTES_MAX, Import, ImportProgress,
-};
+pub use import::{BaseBlock, BaseContext, BaseRow, Import, ImportProgress};
 pub use memory::MemoryBackend;
 pub use rocks::{RocksBackend, SharedCache};
 pub use store::{ChainStore, EpochRow, Identity, Loaded, Location, StoreStats};

@@ -222,6 +222,12 @@ impl From<NodeError> for CliError {
                 "skerry query checkpoint --rpc URL of a node that you trust, then skerry node start \
                  --checkpoint with what it prints",
             ),
+            NodeError::Checkpoint(_) => (
+                Exit::Safety,
+                "CHECKPOINT",
+                "skerry query checkpoint --rpc URL of two nodes that you trust: where they agree, the \
+                 --checkpoint is mistyped or of another network; nothing was changed",
+            ),
             NodeError::Join(_) => (
                 Exit::DataDir,
                 "DATA_DIR",

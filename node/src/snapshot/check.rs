@@ -13,14 +13,14 @@ use skerry_types::codec::{CodecError, Version, decode};
 use skerry_types::committee::{Committee, VerifyingCommittee, genesis_digest};
 use skerry_types::crypto::scheme::VoteScheme;
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Digest, Epoch};
+use skerry_types::ids::{ChainRef, Digest, Epoch, TimeMs};
 use skerry_types::light::SealProof;
 use skerry_types::limits::STATE_VALUE_BYTES_MAX;
 use skerry_types::merkle::{KeyProof, ProofError};
 use skerry_types::message::Batch;
 use skerry_types::state::StateKey;
 use skerry_types::vote::Statement;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ const EPOCHS_BACK: u64 = 2;
 /// Committees of the beacon that are remembered for that, and for blocks of a base.
 const COMMITTEES_KEPT: usize = 4;
 /// Most seals that are kept for the store, so that it can prove them to others; the newest of them.
+/// A clone shares them.
 const SEALS_KEPT_MAX: usize = 4_096;
 
 /// An epoch of the beacon that an operator vouches for: `EPOCH:DIGEST`, the digest being that of the
@@ -60,6 +61,53 @@ impl std::fmt::Display for Checkpoint {
     }
 }
 
+/// A final seal is not the one that an operator vouches for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("epoch {epoch} begins with seal {actual}, the checkpoint says {expected}")]
+pub struct Contradiction {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// As the operator says.
+    pub expected: Digest,
+    /// As its committee has signed.
+    pub actual: Digest,
+}
+
+/// What is trusted is so old that bonds of those who signed then may be gone: lies about what came
+/// after cost them nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooOld {
+    /// The trusted epoch.
+    pub start: Epoch,
+    /// How that is known.
+    pub by: Age,
+}
+
+/// How the age of what is trusted is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// Seals lead to this epoch.
+    Seals(Epoch),
+    /// The node's own clock says that the trusted epoch began so many milliseconds ago: what peers
+    /// show may be as old as they like.
+    Clock(u64),
+}
+
+impl std::fmt::Display for Age {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Seals(newest) => write!(formatter, "the network is in epoch {newest}"),
+            Self::Clock(age_ms) => {
+                let seconds = *age_ms / 1_000;
+                write!(
+                    formatter,
+                    "which began {seconds} s ago by this node's clock"
+                )
+            }
+        }
+    }
+}
+
 /// Why something that a peer sent proves nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
@@ -67,15 +115,8 @@ pub enum CheckError {
     #[error("the beacon's part does not hold")]
     Light(#[from] LightError),
     /// The seals lead past the checkpoint with another digest.
-    #[error("epoch {epoch} begins with seal {actual}, the checkpoint says {expected}")]
-    Checkpoint {
-        /// The epoch.
-        epoch: Epoch,
-        /// As the operator says.
-        expected: Digest,
-        /// As the peer says.
-        actual: Digest,
-    },
+    #[error(transparent)]
+    Checkpoint(#[from] Contradiction),
     /// No trusted committee is of this epoch.
     #[error("the beacon's committee of epoch {0} is not trusted")]
     Epoch(Epoch),
@@ -113,18 +154,24 @@ pub struct Trust {
     known: BTreeMap<Epoch, Arc<VerifyingCommittee>>,
     scheme: Arc<dyn VoteScheme>,
     genesis: Arc<Genesis>,
+    /// When the newest epoch began, by the beacon's headers.
+    newest_time: TimeMs,
     /// From which epoch the age of what is trusted counts.
     start: Epoch,
+    /// When that began; nothing where the operator vouches for it, who need not look at a clock.
+    start_time: Option<TimeMs>,
     checkpoint: Option<Checkpoint>,
-    /// All seals on the way, for the store.
-    seals: Vec<SealProof>,
+    /// The seals that were followed, for the store.
+    seals: VecDeque<Arc<SealProof>>,
 }
 
 impl Trust {
-    /// Trusts the genesis, and what a store of the beacon says of the epochs since.
+    /// Trusts the genesis, or the newest epoch that a store of the beacon has: what it holds was
+    /// checked when it was written.
     ///
     /// # Errors
-    /// When the store cannot be read, or a committee in it cannot be used.
+    /// When the store cannot be read, a committee in it cannot be used, or what the operator vouches
+    /// for is not what the store holds.
     pub fn new(
         genesis: &Arc<Genesis>,
         beacon: &ChainStore,
@@ -139,39 +186,34 @@ impl Trust {
             known: BTreeMap::from([(Epoch::ZERO, first)]),
             scheme: scheme.clone(),
             genesis: genesis.clone(),
+            newest_time: genesis.time,
             start: Epoch::ZERO,
-            checkpoint,
-            seals: Vec::new(),
+            start_time: Some(genesis.time),
+            checkpoint: None,
+            seals: VecDeque::new(),
         };
-        loop {
-            let seals = crate::view::seals_of(beacon, trust.epoch(), COMMITTEES_KEPT)?;
-            if seals.is_empty() {
-                break;
-            }
-            for seal in seals {
-                let epoch = seal.header.epoch;
-                // The own store was checked when it was written.
-                let taken = trust.take_seal(seal);
-                taken.map_err(|_| NodeError::NoCommittee { chain, epoch })?;
-            }
+        trust.take_held_epoch(beacon)?;
+        // Epochs that have begun, and have no final block of their own yet.
+        for seal in crate::view::seals_of(beacon, trust.epoch(), COMMITTEES_KEPT)? {
+            let epoch = seal.header.epoch;
+            let taken = trust.take_seal(seal);
+            taken.map_err(|_| NodeError::NoCommittee { chain, epoch })?;
         }
-        trust.take_open_epoch(beacon)?;
-        trust.start = trust.start.max(trust.epoch());
+        trust.start = trust.epoch();
+        trust.start_time = Some(trust.newest_time);
+        trust.checkpoint = checkpoint;
+        trust.compare_held(beacon)?;
         Ok(trust)
     }
 
-    /// A store that itself began from a base may lack the seals before it, and still has the
-    /// committee of its own epoch.
-    fn take_open_epoch(&mut self, beacon: &ChainStore) -> Result<(), NodeError> {
+    /// Begins with the epoch of the newest final block that a store of the beacon has.
+    fn take_held_epoch(&mut self, beacon: &ChainStore) -> Result<(), NodeError> {
         let Some(newest) = beacon.finalized() else {
             return Ok(());
         };
         let Some(header) = beacon.header(&newest.digest)? else {
             return Ok(());
         };
-        if header.epoch <= self.epoch() {
-            return Ok(());
-        }
         let Some(row) = beacon.epoch(header.epoch)? else {
             return Ok(());
         };
@@ -180,7 +222,37 @@ impl Trust {
         let opened = VerifyingCommittee::new(row.committee, id, row.seal.digest, &*self.scheme);
         let opened = Arc::new(opened.ok_or(NodeError::NoCommittee { chain, epoch })?);
         self.newest = TrustedBeacon::new(opened.clone(), self.scheme.clone());
+        self.newest_time = row.time;
         self.know(opened);
+        Ok(())
+    }
+
+    /// Compares what the operator vouches for with what the own store holds. Only the operator's
+    /// word for the newest epoch makes it younger: an older word says nothing new.
+    fn compare_held(&mut self, beacon: &ChainStore) -> Result<(), NodeError> {
+        let Some(Checkpoint { epoch, seal }) = self.checkpoint else {
+            return Ok(());
+        };
+        let held = if epoch > self.epoch() {
+            return Ok(());
+        } else if epoch == self.epoch() {
+            Some(self.newest.seal())
+        } else if epoch == Epoch::ZERO {
+            Some(genesis_digest(&self.newest.chain_id(), ChainRef::Beacon))
+        } else {
+            beacon.epoch(epoch)?.map(|row| row.seal.digest)
+        };
+        if let Some(actual) = held.filter(|actual| *actual != seal) {
+            let expected = seal;
+            return Err(NodeError::Checkpoint(Contradiction {
+                epoch,
+                expected,
+                actual,
+            }));
+        }
+        if epoch == self.epoch() {
+            self.start_time = None;
+        }
         Ok(())
     }
 
@@ -207,18 +279,31 @@ impl Trust {
         epoch.saturating_add(EPOCHS_BACK) >= self.epoch()
     }
 
-    /// Where the trusted start lies, when it is too old: bonds of those who signed then may be
-    /// gone, so that lies cost them nothing.
-    pub fn too_old(&self) -> Option<Epoch> {
-        let age = self.epoch().above(self.start);
-        let limit = self.genesis.parameters.unbonding_epochs;
-        (age > limit).then_some(self.start)
+    /// Whether the trusted start is too old, by the seals that were followed or by the own clock:
+    /// bonds of those who signed then may be gone, so that lies cost them nothing. The clock is asked
+    /// because those could show a history of their own that ends before it looks old.
+    pub fn too_old(&self, now: TimeMs) -> Option<TooOld> {
+        let parameters = &self.genesis.parameters;
+        let limit = parameters.unbonding_epochs;
+        let start = self.start;
+        let newest = self.epoch();
+        if newest.above(start) > limit {
+            let by = Age::Seals(newest);
+            return Some(TooOld { start, by });
+        }
+        let age_ms = now.above(self.start_time?);
+        let limit_ms = parameters.epoch_ms.saturating_mul(limit.saturating_add(1));
+        let by = Age::Clock(age_ms);
+        (limit_ms > 0 && age_ms > limit_ms).then_some(TooOld { start, by })
     }
 
-    /// What is reached now was found recent enough: from here on its age counts. Whoever signed it has
-    /// a bond to lose still, so it is as good a start as the one before.
+    /// A base was proven by what is reached now, from a start that was recent enough: from here on the
+    /// age counts. Whoever signed it has a bond to lose still, so it is as good a start as the one
+    /// before.
     pub fn renew(&mut self) {
         self.start = self.newest.epoch();
+        // What the operator vouched for needs no clock: a network that stood still may be older.
+        self.start_time = self.start_time.map(|_| self.newest_time);
     }
 
     /// Whether the operator vouches for an epoch that is not reached yet.
@@ -239,26 +324,28 @@ impl Trust {
     }
 
     fn take_seal(&mut self, seal: SealProof) -> Result<(), CheckError> {
-        let kept = seal.clone();
+        let kept = Arc::new(seal.clone());
         self.newest.advance(seal)?;
+        self.newest_time = kept.header.time;
         if let Some(Checkpoint { epoch, seal }) = self.checkpoint
             && epoch == self.epoch()
         {
             let actual = self.newest.seal();
             if actual != seal {
-                return Err(CheckError::Checkpoint {
+                let expected = seal;
+                return Err(CheckError::Checkpoint(Contradiction {
                     epoch,
-                    expected: seal,
+                    expected,
                     actual,
-                });
+                }));
             }
-            self.start = epoch;
+            (self.start, self.start_time) = (epoch, None);
         }
         self.know(self.newest.committee().clone());
         if self.seals.len() >= SEALS_KEPT_MAX {
-            self.seals.remove(0);
+            self.seals.pop_front();
         }
-        self.seals.push(kept);
+        self.seals.push_back(kept);
         Ok(())
     }
 
@@ -275,17 +362,9 @@ impl Trust {
         Ok(TrustedBeacon::new(known.clone(), self.scheme.clone()))
     }
 
-    /// The epochs of the beacon that the seals on the way opened, with these seals.
-    pub fn epochs(&self) -> Vec<(EpochRow, Header, Certificate)> {
-        let rows = self.seals.iter().map(|seal| {
-            let row = EpochRow {
-                committee: seal.committee.clone(),
-                seal: seal.header.block_ref(),
-                time: seal.header.time,
-            };
-            (row, seal.header.clone(), seal.certificate.clone())
-        });
-        rows.collect()
+    /// The seals that were followed, oldest first.
+    pub fn seals(&self) -> impl Iterator<Item = &Arc<SealProof>> {
+        self.seals.iter()
     }
 }
 
@@ -469,3 +548,6 @@ pub fn check_batches(wanted: &[WantedBatch], batches: &[Batch]) -> Result<(), Ch
         Err(CheckError::Other("a batch that the state does not record"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,14 @@ pub struct SnapshotReply {
     pub what: Reply,
 }
 
+impl SnapshotReply {
+    /// The number of an encoded reply, which comes first: who was not asked is not decoded.
+    pub fn number_of(payload: &[u8]) -> Option<u64> {
+        let (number, _) = payload.split_first_chunk()?;
+        Some(u64::from_le_bytes(*number))
+    }
+}
+
 /// What is answered; nothing where the peer does not serve what is asked for any more.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Reply {

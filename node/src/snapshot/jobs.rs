@@ -1,13 +1,16 @@
 //! What a node that joins hands to a worker: checks of what peers sent, and writes to a store. A
 //! node runs it on a thread of its own, the simulator inside the step, with the same code.
 
-use super::check::{CheckError, CheckedBase, Trust, WantedBatch, check_base, check_batches};
+use super::check::{
+    CheckError, CheckedBase, Contradiction, Trust, WantedBatch, check_base, check_batches,
+};
 use super::frames::BaseProof;
+use crate::view::seals_of;
 use skerry_execution::views;
 use skerry_storage::import::{BaseBlock, BaseContext, BaseRow, Import};
 use skerry_storage::{ChainStore, EpochRow, StateTree, StoreError};
 use skerry_types::block::{BlockRef, ExecutionResult};
-use skerry_types::ids::ChainRef;
+use skerry_types::ids::{ChainRef, Epoch, Height};
 use skerry_types::light::SealProof;
 use skerry_types::message::Batch;
 use skerry_types::snapshot::{Chunk, Cursor, SnapshotError};
@@ -17,6 +20,9 @@ use std::sync::Arc;
 /// Most batches that a base may have on their way to one destination; a state with more is not
 /// joined by snapshot.
 const BATCHES_MAX: usize = 4_096;
+
+/// Most seals that a store takes over from what it held before.
+const SEALS_KEPT_MAX: usize = 4_096;
 
 /// A job.
 pub enum Job {
@@ -80,6 +86,11 @@ pub enum Job {
         /// All batches.
         outgoing: Vec<Batch>,
     },
+    /// Give up an unfinished import.
+    Abandon {
+        /// Of which store.
+        store: Arc<ChainStore>,
+    },
 }
 
 /// Why a job failed.
@@ -105,10 +116,33 @@ impl JobError {
         matches!(self, Self::Check(_) | Self::Chunk(_)) && !self.is_unprovable()
     }
 
+    /// Whether the state cannot be taken over from anybody.
+    pub const fn is_hopeless(&self) -> bool {
+        matches!(self, Self::Batches(_))
+    }
+
+    /// What the operator vouches for, where a seal that is final contradicts it.
+    pub const fn contradiction(&self) -> Option<&Contradiction> {
+        match self {
+            Self::Check(CheckError::Checkpoint(contradiction)) => Some(contradiction),
+            _ => None,
+        }
+    }
+
     /// Whether what was sent may hold, and cannot be judged from what is trusted.
     pub const fn is_unprovable(&self) -> bool {
         matches!(self, Self::Check(CheckError::Epoch(_)))
     }
+}
+
+/// A base that was proven, and the import that takes it over.
+pub struct Begun {
+    /// The base.
+    pub base: Box<CheckedBase>,
+    /// The import.
+    pub import: Arc<Import>,
+    /// Height of another base, of which an unfinished import was given up.
+    pub given_up: Option<Height>,
 }
 
 /// What a job gave.
@@ -116,8 +150,8 @@ pub enum Done {
     /// Of [`Job::Seals`].
     Seals(Result<Arc<Trust>, JobError>),
     /// Of [`Job::Base`].
-    Base(Result<(Box<CheckedBase>, Arc<Import>), JobError>),
-    /// Of [`Job::Chunk`]: bytes so far.
+    Base(Result<Begun, JobError>),
+    /// Of [`Job::Chunk`].
     Chunk(Result<(), JobError>),
     /// Of [`Job::Plan`].
     Plan(Result<Vec<WantedBatch>, JobError>),
@@ -125,6 +159,8 @@ pub enum Done {
     Batches(Result<Vec<Batch>, JobError>),
     /// Of [`Job::Finish`].
     Finish(Result<(), JobError>),
+    /// Of [`Job::Abandon`].
+    Abandon(Result<(), JobError>),
 }
 
 impl Job {
@@ -165,9 +201,13 @@ impl Job {
                 outgoing,
             } => {
                 let genesis = genesis_of(&store, &trust, chain);
-                let finished =
-                    genesis.and_then(|genesis| finish(&import, *base, genesis, &trust, outgoing));
+                let finished = genesis.and_then(|genesis| {
+                    finish(&import, &store, *base, (genesis, &trust, outgoing))
+                });
                 Done::Finish(finished)
+            }
+            Self::Abandon { store } => {
+                Done::Abandon(store.abandon_import().map_err(JobError::from))
             }
         }
     }
@@ -178,14 +218,19 @@ fn begin(
     store: Arc<ChainStore>,
     (chain, block): (ChainRef, BlockRef),
     proof: BaseProof,
-) -> Result<(Box<CheckedBase>, Arc<Import>), JobError> {
+) -> Result<Begun, JobError> {
     let base = check_base(trust, chain, block, proof)?;
     let row = BaseRow {
         block: base.block,
         result: base.result,
     };
-    let import = Import::begin(store, &row, &[])?;
-    Ok((Box::new(base), Arc::new(import)))
+    let other = store.import_progress()?.filter(|begun| begun.base != row);
+    let import = Import::begin(store, &row)?;
+    Ok(Begun {
+        base: Box::new(base),
+        import: Arc::new(import),
+        given_up: other.map(|begun| begun.base.block.height),
+    })
 }
 
 fn write(import: &Import, after: Option<&Cursor>, chunk: &Chunk) -> Result<(), JobError> {
@@ -255,12 +300,28 @@ fn genesis_of(
     Ok(crate::chain::genesis_result(root, made.channels_root))
 }
 
+/// The seals that lead to the base, so that the store can prove them to others: those that the store
+/// has, whose rows go with its history, and those that were followed since.
+fn seals_to_keep(
+    store: &ChainStore,
+    trust: &Trust,
+    chain: ChainRef,
+) -> Result<Vec<Arc<SealProof>>, JobError> {
+    if !chain.is_beacon() {
+        return Ok(Vec::new());
+    }
+    let held = seals_of(store, Epoch::ZERO, SEALS_KEPT_MAX)?.into_iter();
+    let first = trust.seals().next().map(|seal| seal.header.epoch);
+    let is_older = |seal: &SealProof| first.is_none_or(|first| seal.header.epoch < first);
+    let older = held.filter(is_older).map(Arc::new);
+    Ok(older.chain(trust.seals().cloned()).collect())
+}
+
 fn finish(
     import: &Import,
+    store: &ChainStore,
     base: CheckedBase,
-    genesis: ExecutionResult,
-    trust: &Trust,
-    outgoing: Vec<Batch>,
+    (genesis, trust, outgoing): (ExecutionResult, &Trust, Vec<Batch>),
 ) -> Result<(), JobError> {
     let CheckedBase {
         header,
@@ -272,14 +333,19 @@ fn finish(
     let mut ends = Vec::new();
     // Of a later epoch than the block's nothing has begun at the base.
     let open = header.epoch;
-    let seals = trust.epochs().into_iter();
-    for (row, end, certificate) in seals.filter(|_| header.chain.is_beacon()) {
+    for seal in seals_to_keep(store, trust, header.chain)? {
+        let end = &seal.header;
         if end.epoch < open {
-            epochs.extend((row.committee.epoch < open).then_some(row));
+            let opened = seal.committee.epoch < open;
+            epochs.extend(opened.then(|| EpochRow {
+                committee: seal.committee.clone(),
+                seal: end.block_ref(),
+                time: end.time,
+            }));
             ends.push(BaseBlock {
-                header: end,
+                header: end.clone(),
                 body: Vec::new(),
-                certificate: Some(certificate),
+                certificate: Some(seal.certificate.clone()),
             });
         }
     }

@@ -11,201 +11,46 @@
 
 use super::check::{CheckedBase, Trust, WantedBatch};
 use super::frames::{
-    BASES_MAX, Offer, OfferedBase, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Reply, Request,
-    SnapshotReply, SnapshotRequest,
+    Offer, REPLY_BYTES_MAX, REQUEST_BYTES_MAX, Reply, Request, SnapshotReply, SnapshotRequest,
 };
-use super::jobs::{Done, Job};
-use crate::chain::{Payload, Peer};
+use super::jobs::{Begun, Done, Job, JobError};
+pub use super::outside::{Failure, GaveUp, Input, Note, Output, Place, Setup};
+use super::peers::{Count, OFFER_MS, Peers};
+use super::pins::span_ms;
+use crate::chain::Peer;
 use crate::wire::kind;
-use skerry_storage::ChainStore;
 use skerry_storage::import::Import;
-use skerry_types::block::{BlockRef, ExecutionResult};
+use skerry_types::block::BlockRef;
 use skerry_types::codec::{decode, encode};
-use skerry_types::ids::{ChainRef, Epoch, Height, TimeMs};
+use skerry_types::ids::{ChainRef, Height, TimeMs};
 use skerry_types::message::Batch;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// How long a peer has to answer.
 const ANSWER_MS: u64 = 4_000;
-/// Answers that a peer may owe in a row before it is passed over until it offers something again.
-const MISSES_MAX: u32 = 2;
-/// How often peers are asked what they serve, until they have said so.
-const OFFER_MS: u64 = 500;
-/// An offer that is older than this is asked for again where a base is to be chosen.
-const OFFER_AGE_MS: u64 = 2_000;
-/// How long a node without any peer waits for one.
+/// How long a node that no peer is configured for waits for one.
 const ALONE_MS: u64 = 1_000;
-/// Once all peers have answered, how long more of them may come.
+/// Once enough peers have answered, how long more of them may come.
 const SETTLE_MS: u64 = 200;
+/// Configured peers that are waited for: with so many, one or two that lie or lag decide nothing.
+const PEERS_WAITED_FOR: usize = 3;
 /// How long peers have in all to say what they serve.
 const PROBE_MS: u64 = 3_000;
 /// How long a node that lags waits for peers that are ahead and serve nothing yet.
 const PIN_WAIT_MS: u64 = 6_000;
 /// How long nobody may serve a base before the chain is left to the catching up by blocks.
 const CHOOSE_MS: u64 = 8_000;
-/// How often the pause before an offer is asked for again doubles.
-const IDLE_OFFERS_MAX: u32 = 5;
-/// Stands for an offer that was not asked for.
-const NOBODY: u64 = u64::MAX;
-/// How long a chain may come no further, whatever is offered, before it is left to the catching up by
-/// blocks.
+/// Spans of pins for which a chain with an unfinished import waits longer: servers that have
+/// restarted serve something again after one.
+const SPANS_WAITED: u64 = 2;
+/// How long a base may take to be proven before another one is tried.
 const GIVE_UP_MS: u64 = 16_000;
-/// The same while a state is being taken over: some peers may be gone, each costs a few answers.
+/// How long a state that is being taken over may come no further: some peers may be gone, each costs
+/// a few answers.
 const GIVE_UP_TAKING_MS: u64 = 60_000;
-/// Peers that are listened to.
-const PEERS_MAX: usize = 64;
-
-/// A chain that is to be joined.
-pub struct Place {
-    /// Which.
-    pub chain: ChainRef,
-    /// Where it is stored.
-    pub store: Arc<ChainStore>,
-}
-
-/// What a join starts with.
-pub struct Setup {
-    /// The chains that the node follows; the beacon first.
-    pub places: Vec<Place>,
-    /// What is trusted.
-    pub trust: Trust,
-    /// A chain joins by snapshot when a base lies more than this many heights above what it holds.
-    pub above: u64,
-}
-
-/// What happens to a join.
-pub enum Input {
-    /// Time passed.
-    Tick,
-    /// A peer connected.
-    PeerUp {
-        /// Who.
-        peer: Peer,
-        /// What it follows.
-        chains: Vec<ChainRef>,
-    },
-    /// A peer is gone.
-    PeerDown(Peer),
-    /// A frame of one of the two kinds of snapshots.
-    Frame {
-        /// From whom.
-        peer: Peer,
-        /// The chain.
-        chain: ChainRef,
-        /// The kind.
-        kind: u8,
-        /// The content.
-        payload: Payload,
-    },
-    /// A job is done.
-    Done(Done),
-}
-
-/// What a join asks for.
-pub enum Output {
-    /// Send a frame.
-    Send {
-        /// To whom.
-        peer: Peer,
-        /// The chain.
-        chain: ChainRef,
-        /// The kind.
-        kind: u8,
-        /// The content.
-        payload: Payload,
-    },
-    /// Compute; answer [`Input::Done`].
-    Work(Box<Job>),
-    /// A peer sent what proves nothing.
-    Forged {
-        /// Who.
-        peer: Peer,
-        /// What was wrong.
-        reason: String,
-    },
-    /// Something for the log.
-    Note(Note),
-    /// All is done that can be; the chains can begin.
-    Finished,
-    /// The node must not start.
-    Failed(Failure),
-}
-
-/// Something for the log, and for those that count.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// A base is being taken over.
-    Begun {
-        /// The chain.
-        chain: ChainRef,
-        /// Height of the base.
-        height: Height,
-        /// Whether an import that was interrupted goes on.
-        resumed: bool,
-    },
-    /// Records were written.
-    Chunk {
-        /// The chain.
-        chain: ChainRef,
-        /// Chunks so far.
-        chunks: u64,
-        /// Bytes so far.
-        bytes: u64,
-        /// Peers that serve the base.
-        peers: usize,
-    },
-    /// The state is in use.
-    Joined {
-        /// The chain.
-        chain: ChainRef,
-        /// The base.
-        block: BlockRef,
-        /// Its result.
-        result: ExecutionResult,
-    },
-    /// Nobody serves a base; the chain goes on by blocks.
-    GaveUp(ChainRef),
-}
-
-/// Why a node must not start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// What is trusted is older than bonds stay locked.
-    TooOld {
-        /// The trusted epoch.
-        start: Epoch,
-        /// The newest one that was shown.
-        newest: Epoch,
-    },
-    /// The store failed.
-    Store(String),
-}
-
-#[derive(Default)]
-struct PeerState {
-    chains: Vec<ChainRef>,
-    /// What it serves of each chain, and when it said so.
-    offers: BTreeMap<ChainRef, (TimeMs, Offer)>,
-    /// The newest question for an offer, and when it was or is to be asked.
-    asked: BTreeMap<ChainRef, (u64, TimeMs)>,
-    forged: bool,
-    misses: u32,
-    /// How often it offered what it did not serve.
-    idle_offers: u32,
-}
-
-impl PeerState {
-    fn offer(&self, chain: ChainRef) -> Option<&Offer> {
-        let (_, offer) = self.offers.get(&chain)?;
-        (!self.forged).then_some(offer)
-    }
-
-    fn serves(&self, chain: ChainRef, base: &OfferedBase) -> bool {
-        let offer = self.offer(chain);
-        offer.is_some_and(|offer| offer.bases.contains(base))
-    }
-}
+/// Bases of a chain that are tried before it is left to the catching up by blocks.
+const ATTEMPTS_MAX: u32 = 32;
 
 struct Asked {
     peer: Peer,
@@ -215,9 +60,15 @@ struct Asked {
     what: Request,
 }
 
+/// A base that is to be proven.
+struct Proving {
+    block: BlockRef,
+    /// Who has no seal after the newest that is trusted.
+    sealless: BTreeSet<Peer>,
+}
+
 /// A base that is taken over.
 struct Taking {
-    offered: OfferedBase,
     base: Box<CheckedBase>,
     import: Arc<Import>,
     /// Batches whose bodies are missing, once that is known.
@@ -228,14 +79,22 @@ struct Taking {
 enum Stage {
     /// Peers say what they serve.
     Probe,
-    /// A base of the chain at hand is to be chosen; until when.
+    /// A base of the chain at hand is to be chosen; since when.
     Choose(TimeMs),
     /// It was chosen, and is to be proven.
-    Prove(OfferedBase),
+    Prove(Proving),
     /// Its state is taken over.
     Take(Box<Taking>),
     /// All is done.
     Over,
+}
+
+/// A job that is under way.
+struct Working {
+    /// Who sent what it checks.
+    of: Option<Peer>,
+    /// How much that was.
+    bytes: usize,
 }
 
 /// A join.
@@ -245,16 +104,21 @@ pub struct Join {
     lagging: BTreeSet<ChainRef>,
     chains: Vec<ChainRef>,
     trust: Arc<Trust>,
-    above: u64,
-    peers: BTreeMap<Peer, PeerState>,
+    /// Peers that are waited for at first.
+    wanted: usize,
+    chunk_bytes: usize,
+    peers: Peers,
+    /// Whether that nobody is connected was noted.
+    waits: bool,
     stage: Stage,
+    /// How often bases of the chain at hand failed.
+    failed: BTreeMap<BlockRef, u32>,
+    attempts: u32,
     asked: Option<Asked>,
-    /// A job is under way, with what a peer sent where it checks that.
-    working: Option<Option<Peer>>,
+    working: Option<Working>,
     /// When the chain at hand came further.
     progress_at: TimeMs,
     next_number: u64,
-    turn: usize,
     began: TimeMs,
     now: TimeMs,
 }
@@ -268,14 +132,17 @@ impl Join {
             lagging: BTreeSet::new(),
             chains,
             trust: Arc::new(setup.trust),
-            above: setup.above,
-            peers: BTreeMap::new(),
+            wanted: setup.peers.min(PEERS_WAITED_FOR),
+            chunk_bytes: setup.chunk_bytes,
+            peers: Peers::default(),
+            waits: false,
             stage: Stage::Probe,
+            failed: BTreeMap::new(),
+            attempts: 0,
             asked: None,
             working: None,
             progress_at: now,
             next_number: 0,
-            turn: 0,
             began: now,
             now,
         }
@@ -300,16 +167,11 @@ impl Join {
         match input {
             Input::Tick => {}
             Input::PeerUp { peer, chains } => {
-                if self.peers.len() < PEERS_MAX {
-                    let state = PeerState {
-                        chains,
-                        ..PeerState::default()
-                    };
-                    self.peers.insert(peer, state);
-                }
+                self.peers.up(peer, chains);
+                self.waits = false;
             }
             Input::PeerDown(peer) => {
-                self.peers.remove(&peer);
+                self.peers.down(peer);
                 if self.asked.as_ref().is_some_and(|asked| asked.peer == peer) {
                     self.asked = None;
                 }
@@ -340,12 +202,48 @@ impl Join {
                     self.refuse((peer, chain), request, out);
                 }
             }
-            kind::SNAPSHOT_REPLY => {
-                if let Ok(reply) = decode::<SnapshotReply>(payload, REPLY_BYTES_MAX) {
-                    self.on_reply((peer, chain), reply, out);
-                }
-            }
+            kind::SNAPSHOT_REPLY => self.on_reply_bytes((peer, chain), payload, out),
             _ => {}
+        }
+    }
+
+    /// Decodes a reply that was asked for; others, late ones among them, are no offence and cost
+    /// nothing.
+    fn on_reply_bytes(
+        &mut self,
+        (peer, chain): (Peer, ChainRef),
+        payload: &[u8],
+        out: &mut Vec<Output>,
+    ) {
+        let Some(number) = SnapshotReply::number_of(payload) else {
+            return;
+        };
+        let is_asked =
+            |asked: &Asked| asked.peer == peer && asked.chain == chain && asked.number == number;
+        let answers = self.asked.as_ref().is_some_and(is_asked);
+        if !answers && !self.peers.is_offer_asked(peer, chain, number) {
+            return;
+        }
+        match decode::<SnapshotReply>(payload, REPLY_BYTES_MAX) {
+            Ok(reply) => match reply.what {
+                Reply::Offer(offer) if !answers => {
+                    self.peers.offers(peer, chain, offer, self.now);
+                }
+                what if answers => {
+                    if let Some(asked) = self.asked.take() {
+                        self.on_answer(&asked, what, payload.len(), out);
+                    }
+                }
+                _ => {}
+            },
+            Err(error) => {
+                if answers {
+                    self.asked = None;
+                }
+                self.peers.drop_offer(peer, chain, self.now);
+                let reason = super::reason_of(&error);
+                out.push(Output::Undecodable { peer, reason });
+            }
         }
     }
 
@@ -378,97 +276,82 @@ impl Join {
         });
     }
 
-    fn on_reply(
-        &mut self,
-        (peer, chain): (Peer, ChainRef),
-        reply: SnapshotReply,
-        out: &mut Vec<Output>,
-    ) {
-        if let Reply::Offer(mut offer) = reply.what {
-            let now = self.now;
-            if let Some(state) = self.peers.get_mut(&peer)
-                && state
-                    .asked
-                    .get(&chain)
-                    .is_some_and(|(number, _)| reply.number <= *number && *number != NOBODY)
-            {
-                offer.bases.truncate(BASES_MAX);
-                state.asked.remove(&chain);
-                // Offering is cheap: who owes answers goes on to owe them.
-                state.offers.insert(chain, (now, offer));
-            }
-            return;
-        }
-        let is_it = |asked: &Asked| {
-            asked.peer == peer && asked.chain == chain && asked.number == reply.number
+    fn on_answer(&mut self, asked: &Asked, reply: Reply, bytes: usize, out: &mut Vec<Output>) {
+        let peer = asked.peer;
+        self.peers.answered(peer);
+        let from = Working {
+            of: Some(peer),
+            bytes,
         };
-        // A late one, which was asked of somebody else meanwhile, is no offence.
-        let Some(asked) = self.asked.take_if(|asked| is_it(asked)) else {
-            return;
-        };
-        if let Some(state) = self.peers.get_mut(&peer) {
-            state.misses = 0;
-        }
-        match (asked.what, reply.what) {
-            (Request::Seals(_), Reply::Seals(seals)) if !seals.is_empty() => {
+        match (asked.what, reply, &mut self.stage) {
+            (Request::Seals(_), Reply::Seals(seals), _) if !seals.is_empty() => {
                 let trust = self.trust.clone();
-                self.work(Some(peer), Job::Seals { trust, seals }, out);
+                self.work(from, Job::Seals { trust, seals }, out);
             }
-            (Request::Base(block), Reply::Base(Some(proof))) => {
+            (Request::Seals(_), _, Stage::Prove(proving)) => {
+                proving.sealless.insert(peer);
+            }
+            (Request::Seals(_), ..) => {}
+            (Request::Base(block), Reply::Base(Some(proof)), _) => {
                 let Some(place) = self.places.front() else {
                     return;
                 };
                 let job = Job::Base {
                     trust: self.trust.clone(),
                     store: place.store.clone(),
-                    chain,
+                    chain: asked.chain,
                     block,
                     proof,
                 };
-                self.work(Some(peer), job, out);
+                self.work(from, job, out);
             }
-            (Request::Chunk { after, .. }, Reply::Chunk(Some(chunk))) => {
-                let Stage::Take(taking) = &self.stage else {
-                    return;
-                };
+            (Request::Chunk { after, .. }, Reply::Chunk(Some(chunk)), Stage::Take(taking)) => {
                 let import = taking.import.clone();
                 let job = Job::Chunk {
                     import,
                     after,
                     chunk,
                 };
-                self.work(Some(peer), job, out);
+                self.work(from, job, out);
             }
-            (Request::Batches { .. }, Reply::Batches(Some(batches))) => {
-                let Stage::Take(taking) = &self.stage else {
-                    return;
-                };
+            (Request::Batches { .. }, Reply::Batches(Some(batches)), Stage::Take(taking)) => {
                 let wanted = taking.wanted.iter().flatten().copied().collect();
-                self.work(Some(peer), Job::Batches { wanted, batches }, out);
+                self.work(from, Job::Batches { wanted, batches }, out);
             }
             // It does not serve this any more, or never did.
-            _ => self.drop_offer(peer, chain),
+            _ => self.peers.drop_offer(peer, asked.chain, self.now),
         }
     }
 
-    fn work(&mut self, of: Option<Peer>, job: Job, out: &mut Vec<Output>) {
-        self.working = Some(of);
+    fn work(&mut self, from: Working, job: Job, out: &mut Vec<Output>) {
+        self.working = Some(from);
         out.push(Output::Work(Box::new(job)));
     }
 
+    /// Work on what nobody sent.
+    fn work_alone(&mut self, job: Job, out: &mut Vec<Output>) {
+        let from = Working { of: None, bytes: 0 };
+        self.work(from, job, out);
+    }
+
     fn on_done(&mut self, done: Done, out: &mut Vec<Output>) {
-        let of = self.working.take().flatten();
+        let Some(from) = self.working.take() else {
+            return;
+        };
         let failed = match done {
             Done::Seals(Ok(trust)) => {
                 self.trust = trust;
+                if let Stage::Prove(proving) = &mut self.stage {
+                    proving.sealless.clear();
+                }
                 None
             }
-            Done::Base(Ok((base, import))) => {
-                self.on_base(base, import, out);
+            Done::Base(Ok(begun)) => {
+                self.on_base(begun, out);
                 None
             }
             Done::Chunk(Ok(())) => {
-                self.note_chunk(out);
+                self.on_chunk(&from, out);
                 None
             }
             Done::Plan(Ok(wanted)) => {
@@ -489,46 +372,65 @@ impl Join {
                 self.on_joined(out);
                 None
             }
+            Done::Abandon(Ok(())) => None,
             Done::Seals(Err(error))
             | Done::Base(Err(error))
             | Done::Chunk(Err(error))
             | Done::Plan(Err(error))
             | Done::Batches(Err(error))
-            | Done::Finish(Err(error)) => Some(error),
+            | Done::Finish(Err(error))
+            | Done::Abandon(Err(error)) => Some(error),
         };
-        let Some(error) = failed else {
-            self.progress_at = self.now;
-            return;
-        };
-        let reason = super::reason_of(&error);
-        if let Some(peer) = of.filter(|_| error.is_unprovable()) {
-            if let Some(place) = self.places.front() {
-                self.drop_offer(peer, place.chain);
-            }
-            self.choose_again();
-        } else if let Some(peer) = of.filter(|_| error.is_forged()) {
-            if let Some(state) = self.peers.get_mut(&peer) {
-                state.forged = true;
-            }
-            out.push(Output::Forged { peer, reason });
-        } else {
-            self.stage = Stage::Over;
-            out.push(Output::Failed(Failure::Store(reason)));
+        match failed {
+            None => self.progress_at = self.now,
+            Some(error) => self.on_failed(&error, from.of, out),
         }
     }
 
-    fn on_base(&mut self, base: Box<CheckedBase>, import: Arc<Import>, out: &mut Vec<Output>) {
-        let (Stage::Prove(offered), Some(place)) = (&self.stage, self.places.front()) else {
+    fn on_failed(&mut self, error: &JobError, of: Option<Peer>, out: &mut Vec<Output>) {
+        let reason = super::reason_of(error);
+        if let Some(contradiction) = error.contradiction() {
+            // Signed by a quorum: whoever passed it on did nothing wrong.
+            self.fail(Failure::Checkpoint(*contradiction), out);
+        } else if error.is_hopeless() {
+            self.leave_to_blocks(GaveUp::Batches, out);
+        } else if let Some(peer) = of.filter(|_| error.is_unprovable()) {
+            if let Some(place) = self.places.front() {
+                self.peers.drop_offer(peer, place.chain, self.now);
+            }
+        } else if let Some(peer) = of.filter(|_| error.is_forged()) {
+            self.peers.forged(peer);
+            out.push(Output::Forged { peer, reason });
+        } else {
+            self.fail(Failure::Store(reason), out);
+        }
+    }
+
+    fn fail(&mut self, failure: Failure, out: &mut Vec<Output>) {
+        self.stage = Stage::Over;
+        out.push(Output::Failed(failure));
+    }
+
+    fn on_base(&mut self, begun: Begun, out: &mut Vec<Output>) {
+        let (Stage::Prove(_), Some(place)) = (&self.stage, self.places.front()) else {
             return;
         };
+        let Begun {
+            base,
+            import,
+            given_up,
+        } = begun;
+        // Not before: an offer or a seal alone says nothing of what the network holds for true.
+        Arc::make_mut(&mut self.trust).renew();
         let progress = import.progress();
         out.push(Output::Note(Note::Begun {
             chain: place.chain,
             height: base.block.height,
             resumed: progress.chunks > 0,
+            given_up,
+            history: place.history(),
         }));
         self.stage = Stage::Take(Box::new(Taking {
-            offered: *offered,
             base,
             import,
             wanted: None,
@@ -536,18 +438,24 @@ impl Join {
         }));
     }
 
-    fn note_chunk(&self, out: &mut Vec<Output>) {
+    fn on_chunk(&mut self, from: &Working, out: &mut Vec<Output>) {
         let (Stage::Take(taking), Some(place)) = (&self.stage, self.places.front()) else {
             return;
         };
-        let progress = taking.import.progress();
-        let serves = |peer: &&PeerState| peer.serves(place.chain, &taking.offered);
+        let (progress, block) = (taking.import.progress(), taking.base.block);
         out.push(Output::Note(Note::Chunk {
             chain: place.chain,
             chunks: progress.chunks,
             bytes: progress.bytes,
-            peers: self.peers.values().filter(serves).count(),
+            peers: self.peers.servers(place.chain, &block),
         }));
+        // Whoever serves it keeps its word.
+        self.failed.remove(&block);
+        if let Some(peer) = from.of.filter(|_| !progress.is_complete)
+            && self.peers.sent_chunk(peer, from.bytes, self.chunk_bytes)
+        {
+            self.peers.drop_offer(peer, place.chain, self.now);
+        }
     }
 
     fn on_joined(&mut self, out: &mut Vec<Output>) {
@@ -564,25 +472,21 @@ impl Join {
         self.begin_chain();
     }
 
+    /// The chain at hand catches up by blocks.
+    fn leave_to_blocks(&mut self, why: GaveUp, out: &mut Vec<Output>) {
+        if let Some(place) = self.places.pop_front() {
+            let chain = place.chain;
+            out.push(Output::Note(Note::GaveUp { chain, why }));
+        }
+        self.begin_chain();
+    }
+
     /// The next chain is at hand.
     fn begin_chain(&mut self) {
         self.progress_at = self.now;
+        self.failed.clear();
+        self.attempts = 0;
         self.choose_again();
-    }
-
-    /// A peer no longer counts as one that serves something of a chain, until it offers again. It is
-    /// asked for that, ever more seldom: what is offered and not served costs time.
-    fn drop_offer(&mut self, peer: Peer, chain: ChainRef) {
-        let now = self.now;
-        if let Some(state) = self.peers.get_mut(&peer) {
-            state.offers.remove(&chain);
-            let pause_ms = OFFER_MS << state.idle_offers.min(IDLE_OFFERS_MAX);
-            state.idle_offers = state.idle_offers.saturating_add(1);
-            state.misses = 0;
-            state
-                .asked
-                .insert(chain, (NOBODY, now.saturating_add(pause_ms)));
-        }
     }
 
     // ---- what is next ------------------------------------------------------------------------
@@ -593,14 +497,14 @@ impl Join {
         // Each turn asks for something, waits for an answer, or comes closer to the end.
         while self.asked.is_none() && self.working.is_none() {
             let goes_on = match &self.stage {
-                Stage::Probe => self.end_probe(),
-                Stage::Choose(until) => {
-                    let until = *until;
-                    self.choose(until, out)
+                Stage::Probe => self.end_probe(out),
+                Stage::Choose(since) => {
+                    let since = *since;
+                    self.choose(since, out)
                 }
-                Stage::Prove(offered) => {
-                    let offered = *offered;
-                    self.prove(offered, out)
+                Stage::Prove(proving) => {
+                    let block = proving.block;
+                    self.prove(block, out)
                 }
                 Stage::Take(_) => self.take(out),
                 Stage::Over => return,
@@ -615,16 +519,15 @@ impl Join {
     fn expire(&mut self) {
         let now = self.now;
         let late = |asked: &mut Asked| asked.at.saturating_add(ANSWER_MS) <= now;
-        if let Some(asked) = self.asked.take_if(late) {
-            self.turn = self.turn.wrapping_add(1);
-            let state = self.peers.get_mut(&asked.peer);
-            let is_gone = state.is_some_and(|state| {
-                state.misses = state.misses.saturating_add(1);
-                state.misses >= MISSES_MAX
-            });
-            if is_gone {
-                self.drop_offer(asked.peer, asked.chain);
-            }
+        let Some(asked) = self.asked.take_if(late) else {
+            return;
+        };
+        let is_gone = self.peers.missed(asked.peer);
+        if let (Request::Seals(_), Stage::Prove(proving)) = (asked.what, &mut self.stage) {
+            proving.sealless.insert(asked.peer);
+        }
+        if let Some(place) = self.places.front().filter(|_| is_gone) {
+            self.peers.drop_offer(asked.peer, place.chain, now);
         }
     }
 
@@ -638,140 +541,158 @@ impl Join {
             }
             Stage::Over => return,
         };
-        let now = self.now;
-        for (peer, state) in &mut self.peers {
-            for chain in &chains {
-                if state.forged || !state.chains.contains(chain) {
-                    continue;
-                }
-                let answered = state.offers.get(chain);
-                let fresh = answered
-                    .is_some_and(|(at, _)| is_first || at.saturating_add(OFFER_AGE_MS) > now);
-                let pause = |(_, at): &(u64, TimeMs)| at.saturating_add(OFFER_MS) > now;
-                if fresh || state.asked.get(chain).is_some_and(pause) {
-                    continue;
-                }
-                self.next_number = self.next_number.saturating_add(1);
-                let number = self.next_number;
-                state.asked.insert(*chain, (number, now));
-                let what = Request::Offer;
-                out.push(Output::Send {
-                    peer: *peer,
-                    chain: *chain,
-                    kind: kind::SNAPSHOT_REQUEST,
-                    payload: encode(&SnapshotRequest { number, what }).into(),
-                });
-            }
+        let next_number = &mut self.next_number;
+        let questions = self.peers.to_ask(&chains, is_first, self.now, next_number);
+        for (peer, chain, number) in questions {
+            let what = Request::Offer;
+            out.push(Output::Send {
+                peer,
+                chain,
+                kind: kind::SNAPSHOT_REQUEST,
+                payload: encode(&SnapshotRequest { number, what }).into(),
+            });
         }
     }
 
     /// Whether enough was said to go on.
-    fn end_probe(&mut self) -> bool {
+    fn end_probe(&mut self, out: &mut Vec<Output>) -> bool {
         let waited = self.now.above(self.began);
-        let has_answered = |peer: &PeerState| {
-            let mut followed = peer.chains.iter().filter(|it| self.chains.contains(it));
-            peer.forged || followed.all(|chain| peer.offers.contains_key(chain))
-        };
-        let all = !self.peers.is_empty() && self.peers.values().all(has_answered);
-        let ends = if self.peers.is_empty() {
-            waited >= ALONE_MS
+        let Count {
+            connected,
+            answered,
+        } = self.peers.count(&self.chains);
+        let ends = if connected == 0 {
+            if self.places.iter().any(Place::has_begun) {
+                // Once somebody is there, the look around begins.
+                self.began = self.now;
+                return self.wait_for_peers(out);
+            }
+            let limit_ms = if self.wanted == 0 { ALONE_MS } else { PROBE_MS };
+            waited >= limit_ms
         } else {
+            let all = answered == connected && answered >= self.wanted;
             all && waited >= SETTLE_MS || waited >= PROBE_MS
         };
         if !ends {
             return false;
         }
-        let unserved = self.places.iter().any(|place| self.is_unserved(place));
-        if unserved && waited < PIN_WAIT_MS {
+        let peers = &self.peers;
+        let is_unserved = |place: &Place| peers.is_unserved(place.chain, place.held(), place.above);
+        if self.places.iter().any(is_unserved) && waited < PIN_WAIT_MS {
             // Somebody is ahead and serves nothing yet; its next base may come any moment.
-            for state in self.peers.values_mut() {
-                for place in &self.places {
-                    let now = self.now;
-                    let is_old =
-                        |(at, _): &mut (TimeMs, Offer)| at.saturating_add(OFFER_AGE_MS) <= now;
-                    if state.offers.get_mut(&place.chain).is_some_and(is_old) {
-                        state.offers.remove(&place.chain);
-                    }
-                }
-            }
+            let chains = self.places.iter().map(|place| place.chain);
+            self.peers.forget_old(chains, self.now);
             return false;
         }
+        let wanted = self.wanted;
+        out.push(Output::Note(Note::Probed { answered, wanted }));
         self.begin_chain();
         true
     }
 
-    /// Whether a peer says that it is far ahead, and nobody serves any base.
-    fn is_unserved(&self, place: &Place) -> bool {
-        let offers = || self.peers.values().filter_map(|it| it.offer(place.chain));
-        let is_ahead = |offer: &Offer| offer.held.above(place.held()) > self.above;
-        offers().any(is_ahead) && offers().all(|offer| offer.bases.is_empty())
+    /// Nobody is there who could serve anything: what was begun is not given up for that.
+    fn wait_for_peers(&mut self, out: &mut Vec<Output>) -> bool {
+        if !std::mem::replace(&mut self.waits, true) {
+            out.push(Output::Note(Note::WaitsForPeers));
+        }
+        false
     }
 
-    /// Chooses a base of the chain at hand: that of an import which was interrupted, or the newest.
-    fn choose(&mut self, until: TimeMs, out: &mut Vec<Output>) -> bool {
+    /// Chooses a base of the chain at hand.
+    fn choose(&mut self, since: TimeMs, out: &mut Vec<Output>) -> bool {
         let Some(place) = self.places.front() else {
             self.stage = Stage::Over;
             out.push(Output::Finished);
             return false;
         };
-        let chain = place.chain;
-        let held = place.held();
-        let offers = self.peers.values().filter_map(|it| it.offer(chain));
-        let bases = offers.flat_map(|offer| &offer.bases);
-        let newer: Vec<OfferedBase> = bases
-            .filter(|base| base.block.height.above(held) > self.above)
-            .filter(|base| self.trust.may_prove(base.epoch))
-            .copied()
-            .collect();
+        let (chain, held, above) = (place.chain, place.held(), place.above);
         let begun = place.store.import_progress().ok().flatten();
-        let begun = begun.and_then(|begun| {
-            let mut same = newer.iter().filter(|it| it.block == begun.base.block);
-            same.next().copied()
-        });
-        let unserved = self.is_unserved(place);
-        let is_hopeless = self.is_hopeless(GIVE_UP_MS);
-        let chosen = begun.or_else(|| newer.iter().max().copied());
-        if let Some(chosen) = chosen.filter(|_| !is_hopeless) {
+        let begun = begun.map(|begun| begun.base.block);
+        if begun.is_some_and(|begun| begun.height <= held) {
+            // By blocks the chain came further than that.
+            let store = place.store.clone();
+            self.work_alone(Job::Abandon { store }, out);
+            return false;
+        }
+        let is_fit = |block: &BlockRef, epoch| {
+            block.height.above(held) > above && self.trust.may_prove(epoch)
+        };
+        let best = self.peers.best(chain, is_fit, &self.failed, begun);
+        if let Some(block) = best.filter(|_| self.attempts < ATTEMPTS_MAX) {
             self.lagging.insert(chain);
-            self.stage = Stage::Prove(chosen);
+            self.attempts = self.attempts.saturating_add(1);
+            self.progress_at = self.now;
+            let sealless = BTreeSet::new();
+            self.stage = Stage::Prove(Proving { block, sealless });
             return true;
         }
-        let lags = unserved || self.lagging.contains(&chain);
-        if lags && self.now < until && !is_hopeless {
+        let is_begun = begun.is_some();
+        if self.peers.is_alone() && (is_begun || self.lagging.contains(&chain)) {
+            self.stage = Stage::Choose(self.now);
+            return self.wait_for_peers(out);
+        }
+        let lags =
+            is_begun || self.lagging.contains(&chain) || self.peers.is_unserved(chain, held, above);
+        let waited = self.now.above(since);
+        if self.peers.is_unheard(chain) && waited < PROBE_MS {
+            return false;
+        }
+        if lags && best.is_none() && waited < self.choose_ms(is_begun) {
             return false;
         }
         if lags {
-            out.push(Output::Note(Note::GaveUp(chain)));
+            self.leave_to_blocks(GaveUp::Unserved, out);
+        } else {
+            self.places.pop_front();
+            self.begin_chain();
         }
-        self.places.pop_front();
-        self.begin_chain();
         true
+    }
+
+    /// How long nobody may serve a base.
+    fn choose_ms(&self, is_begun: bool) -> u64 {
+        let span_ms = span_ms(self.trust.genesis().parameters.epoch_ms);
+        let more = if is_begun { SPANS_WAITED } else { 0 };
+        CHOOSE_MS.saturating_add(span_ms.saturating_mul(more))
     }
 
     /// Follows the seals as far as the base needs, or the operator's word for them, and has the base
     /// proven.
-    fn prove(&mut self, offered: OfferedBase, out: &mut Vec<Output>) -> bool {
+    fn prove(&mut self, block: BlockRef, out: &mut Vec<Output>) -> bool {
         let chain = self.places.front().map(|place| place.chain);
         let Some(chain) = chain.filter(|_| !self.is_hopeless(GIVE_UP_MS)) else {
-            return self.choose_again();
+            return self.fail_base(block);
         };
-        let Some(peer) = self.pick(chain, &offered) else {
-            return self.choose_again();
+        let Some((peer, epoch)) = self.peers.pick(chain, &block) else {
+            return self.fail_base(block);
         };
-        let too_old = self.trust.too_old();
+        let too_old = self.trust.too_old(self.now);
         let is_vouched = too_old.is_some() && self.trust.is_vouched_later();
-        if offered.epoch > self.trust.epoch() || is_vouched {
-            self.ask(peer, chain, Request::Seals(self.trust.epoch()), out);
+        if let Some(too_old) = too_old.filter(|_| !is_vouched) {
+            self.fail(Failure::TooOld(too_old), out);
             return false;
         }
-        if let Some(start) = too_old {
-            let newest = self.trust.epoch();
-            self.stage = Stage::Over;
-            out.push(Output::Failed(Failure::TooOld { start, newest }));
-            return false;
+        if epoch > self.trust.epoch() || is_vouched {
+            // Anybody may have the seals; who serves the base need not be asked for them.
+            if let Stage::Prove(proving) = &mut self.stage
+                && let Some(other) = self.peers.pick_other(ChainRef::Beacon, &proving.sealless)
+            {
+                let from = self.trust.epoch();
+                self.ask(other, ChainRef::Beacon, Request::Seals(from), out);
+                return false;
+            }
+            // Nobody knows of the epoch that this one speaks of.
+            self.peers.drop_offer(peer, chain, self.now);
+            if let Stage::Prove(proving) = &mut self.stage {
+                proving.sealless.clear();
+            }
+            return true;
         }
-        Arc::make_mut(&mut self.trust).renew();
-        self.ask(peer, chain, Request::Base(offered.block), out);
+        if !self.trust.may_prove(epoch) {
+            self.peers.drop_offer(peer, chain, self.now);
+            return true;
+        }
+        self.ask(peer, chain, Request::Base(block), out);
         false
     }
 
@@ -782,16 +703,16 @@ impl Join {
 
     /// Goes on with the base that was proven.
     fn take(&mut self, out: &mut Vec<Output>) -> bool {
-        if self.is_hopeless(GIVE_UP_TAKING_MS) {
-            return self.choose_again();
-        }
         let (Stage::Take(taking), Some(place)) = (&self.stage, self.places.front()) else {
             return self.choose_again();
         };
-        let (chain, offered) = (place.chain, taking.offered);
+        let (chain, block) = (place.chain, taking.base.block);
+        let root = taking.base.result.state_root;
+        if self.is_hopeless(GIVE_UP_TAKING_MS) {
+            return self.fail_base(block);
+        }
         let progress = taking.import.progress();
         let import = taking.import.clone();
-        let root = offered.root;
         let request = if !progress.is_complete {
             let after = progress.cursor;
             Request::Chunk { root, after }
@@ -811,7 +732,7 @@ impl Join {
                         trust: self.trust.clone(),
                         outgoing: taking.outgoing.clone(),
                     };
-                    self.work(None, job, out);
+                    self.work_alone(job, out);
                     return false;
                 }
             }
@@ -822,28 +743,30 @@ impl Join {
                 chain,
                 chains,
             };
-            self.work(None, job, out);
+            self.work_alone(job, out);
             return false;
         };
-        let Some(peer) = self.pick(chain, &offered) else {
-            return self.choose_again();
+        let Some((peer, _)) = self.peers.pick(chain, &block) else {
+            return self.fail_base(block);
         };
         self.ask(peer, chain, request, out);
         false
     }
 
-    fn choose_again(&mut self) -> bool {
-        self.stage = Stage::Choose(self.now.saturating_add(CHOOSE_MS));
-        true
+    /// Another base is chosen; or the same once more, where it was the connections that failed.
+    fn fail_base(&mut self, block: BlockRef) -> bool {
+        if self.peers.is_alone() {
+            self.attempts = self.attempts.saturating_sub(1);
+        } else {
+            let failed = self.failed.entry(block).or_default();
+            *failed = failed.saturating_add(1);
+        }
+        self.choose_again()
     }
 
-    /// A peer that serves the base, in turn.
-    fn pick(&mut self, chain: ChainRef, base: &OfferedBase) -> Option<Peer> {
-        let serving = self.peers.iter().filter(|(_, it)| it.serves(chain, base));
-        let serving: Vec<Peer> = serving.map(|(peer, _)| *peer).collect();
-        let turn = self.turn.checked_rem(serving.len())?;
-        self.turn = self.turn.wrapping_add(1);
-        serving.get(turn).copied()
+    fn choose_again(&mut self) -> bool {
+        self.stage = Stage::Choose(self.now);
+        true
     }
 
     fn ask(&mut self, peer: Peer, chain: ChainRef, what: Request, out: &mut Vec<Output>) {
@@ -862,13 +785,5 @@ impl Join {
             kind: kind::SNAPSHOT_REQUEST,
             payload: encode(&SnapshotRequest { number, what }).into(),
         });
-    }
-}
-
-impl Place {
-    /// The newest final block that the store has.
-    fn held(&self) -> Height {
-        let held = self.store.finalized();
-        held.map_or(Height::ZERO, |block| block.height)
     }
 }

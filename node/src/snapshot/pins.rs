@@ -2,8 +2,10 @@
 //!
 //! A *base* is a working block whose result is proven from the beacon: the beacon's own once a final
 //! header reports it, a shard's once the beacon has cross-linked it. Of each span of time the first
-//! base is pinned, so that nodes which saw the same blocks serve the same ones; a pin is given up
-//! after two epochs, and before that when there are too many, unless somebody is reading it.
+//! base is pinned, so that nodes which saw the same blocks serve the same ones. A pin is given up
+//! after two epochs whoever reads it, so that nobody can keep old states in memory; and before that
+//! when there are too many, but never while somebody is reading it. Where all are being read there is
+//! no new one.
 //!
 //! A pinned state shares with the newest one all that has not changed since, so it costs memory for
 //! what changed. Pins are not on the disk: a node that restarts serves the bases that it sees from
@@ -47,6 +49,8 @@ const KEPT_MS_ENDLESS: u64 = 3_600_000;
 const SPANS_PER_EPOCH: u64 = 4;
 /// Epochs for which a pin is kept.
 const EPOCHS_KEPT: u64 = 2;
+/// Shortest time for which a pin is kept: a state cannot be read within epochs of seconds.
+const KEPT_MS_MIN: u64 = 60_000;
 
 /// A state of a shard that is not cross-linked yet.
 struct Recent {
@@ -105,17 +109,10 @@ impl Pins {
         }
     }
 
-    fn span_ms(&self) -> u64 {
-        match self.network.parameters.epoch_ms {
-            0 => SPAN_MS_ENDLESS,
-            epoch_ms => (epoch_ms / SPANS_PER_EPOCH).clamp(SPAN_MS_MIN, SPAN_MS_MAX),
-        }
-    }
-
     fn kept_ms(&self) -> u64 {
         match self.network.parameters.epoch_ms {
             0 => KEPT_MS_ENDLESS,
-            epoch_ms => epoch_ms.saturating_mul(EPOCHS_KEPT),
+            epoch_ms => epoch_ms.saturating_mul(EPOCHS_KEPT).max(KEPT_MS_MIN),
         }
     }
 
@@ -138,7 +135,9 @@ impl Pins {
             return;
         }
         let time = header.time;
-        let span = time.get().checked_div(self.span_ms());
+        let span = time
+            .get()
+            .checked_div(span_ms(self.network.parameters.epoch_ms));
         let kept_ms = self.kept_ms();
         let beacon = FinalHeader {
             header: header.clone(),
@@ -146,7 +145,8 @@ impl Pins {
             certificate: certificate.clone(),
         };
         for (chain, pins) in &mut self.chains {
-            let is_due = pins.span < span;
+            pins.expire(time, kept_ms);
+            let is_due = pins.span < span && pins.has_room(time);
             if chain.is_beacon() {
                 if is_due {
                     pins.span = span;
@@ -160,7 +160,7 @@ impl Pins {
                     pins.add(Pin::new(linked.block, linked.state, beacon.clone(), record));
                 }
             }
-            pins.expire(time, kept_ms);
+            pins.make_room(time);
         }
     }
 
@@ -270,17 +270,30 @@ impl ChainPins {
         }
     }
 
-    /// Gives up what is too old and not being read, and the oldest while there are too many.
+    /// Gives up what is too old.
     fn expire(&mut self, now: TimeMs, kept_ms: u64) {
-        let is_read = |pin: &Pin| now.above(pin.read_at) <= READ_MS;
-        self.pins
-            .retain(|pin| now.above(pin.time) <= kept_ms || is_read(pin));
-        while self.pins.len() > PINS_MAX {
-            let is_full = self.pins.len() > PINS_READ_MAX;
-            let oldest = self.pins.iter().position(|pin| is_full || !is_read(pin));
-            let Some(oldest) = oldest else {
-                break;
+        self.pins.retain(|pin| now.above(pin.time) <= kept_ms);
+    }
+
+    /// Whether there is a place, or one whose state nobody is reading.
+    fn has_room(&self, now: TimeMs) -> bool {
+        self.pins.len() < PINS_READ_MAX || self.pins.iter().any(|pin| !pin.is_read(now))
+    }
+
+    /// Gives up the oldest that nobody is reading while there are too many of those, or too many in
+    /// all. The newest stays: nobody can have asked for it yet.
+    fn make_room(&mut self, now: TimeMs) {
+        loop {
+            let last = self.pins.len().saturating_sub(1);
+            let mut unread = self.pins.iter().take(last).enumerate();
+            let oldest = unread.find(|(_, pin)| !pin.is_read(now));
+            let Some(oldest) = oldest.map(|(position, _)| position) else {
+                return;
             };
+            let unread = self.pins.iter().filter(|pin| !pin.is_read(now)).count();
+            if unread <= PINS_MAX && self.pins.len() <= PINS_READ_MAX {
+                return;
+            }
             self.pins.remove(oldest);
         }
     }
@@ -302,6 +315,11 @@ impl Pin {
             read_at: TimeMs::ZERO,
             proof: None,
         }
+    }
+
+    /// Whether somebody asked for it a short while ago.
+    fn is_read(&self, now: TimeMs) -> bool {
+        self.read_at > TimeMs::ZERO && now.above(self.read_at) <= READ_MS
     }
 
     /// What proves the base, once the stores have it; never where the block got no finalization of
@@ -354,6 +372,14 @@ impl Pin {
     }
 }
 
+/// The span of which one base is pinned, in a network with epochs of this length.
+pub(super) fn span_ms(epoch_ms: u64) -> u64 {
+    match epoch_ms {
+        0 => SPAN_MS_ENDLESS,
+        _ => (epoch_ms / SPANS_PER_EPOCH).clamp(SPAN_MS_MIN, SPAN_MS_MAX),
+    }
+}
+
 /// What a state of the beacon shows of a shard and of its committee in an epoch; `None` where the beacon
 /// keeps that committee no more, as of a shard that is overdue.
 fn prove_shard(beacon: &StateTree, chain: ChainRef, epoch: Epoch) -> Option<ShardProof> {
@@ -398,3 +424,6 @@ fn batches(
     }
     Ok((!found.is_empty()).then_some(found))
 }
+
+#[cfg(test)]
+mod tests;

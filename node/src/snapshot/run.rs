@@ -3,9 +3,10 @@
 //! What peers send meanwhile for the chains is kept in bounds, oldest first to give way, so that a
 //! node which has nothing to join loses no vote to the look around.
 
-use super::check::{Checkpoint, Trust};
+use super::check::{Checkpoint, TooOld, Trust};
 use super::jobs::{Done, Job};
-use super::join::{Failure, Input, Join, Note, Output, Place, Setup};
+use super::join::{Failure, GaveUp, Input, Join, Note, Output, Place, Setup};
+use super::{ABOVE_EMPTY, ABOVE_HELD};
 use crate::chain::Peer;
 use crate::chain::jobs::Shared;
 use crate::error::NodeError;
@@ -18,6 +19,7 @@ use skerry_network::{
 use skerry_storage::ChainStore;
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::ChainRef;
+use skerry_types::limits::CHUNK_BYTES;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -31,21 +33,23 @@ const BACKLOG_BYTES_MAX: usize = 16 * 1024 * 1024;
 const CHUNKS_PER_LINE: u64 = 16;
 
 /// How a node joins.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct JoinSettings {
     /// A chain joins by snapshot when a base lies more than this many heights above what it holds;
-    /// 0: never.
-    pub above: u64,
+    /// 0: never. Where the operator does not say, [`ABOVE_EMPTY`] for a store that holds nothing,
+    /// [`ABOVE_HELD`] for another: what it holds is lost by that.
+    pub above: Option<u64>,
     /// An epoch that the operator vouches for.
     pub checkpoint: Option<Checkpoint>,
 }
 
-impl Default for JoinSettings {
-    fn default() -> Self {
-        Self {
-            above: super::ABOVE_DEFAULT,
-            checkpoint: None,
-        }
+impl JoinSettings {
+    fn above(&self, store: &ChainStore) -> u64 {
+        let default = match store.finalized() {
+            None => ABOVE_EMPTY,
+            Some(_) => ABOVE_HELD,
+        };
+        self.above.unwrap_or(default)
     }
 }
 
@@ -57,6 +61,8 @@ pub struct Parts<'a> {
     pub genesis: &'a Arc<Genesis>,
     /// How votes are checked.
     pub shared: &'a Shared,
+    /// Peers that the node is configured with.
+    pub peers: usize,
     /// The databases; the beacon's among them.
     pub stores: &'a BTreeMap<ChainRef, Arc<ChainStore>>,
     /// The network.
@@ -71,30 +77,33 @@ pub struct Parts<'a> {
 /// connected first.
 ///
 /// # Errors
-/// When the store fails, or what is trusted is too old.
+/// When the store fails, what is trusted is too old, or the operator vouches for what is not.
 pub async fn join(parts: Parts<'_>) -> Result<Vec<NetworkEvent>, NodeError> {
     let Parts {
         settings,
         genesis,
         shared,
+        peers,
         stores,
         network,
         events,
         progress,
     } = parts;
     let beacon = stores.get(&ChainRef::Beacon);
-    let Some(beacon) = beacon.filter(|_| settings.above > 0) else {
+    let Some(beacon) = beacon.filter(|_| settings.above != Some(0)) else {
         return Ok(Vec::new());
     };
     let trust = Trust::new(genesis, beacon, &shared.scheme, settings.checkpoint)?;
     let places = stores.iter().map(|(chain, store)| Place {
         chain: *chain,
         store: store.clone(),
+        above: settings.above(store),
     });
     let setup = Setup {
         places: places.collect(),
         trust,
-        above: settings.above,
+        peers,
+        chunk_bytes: CHUNK_BYTES,
     };
     let (jobs, queue) = sync_channel(1);
     let (back, mut done) = mpsc::channel(1);
@@ -159,7 +168,8 @@ pub async fn join(parts: Parts<'_>) -> Result<Vec<NetworkEvent>, NodeError> {
 
 fn error_of(failure: Failure) -> NodeError {
     match failure {
-        Failure::TooOld { start, newest } => NodeError::TrustTooOld { start, newest },
+        Failure::TooOld(TooOld { start, by }) => NodeError::TrustTooOld { start, by },
+        Failure::Checkpoint(contradiction) => NodeError::Checkpoint(contradiction),
         Failure::Store(reason) => NodeError::Join(reason),
     }
 }
@@ -302,6 +312,12 @@ impl Driver<'_> {
                         self.network.report(*key, Misbehaviour::InvalidSignature);
                     }
                 }
+                Output::Undecodable { peer, reason } => {
+                    if let Some(key) = self.keys.get(&peer) {
+                        tracing::warn!(peer = %key, reason, "a peer answers what does not decode");
+                        self.network.report(*key, Misbehaviour::InvalidMessage);
+                    }
+                }
                 Output::Note(note) => self.note(&note),
                 Output::Finished => self.ended = Some(Ok(())),
                 Output::Failed(failure) => self.ended = Some(Err(failure)),
@@ -311,11 +327,33 @@ impl Driver<'_> {
 
     fn note(&self, note: &Note) {
         let text = match note {
+            Note::Probed { answered, wanted } => {
+                if answered < wanted {
+                    tracing::warn!(answered, wanted, "few peers say how far they are");
+                }
+                format!("{answered} peers have said how far they are")
+            }
+            Note::WaitsForPeers => {
+                tracing::warn!("no peer is connected; an unfinished snapshot waits for them");
+                "waiting for peers".to_owned()
+            }
             Note::Begun {
                 chain,
                 height,
                 resumed,
+                given_up,
+                history,
             } => {
+                if let Some(given_up) = given_up {
+                    tracing::warn!(%chain, %given_up, %height, "another base: beginning anew");
+                }
+                if *history > 0 {
+                    tracing::warn!(
+                        %chain,
+                        history,
+                        "blocks of so many heights go once the state is taken over"
+                    );
+                }
                 tracing::info!(%chain, %height, resumed, "joining by snapshot");
                 format!("{chain}: joining by snapshot at height {height}")
             }
@@ -334,9 +372,13 @@ impl Driver<'_> {
                 tracing::info!(%chain, height = %block.height, "joined by snapshot");
                 format!("{chain}: joined at height {}", block.height)
             }
-            Note::GaveUp(chain) => {
-                tracing::warn!(%chain, "nobody serves a snapshot; going on by blocks");
-                format!("{chain}: nobody serves a snapshot; going on by blocks")
+            Note::GaveUp { chain, why } => {
+                let why = match why {
+                    GaveUp::Unserved => "nobody serves a snapshot that can be taken over",
+                    GaveUp::Batches => "more batches are on their way than a snapshot may have",
+                };
+                tracing::warn!(%chain, why, "going on by blocks");
+                format!("{chain}: {why}; going on by blocks")
             }
         };
         *self.progress.write() = text;

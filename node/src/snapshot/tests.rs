@@ -1,77 +1,65 @@
-use super::check::{Checkpoint, Trust};
+use super::check::{Age, Checkpoint};
 use super::frames::{
     BaseProof, Offer, OfferedBase, REQUEST_BYTES_MAX, Reply, Request, SnapshotReply,
     SnapshotRequest,
 };
-use super::join::{Input, Join, Note, Output, Place, Setup};
+use super::join::{Failure, GaveUp, Input, Join, Note, Output, Place, Setup};
+use super::testing::{BEACON, beacon_base, genesis, result, seal, shard, store, trust_of};
 use crate::chain::{Payload, Peer};
 use crate::wire::kind;
-use skerry_storage::{ChainStore, Identity, MemoryBackend};
-use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header, Report};
-use skerry_types::certificate::{Bitmap, Certificate};
-use skerry_types::codec::{Version, decode, encode};
-use skerry_types::crypto::bls::{SecretKey, Signature};
-use skerry_types::crypto::scheme::{MockScheme, VoteScheme};
-use skerry_types::evidence::FinalHeader;
-use skerry_types::genesis::{Genesis, GenesisValidator, Parameters};
-use skerry_types::ids::{
-    Address, ChainRef, Digest, Epoch, Height, MemberIndex, TimeMs, ValidatorId, View, Weight,
-};
-use skerry_types::vote::Statement;
+use skerry_storage::import::{BaseRow, Import};
+use skerry_storage::{ChainStore, StateTree};
+use skerry_types::block::BlockRef;
+use skerry_types::codec::{decode, encode};
+use skerry_types::ids::{Address, ChainRef, Digest, Epoch, Height, TimeMs};
+use skerry_types::state::{ChangeSet, StateKey};
 use std::sync::Arc;
 
-const BEACON: ChainRef = ChainRef::Beacon;
 /// Longest time that a join without any help may take: all waits of both chains.
-const PATIENCE_MS: u64 = 60_000;
+const PATIENCE_MS: u64 = 180_000;
+/// When joins begin.
+const BEGIN_MS: u64 = 1_000;
 
-fn genesis() -> Arc<Genesis> {
-    let validator = |number: u8| GenesisValidator {
-        name: format!("v{number}"),
-        vote_key: SecretKey::from_seed([number + 1; 32]).public_key(),
-        possession: Signature([0; 96]),
-        operator: Address::of_system(0, BEACON, &[number]),
-        stake: Weight::new(1),
-    };
-    Arc::new(Genesis {
-        version: Version,
-        name: "join".to_owned(),
-        salt: Digest::ZERO,
-        time: TimeMs::ZERO,
-        development: true,
-        shard_depth: 0,
-        parameters: Parameters::default(),
-        validators: (0..4).map(validator).collect(),
-        seats: vec![(0..4).map(ValidatorId::new).collect()],
-        accounts: Vec::new(),
-    })
+/// What a join begins with.
+struct Plan {
+    peers: u32,
+    configured: usize,
+    checkpoint: Option<Checkpoint>,
+    begin_ms: u64,
+    stores: [Arc<ChainStore>; 2],
 }
 
-/// A join of both chains by a node that holds nothing.
-fn join() -> Join {
-    let genesis = genesis();
-    let places: Vec<Place> = genesis
-        .chains()
-        .into_iter()
-        .map(|chain| {
-            let identity = Identity {
-                chain_id: genesis.chain_id(),
-                chain,
-            };
-            let store = ChainStore::open(Arc::new(MemoryBackend::new()), identity);
-            let store = Arc::new(store.expect("an empty store opens"));
-            Place { chain, store }
-        })
-        .collect();
-    let scheme: Arc<dyn VoteScheme> = Arc::new(MockScheme);
-    let beacon = &places.first().expect("the beacon").store;
-    let trust = Trust::new(&genesis, beacon, &scheme, None).expect("the genesis is trusted");
-    let setup = Setup {
-        places,
-        trust,
-        above: 5,
-    };
-    Join::new(setup, TimeMs::new(1_000))
+impl Plan {
+    /// Of both chains by a node that holds nothing, with so many peers.
+    fn of(peers: u32) -> Self {
+        Self {
+            peers,
+            configured: usize::try_from(peers).expect("few"),
+            checkpoint: None,
+            begin_ms: BEGIN_MS,
+            stores: [BEACON, shard()].map(|chain| store(&genesis(), chain)),
+        }
+    }
+
+    fn join(&self) -> Join {
+        let [beacon, of_shard] = self.stores.clone();
+        let place = |chain, store| Place {
+            chain,
+            store,
+            above: 5,
+        };
+        let setup = Setup {
+            places: vec![place(BEACON, beacon), place(shard(), of_shard)],
+            trust: trust_of(&genesis(), self.checkpoint).expect("the genesis is trusted"),
+            peers: self.configured,
+            chunk_bytes: CHUNK_BYTES,
+        };
+        Join::new(setup, TimeMs::new(self.begin_ms))
+    }
 }
+
+/// Bytes of a full chunk here.
+const CHUNK_BYTES: usize = 400;
 
 fn block(height: u64) -> BlockRef {
     BlockRef {
@@ -91,24 +79,51 @@ fn offer(height: u64, epoch: u64) -> Reply {
     })
 }
 
-/// What became of a join whose peers answer as `answer` has it.
+/// What became of a join whose peers answer as they are told to.
+#[derive(Default)]
 struct Played {
     ended_after_ms: u64,
     requests: Vec<(Peer, Request)>,
     forged: Vec<Peer>,
+    undecodable: Vec<Peer>,
     notes: Vec<Note>,
+    failed: Option<Failure>,
 }
 
+impl Played {
+    fn joined(&self) -> Vec<(ChainRef, BlockRef)> {
+        let joined = |note: &Note| match note {
+            Note::Joined { chain, block, .. } => Some((*chain, *block)),
+            _ => None,
+        };
+        self.notes.iter().filter_map(joined).collect()
+    }
+
+    fn asked(&self, of: u32, is_it: fn(&Request) -> bool) -> usize {
+        let asked = |(peer, request): &&(Peer, Request)| peer.0 == of && is_it(request);
+        self.requests.iter().filter(asked).count()
+    }
+}
+
+/// The bytes of an answer; of nothing where there is none.
+type Bytes = Option<Vec<u8>>;
+
 fn play(peers: u32, answer: impl Fn(Peer, Request) -> Option<Reply>) -> Played {
-    let mut join = join();
+    play_with(&Plan::of(peers), |peer, _, request| answer(peer, request))
+}
+
+fn play_with(plan: &Plan, answer: impl Fn(Peer, ChainRef, Request) -> Option<Reply>) -> Played {
+    play_bytes(plan, |peer, chain, SnapshotRequest { number, what }| {
+        let what = answer(peer, chain, what)?;
+        Some(encode(&SnapshotReply { number, what }))
+    })
+}
+
+fn play_bytes(plan: &Plan, answer: impl Fn(Peer, ChainRef, SnapshotRequest) -> Bytes) -> Played {
+    let mut join = plan.join();
     let chains = genesis().chains();
-    let mut played = Played {
-        ended_after_ms: 0,
-        requests: Vec::new(),
-        forged: Vec::new(),
-        notes: Vec::new(),
-    };
-    let mut inputs: Vec<Input> = (1..=peers)
+    let mut played = Played::default();
+    let mut inputs: Vec<Input> = (1..=plan.peers)
         .map(|number| Input::PeerUp {
             peer: Peer(number),
             chains: chains.clone(),
@@ -118,7 +133,7 @@ fn play(peers: u32, answer: impl Fn(Peer, Request) -> Option<Reply>) -> Played {
         inputs.push(Input::Tick);
         while let Some(input) = (!inputs.is_empty()).then(|| inputs.remove(0)) {
             let mut outputs = Vec::new();
-            join.step(TimeMs::new(1_000 + elapsed), input, &mut outputs);
+            join.step(TimeMs::new(plan.begin_ms + elapsed), input, &mut outputs);
             for output in outputs {
                 match output {
                     Output::Send {
@@ -130,10 +145,8 @@ fn play(peers: u32, answer: impl Fn(Peer, Request) -> Option<Reply>) -> Played {
                         let request: SnapshotRequest =
                             decode(&payload, REQUEST_BYTES_MAX).expect("a request");
                         played.requests.push((peer, request.what));
-                        if let Some(what) = answer(peer, request.what) {
-                            let number = request.number;
-                            let reply = SnapshotReply { number, what };
-                            let payload: Payload = encode(&reply).into();
+                        if let Some(payload) = answer(peer, chain, request) {
+                            let payload: Payload = payload.into();
                             inputs.push(Input::Frame {
                                 peer,
                                 chain,
@@ -145,12 +158,16 @@ fn play(peers: u32, answer: impl Fn(Peer, Request) -> Option<Reply>) -> Played {
                     Output::Send { .. } => panic!("nobody asked this node"),
                     Output::Work(job) => inputs.push(Input::Done(job.run())),
                     Output::Forged { peer, .. } => played.forged.push(peer),
+                    Output::Undecodable { peer, .. } => played.undecodable.push(peer),
                     Output::Note(note) => played.notes.push(note),
                     Output::Finished => {
                         played.ended_after_ms = elapsed;
                         return played;
                     }
-                    Output::Failed(failure) => panic!("{failure:?}"),
+                    Output::Failed(failure) => {
+                        played.failed = Some(failure);
+                        return played;
+                    }
                 }
             }
         }
@@ -160,49 +177,46 @@ fn play(peers: u32, answer: impl Fn(Peer, Request) -> Option<Reply>) -> Played {
 
 /// A proof of a base without any signature.
 fn unsigned_proof(height: u64) -> BaseProof {
-    let digest = Digest::new([7; 32]);
-    let header = Header {
-        version: Version,
-        chain_id: genesis().chain_id(),
-        chain: BEACON,
+    let mut proof = beacon_base(height, &StateTree::empty());
+    proof.beacon.certificate.signature.0 = [0; 96];
+    proof
+}
+
+/// A state of a few chunks.
+fn state() -> StateTree {
+    let record = |number: u8| {
+        let key = StateKey {
+            owner: Address::of_system(0, BEACON, &[number]),
+            ..skerry_execution::views::shard_record_key(shard())
+        };
+        let value = vec![number; 60];
+        (key, Some(value.into()))
+    };
+    let changes: ChangeSet = (0..40).map(record).collect();
+    StateTree::empty().apply(&changes)
+}
+
+/// What an honest peer answers that serves a base of the beacon, and nothing of the shard.
+fn honest(base: &BaseProof, chain: ChainRef, request: Request) -> Option<Reply> {
+    let block = base.header.block_ref();
+    let bases = vec![OfferedBase {
+        block,
+        root: state().root(),
         epoch: Epoch::ZERO,
-        height: Height::new(height),
-        view: View::new(height),
-        kind: BlockKind::Working,
-        parent: digest,
-        proposer: MemberIndex::new(0),
-        time: TimeMs::new(height),
-        beacon: block(height),
-        body_root: digest,
-        report: Report {
-            block: block(height),
-            result: ExecutionResult::default(),
-        },
-        facts_root: digest,
-        next: None,
-        reveal: None,
-    };
-    let statement = Statement::Finalize {
-        view: View::new(height),
-        digest: header.digest(),
-    };
-    let certificate = Certificate {
-        statement,
-        signers: Bitmap::of((0..4).map(MemberIndex::new), 4),
-        signature: Signature([0; 96]),
-    };
-    BaseProof {
-        header: header.clone(),
-        certificate: certificate.clone(),
-        seal: None,
-        reporter: header.clone(),
-        beacon: FinalHeader {
-            header,
-            path: Vec::new(),
-            certificate,
-        },
-        shard: None,
-    }
+    }];
+    let (held, is_beacon) = (block.height, chain.is_beacon());
+    Some(match request {
+        Request::Offer if is_beacon => Reply::Offer(Offer { held, bases }),
+        Request::Offer => Reply::Offer(Offer::default()),
+        Request::Base(asked) if asked == block => Reply::Base(Some(Box::new(base.clone()))),
+        Request::Base(_) => Reply::Base(None),
+        Request::Chunk { root, after } if root == state().root() => {
+            Reply::Chunk(state().chunk(after.as_ref(), CHUNK_BYTES))
+        }
+        Request::Chunk { .. } => Reply::Chunk(None),
+        Request::Seals(_) => Reply::Seals(Vec::new()),
+        Request::Batches { .. } => Reply::Batches(None),
+    })
 }
 
 #[test]
@@ -265,6 +279,261 @@ fn a_node_that_nobody_is_ahead_of_begins_soon() {
 }
 
 #[test]
+fn one_peer_that_answers_at_once_does_not_decide_for_those_that_are_slower() {
+    let plan = Plan {
+        configured: 3,
+        ..Plan::of(1)
+    };
+    let played = play_with(&plan, |_, _, request| {
+        matches!(request, Request::Offer).then(|| Reply::Offer(Offer::default()))
+    });
+    assert!(played.ended_after_ms >= 3_000, "{}", played.ended_after_ms);
+    let probed = Note::Probed {
+        answered: 1,
+        wanted: 3,
+    };
+    assert!(played.notes.contains(&probed), "{:?}", played.notes);
+    let alone = Plan {
+        configured: 9,
+        ..Plan::of(0)
+    };
+    let alone = play_with(&alone, |_, _, _| None);
+    assert!(alone.ended_after_ms >= 3_000, "{}", alone.ended_after_ms);
+}
+
+#[test]
+fn a_base_is_taken_over_whatever_one_peer_offers_beside_it() {
+    let base = beacon_base(100, &state());
+    type Answer = fn(ChainRef, Request) -> Option<Reply>;
+    let liars: [(&str, Answer); 4] = [
+        ("never serves what it offers", |_, request| {
+            matches!(request, Request::Offer).then(|| offer(9_000, 0))
+        }),
+        ("offers what is of an epoch to come", |_, request| {
+            Some(match request {
+                Request::Offer => offer(9_000, 50),
+                _ => Reply::Seals(Vec::new()),
+            })
+        }),
+        (
+            "says another root and epoch of the same base",
+            |_, request| {
+                let block = beacon_base(100, &state()).header.block_ref();
+                let bases = vec![OfferedBase {
+                    block,
+                    root: Digest::new([1; 32]),
+                    epoch: Epoch::new(9),
+                }];
+                let held = block.height;
+                Some(match request {
+                    Request::Offer => Reply::Offer(Offer { held, bases }),
+                    _ => Reply::Chunk(None),
+                })
+            },
+        ),
+        ("forges", |_, request| {
+            Some(match request {
+                Request::Offer => offer(9_000, 0),
+                _ => Reply::Base(Some(Box::new(unsigned_proof(9_000)))),
+            })
+        }),
+    ];
+    for (name, liar) in liars {
+        for honest_peers in [1, 3] {
+            let played = play_with(
+                &Plan::of(1 + honest_peers),
+                |peer, chain, request| match peer.0 {
+                    1 => liar(chain, request),
+                    _ => honest(&base, chain, request),
+                },
+            );
+            let expected = [(BEACON, base.header.block_ref())];
+            assert_eq!(played.joined(), expected, "{name}, {honest_peers} honest");
+            assert!(played.forged.iter().all(|peer| peer.0 == 1), "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_reported_and_what_was_not_asked_is_not_read() {
+    let base = beacon_base(100, &state());
+    let played = play_bytes(&Plan::of(2), |peer, chain, request| {
+        let SnapshotRequest { number, what } = request;
+        if peer.0 == 1 && matches!(what, Request::Base(_)) {
+            let mut bytes = number.to_le_bytes().to_vec();
+            bytes.extend([255; 9]);
+            return Some(bytes);
+        }
+        let what = honest(&base, chain, what)?;
+        Some(encode(&SnapshotReply { number, what }))
+    });
+    assert_eq!(played.joined().len(), 1);
+    assert!(played.undecodable.iter().all(|peer| peer.0 == 1));
+    assert!(played.asked(1, |it| matches!(it, Request::Base(_))) <= 1 + played.undecodable.len());
+
+    let mut join = Plan::of(0).join();
+    let mut outputs = Vec::new();
+    for payload in [vec![], vec![255; 7], vec![255; 900]] {
+        let input = Input::Frame {
+            peer: Peer(1),
+            chain: BEACON,
+            kind: kind::SNAPSHOT_REPLY,
+            payload: payload.into(),
+        };
+        join.step(TimeMs::new(BEGIN_MS), input, &mut outputs);
+    }
+    assert_eq!(outputs.len(), 0, "nothing was asked");
+}
+
+#[test]
+fn a_start_that_the_clock_says_is_too_old_proves_nothing() {
+    let base = beacon_base(100, &state());
+    let late = Plan {
+        begin_ms: 5 * 3_600_000 + 1,
+        ..Plan::of(3)
+    };
+    let played = play_with(&late, |_, chain, request| honest(&base, chain, request));
+    assert!(matches!(
+        played.failed,
+        Some(Failure::TooOld(too_old)) if matches!(too_old.by, Age::Clock(_))
+    ));
+    // Who is not behind needs no proof.
+    let late = Plan {
+        begin_ms: 5 * 3_600_000 + 1,
+        ..Plan::of(3)
+    };
+    let played = play_with(&late, |_, _, request| {
+        matches!(request, Request::Offer).then(|| Reply::Offer(Offer::default()))
+    });
+    assert_eq!(played.failed, None);
+    // The operator's word makes it young.
+    let vouched = Plan {
+        checkpoint: Some(trust_of(&genesis(), None).expect("trusted").checkpoint()),
+        begin_ms: 5 * 3_600_000 + 1,
+        ..Plan::of(3)
+    };
+    let played = play_with(&vouched, |_, chain, request| honest(&base, chain, request));
+    assert_eq!(played.joined().len(), 1, "{:?}", played.failed);
+}
+
+#[test]
+fn a_checkpoint_that_is_contradicted_bans_nobody() {
+    let plan = Plan {
+        checkpoint: Some(Checkpoint {
+            epoch: Epoch::new(1),
+            seal: Digest::new([9; 32]),
+        }),
+        ..Plan::of(3)
+    };
+    let played = play_with(&plan, |_, _, request| match request {
+        Request::Offer => Some(offer(100, 1)),
+        Request::Seals(_) => Some(Reply::Seals(vec![seal(900)])),
+        _ => None,
+    });
+    assert!(matches!(played.failed, Some(Failure::Checkpoint(it)) if it.epoch == Epoch::new(1)));
+    assert_eq!(played.forged, []);
+}
+
+#[test]
+fn what_was_begun_waits_for_peers_and_goes_on() {
+    let base = beacon_base(100, &state());
+    let plan = Plan::of(0);
+    let row = BaseRow {
+        block: base.header.block_ref(),
+        result: result(&state()),
+    };
+    let [beacon, _] = &plan.stores;
+    let import = Import::begin(beacon.clone(), &row).expect("it begins");
+    let first = state().chunk(None, CHUNK_BYTES).expect("a chunk");
+    let next = first.verify(&state().root(), None).expect("it holds");
+    import.chunk(None, &first, next).expect("it is written");
+    drop(import);
+
+    let mut join = plan.join();
+    let mut notes = Vec::new();
+    let mut step = |at: u64, input: Input| {
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            let mut outputs = Vec::new();
+            join.step(TimeMs::new(BEGIN_MS + at), input, &mut outputs);
+            for output in outputs {
+                match output {
+                    Output::Note(note) => notes.push(note),
+                    Output::Work(job) => inputs.push(Input::Done(job.run())),
+                    Output::Send {
+                        peer,
+                        chain,
+                        payload,
+                        ..
+                    } => {
+                        let request: SnapshotRequest =
+                            decode(&payload, REQUEST_BYTES_MAX).expect("a request");
+                        let what = honest(&base, chain, request.what).expect("an answer");
+                        let number = request.number;
+                        inputs.insert(
+                            0,
+                            Input::Frame {
+                                peer,
+                                chain,
+                                kind: kind::SNAPSHOT_REPLY,
+                                payload: encode(&SnapshotReply { number, what }).into(),
+                            },
+                        );
+                    }
+                    Output::Finished => return true,
+                    _ => panic!("neither forged nor failed"),
+                }
+            }
+        }
+        false
+    };
+    for at in (0..100_000).step_by(500) {
+        assert!(!step(at, Input::Tick), "it waits at {at}");
+    }
+    let chains = genesis().chains();
+    let peer = Peer(1);
+    let mut over = step(100_000, Input::PeerUp { peer, chains });
+    for at in (100_000..PATIENCE_MS).step_by(100) {
+        over = over || step(at, Input::Tick);
+    }
+    assert!(over);
+    let waited = notes.iter().filter(|note| **note == Note::WaitsForPeers);
+    assert_eq!(waited.count(), 1);
+    let resumed = |note: &Note| matches!(note, Note::Begun { resumed: true, .. });
+    assert!(notes.iter().any(resumed), "{notes:?}");
+    assert!(notes.iter().any(|note| matches!(note, Note::Joined { .. })));
+}
+
+#[test]
+fn a_node_that_gives_up_says_so() {
+    let played = play(3, |_, request| {
+        let held = Height::new(9_000);
+        let bases = Vec::new();
+        matches!(request, Request::Offer).then(|| Reply::Offer(Offer { held, bases }))
+    });
+    let gave_up = |chain| Note::GaveUp {
+        chain,
+        why: GaveUp::Unserved,
+    };
+    for chain in [BEACON, shard()] {
+        assert!(played.notes.contains(&gave_up(chain)), "{:?}", played.notes);
+    }
+}
+
+#[test]
+fn the_number_of_a_reply_is_read_without_the_rest() {
+    let reply = SnapshotReply {
+        number: 0x0102_0304_0506_0708,
+        what: Reply::Base(None),
+    };
+    assert_eq!(
+        SnapshotReply::number_of(&encode(&reply)),
+        Some(reply.number)
+    );
+    assert_eq!(SnapshotReply::number_of(&[1; 7]), None);
+}
+
+#[test]
 fn who_forges_a_base_is_asked_no_more() {
     let played = play(2, |peer, request| match (peer.0, request) {
         (1, Request::Offer) => Some(offer(100, 0)),
@@ -273,10 +542,7 @@ fn who_forges_a_base_is_asked_no_more() {
         _ => None,
     });
     assert_eq!(played.forged, [Peer(1)]);
-    let bases = |(peer, request): &&(Peer, Request)| {
-        *peer == Peer(1) && matches!(request, Request::Base(_))
-    };
-    assert_eq!(played.requests.iter().filter(bases).count(), 1);
+    assert_eq!(played.asked(1, |it| matches!(it, Request::Base(_))), 1);
 }
 
 #[test]

@@ -3,13 +3,18 @@
 
 use super::{Event, World};
 use crate::adversary::OutFrame;
+use crate::checks::Broken;
 use crate::plan::MILLI;
 use skerry::chain::Peer;
 use skerry::snapshot::frames::{REQUEST_BYTES_MAX, SnapshotReply, SnapshotRequest};
 pub(super) use skerry::snapshot::join::Input;
 use skerry::snapshot::join::{Failure, Note, Output};
 use skerry::wire::kind;
+use skerry_execution::views;
+use skerry_storage::{ChainStore, StoreError};
+use skerry_types::block::BlockRef;
 use skerry_types::codec::{decode, encode};
+use skerry_types::committee::VerifyingCommittee;
 use skerry_types::ids::{ChainRef, Epoch};
 use std::sync::Arc;
 
@@ -22,12 +27,15 @@ const OPERATOR: u64 = 200 * MILLI;
 
 impl World {
     pub(super) fn begin_join(&mut self, node: usize) {
-        // The operator vouches for what some other node shows.
+        // The operator vouches for the newest that any honest node holds: the network may have stood
+        // still for long, and then nobody shows anything younger.
         let honest = self.machines.iter().filter(|machine| machine.is_honest());
-        let newest = honest.filter_map(|machine| machine.checkpoint());
+        let newest = honest.filter_map(|machine| machine.checkpoint(&self.plan, &self.shared));
         let checkpoint = newest.max_by_key(|checkpoint| checkpoint.epoch);
+        let peers = self.machines.len().saturating_sub(1);
         let machine = &mut self.machines[node];
-        let begun = machine.begin_join(&self.plan, &self.shared, self.now, checkpoint);
+        let told = (peers, checkpoint);
+        let begun = machine.begin_join(&self.plan, &self.shared, self.now, told);
         if let Err(reason) = begun {
             self.violate(format!("node {node} does not begin to join: {reason}"));
             return;
@@ -110,7 +118,16 @@ impl World {
                     self.meet(node, other, number);
                 }
             }
-            Output::Failed(Failure::TooOld { .. }) => self.crash(node, OPERATOR),
+            Output::Undecodable { peer, reason } => {
+                let other = self.network.other_end(peer.0, node);
+                self.violate(format!(
+                    "node {node} cannot read what {other:?} answers: {reason}"
+                ));
+            }
+            Output::Failed(Failure::TooOld(_)) => self.crash(node, OPERATOR),
+            Output::Failed(Failure::Checkpoint(contradiction)) => {
+                self.violate(format!("node {node} cannot join: {contradiction}"));
+            }
             Output::Failed(Failure::Store(reason)) => {
                 if !self.broken.contains(&node) {
                     self.violate(format!("node {node} cannot join: {reason}"));
@@ -144,10 +161,82 @@ impl World {
                 if self.machines[node].is_honest() {
                     let broken = self.checks.on_base(node, chain, block, result);
                     self.judge(broken);
+                    let broken = self.check_joined(node, chain, block);
+                    self.judge(broken);
                 }
             }
-            Note::GaveUp(_) => {}
+            Note::Probed { .. } | Note::WaitsForPeers | Note::GaveUp { .. } => {}
         }
+    }
+
+    /// What the store holds of a base beside the state: all batches that the state records as sent and
+    /// not acknowledged, how the epoch began, and a finalization of the base.
+    fn check_joined(&self, node: usize, chain: ChainRef, block: BlockRef) -> Broken {
+        if self.broken.contains(&node) {
+            // Its disk says nothing any more.
+            return Ok(());
+        }
+        let failed = |error: StoreError| format!("node {node} joins {chain}: {error}");
+        let store = self.machines[node].store(chain, &self.shared);
+        let store = store.ok_or_else(|| format!("node {node} joins {chain} without a store"))?;
+        let state = store.load().map_err(failed)?.tree;
+        let others = self.plan.genesis.chains().into_iter();
+        for destination in others.filter(|other| *other != chain) {
+            for (first, record) in views::unacknowledged(&state, chain, destination, usize::MAX) {
+                let batch = store.outgoing(destination, first).map_err(failed)?;
+                if batch.is_none_or(|batch| batch.root() != record.root) {
+                    return Err(format!(
+                        "node {node} joins {chain} without the batch {first} to {destination}"
+                    ));
+                }
+            }
+        }
+        let header = store.header(&block.digest).map_err(failed)?;
+        let header = header.ok_or_else(|| format!("node {node} joins {chain} without a header"))?;
+        let committee = self.committee_at(node, chain, header.epoch, &store)?;
+        let certificate = store.certificate_at(block.height).map_err(failed)?;
+        let scheme = &*self.shared.scheme;
+        let is_final = certificate.is_some_and(|it| it.verify(&committee, scheme).is_ok());
+        if is_final {
+            Ok(())
+        } else {
+            Err(format!(
+                "node {node} joins {chain} at {} without its finalization",
+                block.height
+            ))
+        }
+    }
+
+    /// The committee of an epoch in which a node has joined a chain; how the epoch began must be what
+    /// every honest node says that knows it.
+    fn committee_at(
+        &self,
+        node: usize,
+        chain: ChainRef,
+        epoch: Epoch,
+        store: &ChainStore,
+    ) -> Result<VerifyingCommittee, String> {
+        let scheme = &*self.shared.scheme;
+        let unusable = || format!("node {node} joins {chain} in epoch {epoch} without a committee");
+        if epoch == Epoch::ZERO {
+            let first = self.plan.genesis.verifying_committee(chain, scheme);
+            return first.ok_or_else(unusable);
+        }
+        let row = store.epoch(epoch).ok().flatten().ok_or_else(unusable)?;
+        for (other, machine) in self.machines.iter().enumerate() {
+            let running = machine.running.as_ref().filter(|_| machine.is_honest());
+            let Some(state) = running.and_then(|running| running.chains.get(&chain)) else {
+                continue;
+            };
+            let theirs = state.store.epoch(epoch).ok().flatten();
+            if theirs.is_some_and(|theirs| theirs != row) {
+                return Err(format!(
+                    "node {node} joins {chain} with another epoch {epoch} than node {other}"
+                ));
+            }
+        }
+        let (id, seal) = (self.shared.chain_id, row.seal.digest);
+        VerifyingCommittee::new(row.committee, id, seal, scheme).ok_or_else(unusable)
     }
 
     /// A frame of a snapshot reaches a node that joins, or one that serves.

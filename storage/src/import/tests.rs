@@ -1,7 +1,7 @@
 //! An import is finished or not begun, as far as anybody can tell who looks at what is stored; and
 //! what it leaves is a store that had executed everything.
 
-use super::{BaseBlock, BaseContext, BaseRow, IMPORT_CONTEXT_BYTES_MAX, Import, ImportProgress};
+use super::{BaseBlock, BaseContext, BaseRow, Import, ImportProgress};
 use crate::backend::{Backend, Batch as WriteBatch, Durability};
 use crate::columns::{Column, StateColumn, meta};
 use crate::commit::{Commit, CrashPoint, CrashPoints, FinalizedEntry, StateEntry};
@@ -163,7 +163,7 @@ fn step(import: &Import, served: &Served) -> Result<ImportProgress, StoreError> 
 
 /// Imports to the end, from wherever an unfinished import stands.
 fn import(store: &Arc<ChainStore>, served: &Served) -> Result<StateTree, StoreError> {
-    let import = Import::begin(Arc::clone(store), &served.base, b"context")?;
+    let import = Import::begin(Arc::clone(store), &served.base)?;
     while !import.progress().is_complete {
         step(&import, served)?;
     }
@@ -192,7 +192,6 @@ fn check_imported(store: &ChainStore, served: &Served) {
     assert!(loaded.unfinalized.is_empty());
     assert_eq!(store.base().unwrap(), Some(*base));
     assert_eq!(store.import_progress().unwrap(), None);
-    assert_eq!(store.import_context().unwrap(), None);
     assert_eq!(store.lowest().unwrap(), history.header.height);
     assert_eq!(store.genesis_result().unwrap(), Some(context.genesis));
     assert_eq!(store.epoch(Epoch::new(3)).unwrap(), Some(epoch(3)));
@@ -300,7 +299,7 @@ fn an_unfinished_import_leaves_the_store_as_it_was() {
     let backend = Arc::new(MemoryBackend::new());
     let store = with_history(&backend);
     let served = served(50, 7);
-    let import = Import::begin(Arc::clone(&store), &served.base, b"context").unwrap();
+    let import = Import::begin(Arc::clone(&store), &served.base).unwrap();
     for _ in 0..5 {
         step(&import, &served).unwrap();
     }
@@ -318,13 +317,10 @@ fn an_unfinished_import_leaves_the_store_as_it_was() {
     };
     check_old(&store);
     assert_eq!(store.import_progress().unwrap(), Some(stands));
-    let context = store.import_context().unwrap();
-    assert_eq!(context.as_deref(), Some(b"context".as_slice()));
     store.abandon_import().unwrap();
     store.abandon_import().unwrap();
     check_old(&store);
     assert_eq!(store.import_progress().unwrap(), None);
-    assert_eq!(store.import_context().unwrap(), None);
     assert!(backend.rows(Column::StateSecond).is_empty());
 }
 
@@ -333,17 +329,13 @@ fn another_base_begins_anew_and_the_same_one_goes_on() {
     let backend = Arc::new(MemoryBackend::new());
     let store = with_history(&backend);
     let (first, second) = (served(50, 7), served(60, 8));
-    let begin = |served: &Served, context: &[u8]| {
-        Import::begin(Arc::clone(&store), &served.base, context).unwrap()
-    };
-    let import_first = begin(&first, b"first");
+    let begin = |served: &Served| Import::begin(Arc::clone(&store), &served.base).unwrap();
+    let import_first = begin(&first);
     step(&import_first, &first).unwrap();
     let stands = step(&import_first, &first).unwrap();
-    assert_eq!(begin(&first, b"not needed").progress(), stands);
-    assert_eq!(store.import_context().unwrap().unwrap(), b"first");
-    let again = begin(&second, b"second");
+    assert_eq!(begin(&first).progress(), stands);
+    let again = begin(&second);
     assert_eq!((again.progress().rows, again.progress().cursor), (0, None));
-    assert_eq!(store.import_context().unwrap().unwrap(), b"second");
     assert!(backend.rows(Column::StateSecond).is_empty());
     import(&store, &second).unwrap();
     check_imported(&store, &second);
@@ -354,7 +346,7 @@ fn chunks_are_taken_in_order_and_once() {
     let backend = Arc::new(MemoryBackend::new());
     let store = open(&backend);
     let served = served(50, 7);
-    let import = Import::begin(Arc::clone(&store), &served.base, b"").unwrap();
+    let import = Import::begin(Arc::clone(&store), &served.base).unwrap();
     let chunk = |after: Option<&Cursor>| -> (Chunk, Option<Cursor>) {
         let chunk = served.tree.chunk(after, BYTES).unwrap();
         let next = chunk.verify(&served.tree.root(), after).unwrap();
@@ -403,14 +395,9 @@ fn nothing_is_imported_that_is_not_newer() {
     for height in [1, 49, 50] {
         let mut base = served.base;
         base.block.height = Height::new(height);
-        let error = Import::begin(Arc::clone(&store), &base, b"").unwrap_err();
+        let error = Import::begin(Arc::clone(&store), &base).unwrap_err();
         assert!(matches!(error, StoreError::ImportBelow { held, .. } if held == Height::new(50)));
     }
-    let mut base = served.base;
-    base.block.height = Height::new(51);
-    let long = vec![0; IMPORT_CONTEXT_BYTES_MAX + 1];
-    let error = Import::begin(Arc::clone(&store), &base, &long).unwrap_err();
-    assert!(matches!(error, StoreError::ImportContext { .. }));
     check_imported(&store, &served);
 }
 
@@ -419,7 +406,7 @@ fn a_state_that_was_damaged_on_the_way_is_never_put_into_use() {
     let backend = Arc::new(MemoryBackend::new());
     let store = with_history(&backend);
     let served = served(50, 7);
-    let import = Import::begin(Arc::clone(&store), &served.base, b"").unwrap();
+    let import = Import::begin(Arc::clone(&store), &served.base).unwrap();
     while !import.progress().is_complete {
         step(&import, &served).unwrap();
     }
@@ -478,7 +465,7 @@ fn blocks_that_do_not_belong_to_the_base_are_refused() {
     let backend = Arc::new(MemoryBackend::new());
     let store = with_history(&backend);
     let served = served(50, 7);
-    let import = Import::begin(Arc::clone(&store), &served.base, b"").unwrap();
+    let import = Import::begin(Arc::clone(&store), &served.base).unwrap();
     while !import.progress().is_complete {
         step(&import, &served).unwrap();
     }
@@ -585,7 +572,7 @@ fn a_write_that_fails_ends_the_import_until_a_restart() {
     let store = with_history(&backend);
     let served = served(50, 7);
     let stands = {
-        let import = Import::begin(Arc::clone(&store), &served.base, b"").unwrap();
+        let import = Import::begin(Arc::clone(&store), &served.base).unwrap();
         step(&import, &served).unwrap();
         backend.fail_after(0);
         assert!(matches!(
@@ -598,7 +585,7 @@ fn a_write_that_fails_ends_the_import_until_a_restart() {
         ));
         let finish = import.finish(&served.context);
         assert!(matches!(finish, Err(StoreError::Poisoned { .. })));
-        assert!(store.import_context().is_err() && store.abandon_import().is_err());
+        assert!(store.abandon_import().is_err());
         import.progress()
     };
     assert_eq!(stands.chunks, 1, "not believed");
@@ -628,7 +615,7 @@ fn rocks_imports_as_memory_does() {
     let store = open();
     check_imported(&store, &first);
     {
-        let import = Import::begin(Arc::clone(&store), &second.base, b"").unwrap();
+        let import = Import::begin(Arc::clone(&store), &second.base).unwrap();
         step(&import, &second).unwrap();
     }
     drop(store);
