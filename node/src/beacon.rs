@@ -61,6 +61,8 @@ pub struct BeaconPoint {
 pub struct BeaconFeed {
     points: VecDeque<BeaconPoint>,
     newest: BeaconFinal,
+    /// The newest one with facts, whether or not blocks may refer to it.
+    shown: (TimeMs, Option<Arc<Facts>>),
     /// Up to where the committees are known that count.
     known: Height,
     archive: Archive,
@@ -73,6 +75,7 @@ impl BeaconFeed {
         Self {
             points: points.into(),
             known: newest.block.height,
+            shown: (newest.time, newest.facts.clone()),
             newest,
             archive,
         }
@@ -96,6 +99,9 @@ impl BeaconFeed {
         while self.points.len() > FEED_LENGTH {
             self.points.pop_front();
         }
+        if block.facts.is_some() {
+            self.shown = (block.time, block.facts.clone());
+        }
         if block.is_reference() && block.block.height > self.newest.block.height {
             self.newest = block;
         }
@@ -104,6 +110,12 @@ impl BeaconFeed {
     /// The newest block that can be referred to and whose facts are at hand.
     pub fn newest(&self) -> &BeaconFinal {
         &self.newest
+    }
+
+    /// The time of the newest block with facts, and these: of the end of an epoch, too, when no block
+    /// may refer to it yet.
+    pub fn shown(&self) -> (TimeMs, Option<&Facts>) {
+        (self.shown.0, self.shown.1.as_deref())
     }
 
     /// The block of a reference, if this node knows it to be final.

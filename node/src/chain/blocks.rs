@@ -160,17 +160,18 @@ impl BlockTree {
         self.entries.entry(digest).or_insert_with(|| {
             *bytes = bytes.saturating_add(body.len());
             Entry {
-            header: Arc::new(header),
-            body,
-            prepared: Prepared::default(),
-            work: None,
-            validity: Validity::Unknown,
-            executing: false,
-            executed: None,
-            is_final: false,
-            storing: false,
-            stored: false,
-        }});
+                header: Arc::new(header),
+                body,
+                prepared: Prepared::default(),
+                work: None,
+                validity: Validity::Unknown,
+                executing: false,
+                executed: None,
+                is_final: false,
+                storing: false,
+                stored: false,
+            }
+        });
     }
 
     /// The last working block at or below `digest`; the root's when the way leads there.

@@ -34,11 +34,19 @@ impl ChainNode {
         let blocks = UNSETTLED_MAX.saturating_add(2 * usize::from(RANGE_REPLY_BLOCKS));
         let bytes = UNSETTLED_BYTES_MAX.saturating_add(2 * RANGE_REPLY_BYTES_MAX);
         [
-            held("messages for the core", self.instance.inputs.len(), INPUTS_MAX),
+            held(
+                "messages for the core",
+                self.instance.inputs.len(),
+                INPUTS_MAX,
+            ),
             held("early frames", self.early.len(), EARLY_FRAMES_MAX),
             held("bytes of early frames", self.early.bytes(), EARLY_BYTES_MAX),
             held("words being checked", self.proving.len(), PROVING_MAX),
-            held("claims being judged", self.accusations.open_claims(), CLAIMS_MAX),
+            held(
+                "claims being judged",
+                self.accusations.open_claims(),
+                CLAIMS_MAX,
+            ),
             held("blocks", self.tree.len(), blocks),
             held("bytes of blocks", self.tree.bytes(), bytes),
             held(
@@ -52,7 +60,11 @@ impl ChainNode {
                 chains.saturating_mul(EPOCHS_PER_SHARD),
             ),
             held("transactions", self.mempool.len(), limits.transactions_max),
-            held("bytes of transactions", self.mempool.bytes(), limits.bytes_max),
+            held(
+                "bytes of transactions",
+                self.mempool.bytes(),
+                limits.bytes_max,
+            ),
         ]
     }
 }

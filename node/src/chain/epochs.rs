@@ -45,7 +45,7 @@ const REMIND_MS: u64 = 2_000;
 const READY_MS: u64 = 2_000;
 /// How old the newest beacon block known here may be when a newcomer says that it is ready; an idle
 /// beacon has a block each half second.
-const READY_LAG_MS: u64 = 10_000;
+const READY_LAG_MS: u64 = 4_000;
 
 /// Where a chain goes on at start.
 pub(super) struct Place {
@@ -510,10 +510,9 @@ impl ChainNode {
         let root = self.tree.root();
         let (time, height) = match &self.feed {
             Some(feed) => {
-                let beacon = feed.newest();
-                let facts = beacon.facts.as_ref();
+                let (time, facts) = feed.shown();
                 let record = facts.and_then(|facts| facts.shard(self.chain));
-                (beacon.time, record.map(|record| record.header.height))
+                (time, record.map(|record| record.header.height))
             }
             None => {
                 let newest = self.tree.final_header();

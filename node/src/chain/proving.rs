@@ -75,8 +75,14 @@ mod tests {
     fn nobody_takes_the_room_of_others() {
         let mut proving = Proving::default();
         assert_eq!(taken(&mut proving, 0, Teller::Gossip), OF_GOSSIP_MAX);
-        assert_eq!(taken(&mut proving, 1_000, Teller::Peer(Peer(1))), OF_ONE_MAX);
-        assert_eq!(taken(&mut proving, 2_000, Teller::Peer(Peer(2))), OF_ONE_MAX);
+        assert_eq!(
+            taken(&mut proving, 1_000, Teller::Peer(Peer(1))),
+            OF_ONE_MAX
+        );
+        assert_eq!(
+            taken(&mut proving, 2_000, Teller::Peer(Peer(2))),
+            OF_ONE_MAX
+        );
     }
 
     #[test]

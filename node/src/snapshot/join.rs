@@ -542,7 +542,9 @@ impl Join {
             Stage::Over => return,
         };
         let next_number = &mut self.next_number;
-        let questions = self.peers.to_ask(&chains, is_first, self.now, next_number);
+        let questions = self
+            .peers
+            .take_questions(&chains, is_first, self.now, next_number);
         for (peer, chain, number) in questions {
             let what = Request::Offer;
             out.push(Output::Send {

@@ -189,7 +189,7 @@ impl Peers {
     }
 
     /// Who is to be asked what it serves of these chains, with a number for each question.
-    pub(super) fn to_ask(
+    pub(super) fn take_questions(
         &mut self,
         chains: &[ChainRef],
         is_first: bool,

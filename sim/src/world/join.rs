@@ -120,9 +120,11 @@ impl World {
             }
             Output::Undecodable { peer, reason } => {
                 let other = self.network.other_end(peer.0, node);
-                self.violate(format!(
-                    "node {node} cannot read what {other:?} answers: {reason}"
-                ));
+                if other.is_some_and(|other| self.machines[other].is_honest()) {
+                    self.violate(format!(
+                        "node {node} cannot read what {other:?} answers: {reason}"
+                    ));
+                }
             }
             Output::Failed(Failure::TooOld(_)) => self.crash(node, OPERATOR),
             Output::Failed(Failure::Checkpoint(contradiction)) => {

@@ -26,7 +26,7 @@ fn made(folder: &Path, number: u8) -> (VoteLogFiles, Place) {
 }
 
 fn refused(outcome: Result<Output, CliError>) -> String {
-    let error = outcome.err().expect("it is refused");
+    let error = outcome.expect_err("it is refused");
     super::super::output::explain(&error)
 }
 

@@ -52,7 +52,7 @@ const OF_ANY: [Change; 21] = [
     ("network of the header", |it| it.header.chain_id = OTHER),
     ("epoch of the header", |it| it.header.epoch = Epoch::new(1)),
     ("signature of the base", |it| {
-        it.certificate.signature.0[0] ^= 1
+        it.certificate.signature.0[0] ^= 1;
     }),
     ("block of its certificate", |it| {
         it.certificate = finalization(&it.reporter);
@@ -67,7 +67,7 @@ const OF_ANY: [Change; 21] = [
     }),
     ("a seal", |it| it.seal = Some(it.header.clone())),
     ("reported state", |it| {
-        it.reporter.report.result.state_root = OTHER
+        it.reporter.report.result.state_root = OTHER;
     }),
     ("reported receipts", |it| {
         it.reporter.report.result.receipts_root = OTHER;
@@ -76,13 +76,13 @@ const OF_ANY: [Change; 21] = [
         it.reporter.report.result.channels_root = OTHER;
     }),
     ("reported gas", |it| {
-        it.reporter.report.result.gas = Gas::new(1)
+        it.reporter.report.result.gas = Gas::new(1);
     }),
     ("reported burnt", |it| {
         it.reporter.report.result.burnt = Amount::new(1);
     }),
     ("reported block", |it| {
-        it.reporter.report.block.digest = OTHER
+        it.reporter.report.block.digest = OTHER;
     }),
     ("height of the reporter", |it| {
         it.reporter.height = Height::new(7);

@@ -130,7 +130,7 @@ fn short_chunks_cost_the_offer_when_they_go_on() {
 fn only_what_was_asked_is_an_answer() {
     let mut peers = offering(&[&[]]);
     let mut number = 0;
-    let asked = peers.to_ask(&[shard()], true, NOW, &mut number);
+    let asked = peers.take_questions(&[shard()], true, NOW, &mut number);
     assert_eq!(asked, [(Peer(1), shard(), 1)]);
     assert!(peers.is_offer_asked(Peer(1), shard(), 1));
     assert!(!peers.is_offer_asked(Peer(1), shard(), 2));
