@@ -107,6 +107,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
         first_use,
         join: join_settings,
     } = settings;
+    let checkpoint = join_settings.checkpoint;
     let genesis = Arc::new(home::read_genesis(&config.genesis)?);
     genesis.check(true)?;
     let chain_id = genesis.chain_id();
@@ -225,6 +226,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
                 log: records_for(&records, *chain),
                 mempool: MempoolLimits::default(),
                 beacon: feed,
+                checkpoint: checkpoint.filter(|_| chain.is_beacon()),
             },
             now_ms(),
         )?;
@@ -615,7 +617,7 @@ impl Router {
         for chain in self.mailboxes.chains() {
             let key = validator.map(PublicKey);
             let chains = chains.to_vec();
-            self.mailboxes.offer(
+            self.mailboxes.tell(
                 chain,
                 Input::PeerUp {
                     peer: Peer(number),
@@ -633,7 +635,7 @@ impl Router {
             return;
         };
         for chain in self.mailboxes.chains() {
-            self.mailboxes.offer(chain, Input::PeerDown(Peer(number)));
+            self.mailboxes.tell(chain, Input::PeerDown(Peer(number)));
         }
         self.numbers.remove(number);
     }

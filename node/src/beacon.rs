@@ -205,6 +205,12 @@ impl LinkPool {
         while self.verified.len() > VERIFIED_LENGTH {
             self.verified.pop_front();
         }
+        self.insert_own(link);
+    }
+
+    /// Takes a link of a chain that this node follows. In blocks it is verified like everybody's: the
+    /// beacon may know another committee there.
+    pub fn insert_own(&mut self, link: Arc<CrossLink>) {
         if !self.wants(&link) {
             return;
         }

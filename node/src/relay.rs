@@ -4,10 +4,13 @@
 //! what a destination still misses after [`RETRY_MS`] it pulls from the source's followers, one
 //! after the other.
 
-use crate::wire::BATCH_FRAME_BYTES_MAX;
+use skerry_execution::proofs::PATH_HEADERS_MAX;
 use skerry_types::codec::encode;
 use skerry_types::crypto::hash::{Purpose, hash_parts};
 use skerry_types::ids::{ChainRef, Digest, MemberIndex, Sequence, TimeMs};
+use skerry_types::limits::{
+    BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, CERTIFICATE_BYTES_MAX, HEADER_BYTES_MAX, PROOF_BYTES_MAX,
+};
 use skerry_types::message::{BatchProof, InboundBatch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +27,13 @@ pub const BATCHES_PER_SOURCE_MAX: usize = 256;
 /// Most bytes of all batches that are kept, their proofs included. Each source that was heard of has an
 /// equal share, so that none takes the room of the others; of each the first batch is kept in any case.
 const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// The most that a batch takes with its proof, some lengths and ids beside it.
+const BATCH_ROOM: usize = BATCH_BYTES_MAX
+    + 4 * BATCH_MESSAGES_MAX
+    + (PATH_HEADERS_MAX + 1) * HEADER_BYTES_MAX
+    + PROOF_BYTES_MAX
+    + CERTIFICATE_BYTES_MAX
+    + 1024;
 
 /// Whether member `me` of a source committee of `members` pushes the batch of `root`.
 pub fn is_pusher(root: &Digest, me: MemberIndex, members: usize) -> bool {
@@ -86,7 +96,7 @@ impl Source {
         let Some((last, _)) = self.batches.last_key_value() else {
             return true;
         };
-        let largest = self.bytes().saturating_add(BATCH_FRAME_BYTES_MAX);
+        let largest = self.bytes().saturating_add(BATCH_ROOM);
         let has_room = self.batches.len() < BATCHES_PER_SOURCE_MAX && largest <= share;
         !self.batches.contains_key(&first) && (has_room || first < *last)
     }
@@ -107,7 +117,8 @@ impl InboundPool {
     /// Bytes that each source may hold.
     fn share(&self) -> usize {
         let sources = self.sources.len().max(1);
-        POOL_BYTES_MAX.checked_div(sources).unwrap_or(0)
+        let even = POOL_BYTES_MAX.checked_div(sources).unwrap_or(0);
+        even.max(2 * BATCH_ROOM)
     }
 
     /// Whether the batch of a channel is not here yet, and would stay.
@@ -138,6 +149,13 @@ impl InboundPool {
     pub fn announce(&mut self, source: ChainRef, end: Sequence) {
         let source = self.sources.entry(source).or_default();
         source.announced = source.announced.max(end);
+    }
+
+    /// Takes back that `source` has sent anything from `end` on: it will never be proven.
+    pub fn withdraw(&mut self, source: ChainRef, end: Sequence) {
+        if let Some(held) = self.sources.get_mut(&source) {
+            held.announced = held.announced.min(end);
+        }
     }
 
     /// The batches of `source` that follow `cursor` without a gap, in order.
@@ -275,7 +293,7 @@ mod tests {
 
     #[test]
     fn a_source_fills_its_share_of_the_bytes_and_takes_no_room_of_others() {
-        let each = BATCH_FRAME_BYTES_MAX / 2;
+        let each = BATCH_ROOM;
         let (busy, other) = (shard(2, 1), shard(2, 2));
         let mut pool = InboundPool::default();
         pool.announce(other, Sequence::new(5));
@@ -298,6 +316,38 @@ mod tests {
         let bytes = [busy, other, ChainRef::Beacon].map(|source| held(&pool, source).1);
         assert!(bytes[0] <= POOL_BYTES_MAX / 3, "{bytes:?}");
         assert!(bytes[1] > each && bytes[2] > each, "{bytes:?}");
+    }
+
+    #[test]
+    fn of_many_sources_each_holds_more_than_one_batch() {
+        let mut pool = InboundPool::default();
+        let sources: Vec<ChainRef> = (0..64).map(|bits| shard(6, bits)).collect();
+        for source in &sources {
+            pool.announce(*source, Sequence::new(9));
+        }
+        for source in &sources {
+            for first in 0..4 {
+                assert!(
+                    pool.wants(*source, Sequence::new(first)),
+                    "{source} {first}"
+                );
+                pool.insert(batch(*source, first, 10));
+            }
+        }
+    }
+
+    #[test]
+    fn what_will_never_be_proven_is_asked_for_no_more() {
+        let source = shard(2, 1);
+        let mut pool = InboundPool::default();
+        pool.announce(source, Sequence::new(5));
+        pool.withdraw(source, Sequence::new(3));
+        for (cursor, asked) in [(2, 1), (3, 0)] {
+            let cursor = Sequence::new(cursor);
+            pool.pulls(TimeMs::ZERO, |_| cursor);
+            let pulls = pool.pulls(TimeMs::new(RETRY_MS), |_| cursor);
+            assert_eq!(pulls.len(), asked, "{cursor}");
+        }
     }
 
     #[test]

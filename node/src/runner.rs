@@ -20,7 +20,7 @@ use skerry_types::ids::{ChainRef, Digest, Epoch, TimeMs};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::oneshot;
@@ -62,6 +62,8 @@ pub enum Event {
 #[derive(Clone, Default)]
 pub struct Mailboxes {
     boxes: Arc<RwLock<BTreeMap<ChainRef, SyncSender<Event>>>>,
+    /// News of peers that found no room, in order.
+    late: Arc<Mutex<BTreeMap<ChainRef, VecDeque<Input>>>>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -88,6 +90,35 @@ impl Mailboxes {
         {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// Hands over that a peer has come or gone, which nobody says again: what finds no room waits until
+    /// the chain looks for it. There is never more of it than there are peers.
+    pub fn tell(&self, chain: ChainRef, news: Input) {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = late.entry(chain).or_default();
+        let found_room = waiting.is_empty();
+        let Some(news) = (if found_room {
+            self.hand(chain, news)
+        } else {
+            Some(news)
+        }) else {
+            return;
+        };
+        if let Input::PeerDown(gone) = &news {
+            let before = waiting.len();
+            waiting.retain(|it| !matches!(it, Input::PeerUp { peer, .. } if peer == gone));
+            if waiting.len() < before {
+                return;
+            }
+        }
+        waiting.push_back(news);
+    }
+
+    /// The news of peers that found no room before.
+    fn take_late(&self, chain: ChainRef) -> VecDeque<Input> {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        late.remove(&chain).unwrap_or_default()
     }
 
     /// Hands over an input between chains of this node; gives it back when there is no room.
@@ -479,6 +510,10 @@ impl Driver {
             };
             self.node.step(now_ms(), input, &mut outputs);
             self.carry_out(&mut outputs);
+            for news in self.parts.mailboxes.take_late(self.node.chain()) {
+                self.node.step(now_ms(), news, &mut outputs);
+                self.carry_out(&mut outputs);
+            }
         }
     }
 

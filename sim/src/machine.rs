@@ -220,6 +220,7 @@ impl Machine {
                     log,
                     mempool: MempoolLimits::default(),
                     beacon: feed,
+                    checkpoint: None,
                 },
                 self.clock(now),
             )

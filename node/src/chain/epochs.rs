@@ -26,7 +26,7 @@ use skerry_types::codec::encode;
 use skerry_types::committee::{Committee, VerifyingCommittee};
 use skerry_types::crypto::hash::plain;
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Epoch, Height, TimeMs};
+use skerry_types::ids::{ChainRef, Digest, Epoch, Height, Sequence, TimeMs};
 use skerry_types::message::BatchProof;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -232,6 +232,18 @@ impl ChainNode {
         self.seal().is_some()
     }
 
+    /// What is wrong with an epoch that would begin, by the word of the operator.
+    fn contradiction(&self, begins: Epoch, seal: Digest) -> Option<String> {
+        let checkpoint = self.checkpoint?;
+        let is_wrong = checkpoint.contradicts(self.instance.epoch(), (begins, &seal));
+        is_wrong.then(|| {
+            format!(
+                "epoch {begins} would begin with seal {seal}, the checkpoint says {checkpoint}; \
+                 ask two nodes that you trust for it (skerry query checkpoint)"
+            )
+        })
+    }
+
     /// Begins the next instance, once the committee that the seal names is known.
     pub(super) fn open_next(&mut self, out: &mut Vec<Output>) {
         let Some((seal, next)) = self.seal() else {
@@ -240,6 +252,9 @@ impl ChainNode {
         let Some(committee) = self.find_committee(next) else {
             return;
         };
+        if let Some(wrong) = self.contradiction(next.epoch, seal.block_ref().digest) {
+            return self.stop(wrong, out);
+        }
         let row = EpochRow {
             committee,
             seal: seal.block_ref(),
@@ -452,7 +467,7 @@ impl ChainNode {
     /// The state that proves what this chain sends.
     pub(super) fn set_reporter(&mut self, proof: ReportProof, state: StateTree) {
         if !self.chain.is_beacon() {
-            self.linked.note((proof.clone(), state.clone()));
+            self.linked.note((proof.clone(), state.for_keeping()));
         }
         self.reporter = Some((proof, state));
     }
@@ -583,6 +598,13 @@ impl ChainNode {
                 continue;
             };
             let fenced = self.fenced(source);
+            if let Some(record) = &fenced {
+                // Nothing after what is cross-linked will ever be proven.
+                let here = self.chain;
+                let mut to_here = record.channels.iter().filter(|it| it.peer == here);
+                let end = to_here.next().map_or(0, |channel| channel.sent.messages);
+                self.inbound.withdraw(source, Sequence::new(end));
+            }
             self.inbound.keep_proven(source, |proof| {
                 let passes = |record| check_fence(record, proof).is_ok();
                 proof.header.epoch >= open && fenced.as_ref().is_none_or(passes)

@@ -13,6 +13,7 @@ use crate::committees::Committees;
 use crate::error::NodeError;
 use crate::view::ExecutedBlock;
 use skerry_execution::network::NetworkInfo;
+use skerry_execution::proofs::PATH_HEADERS_MAX;
 use skerry_execution::views;
 use skerry_storage::ChainStore;
 use skerry_types::beacon::Facts;
@@ -126,6 +127,15 @@ pub(super) struct ReportProof {
     pub(super) header: Header,
     pub(super) path: Vec<Header>,
     pub(super) certificate: Certificate,
+}
+
+impl ReportProof {
+    /// Whether others take it. A long path comes of many blocks that were caught up with, which others
+    /// have offered; one into a later epoch proves nothing, and another proof is made then.
+    pub(super) fn is_short(&self) -> bool {
+        let epoch = self.header.epoch;
+        self.path.len() <= PATH_HEADERS_MAX && self.path.iter().all(|it| it.epoch == epoch)
+    }
 }
 
 /// What waits to be committed, and what was reported but is not executed here yet.
@@ -409,6 +419,9 @@ impl ChainNode {
                 out.push(Output::Note(super::Note::Fault(format!("alarm: {alarm}"))));
             }
             self.on_reported(&executed, &proof, out);
+            if !proof.is_short() {
+                continue;
+            }
             let ReportProof {
                 header,
                 path,

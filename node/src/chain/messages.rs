@@ -9,7 +9,6 @@ use super::{ChainNode, Output, Peer};
 use crate::beacon::{BeaconFinal, digest_of, raises};
 use crate::relay::is_pusher;
 use crate::wire::{Announcement, BATCH_FRAME_BYTES_MAX, BatchRequest, CROSS_LINK_BYTES_MAX, kind};
-use skerry_execution::proofs::PATH_HEADERS_MAX;
 use skerry_execution::views;
 use skerry_network::Misbehaviour;
 use skerry_types::beacon::{CrossLink, Facts};
@@ -97,8 +96,7 @@ impl ChainNode {
         out: &mut Vec<Output>,
     ) {
         self.last_reported = executed.block.height;
-        if proof.path.len() > PATH_HEADERS_MAX {
-            // Of a long range of final blocks that was caught up with: others have offered it.
+        if !proof.is_short() {
             return;
         }
         self.set_reporter(proof.clone(), executed.state.clone());

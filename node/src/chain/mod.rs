@@ -50,6 +50,7 @@ use crate::committees::Committees;
 use crate::evidence::EvidencePool;
 use crate::mempool::{Mempool, MempoolLimits};
 use crate::relay::InboundPool;
+use crate::snapshot::check::Checkpoint;
 use crate::view::{ExecutedBlock, SubmitError};
 use crate::votes::key::KeyRecords;
 use blocks::{BlockTree, Root};
@@ -101,6 +102,8 @@ pub struct Setup {
     pub mempool: MempoolLimits,
     /// Shards: what is known of the beacon at start (see [`beacon_points`]).
     pub beacon: Option<BeaconFeed>,
+    /// The beacon: an epoch that the operator vouches for; it goes past it by no other seal.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 /// What happens to a chain.
@@ -329,6 +332,8 @@ pub(crate) struct PeerState {
     pub(crate) key: Option<PublicKey>,
     pub(crate) chains: Vec<ChainRef>,
     pub(crate) finalized: Height,
+    /// When all that it was given of final blocks is paid for.
+    pub(crate) served_until: TimeMs,
 }
 
 struct Building {
@@ -355,6 +360,8 @@ pub struct ChainNode {
     early: epochs::Early,
     /// The committee that a peer names as next; believed when a seal does.
     offered: Option<Committee>,
+    /// An epoch that the operator vouches for (beacon only).
+    checkpoint: Option<Checkpoint>,
     /// The newest seal that was offered to the beacon.
     linked_seal: Option<Digest>,
     /// When the beacon was last reminded of what it has not linked.
@@ -420,6 +427,7 @@ impl ChainNode {
             log,
             mempool,
             beacon,
+            checkpoint,
         } = setup;
         let (start, genesis_executed) = finality::load_root(&store, &genesis, chain)?;
         let newest = start.newest.as_ref();
@@ -496,6 +504,7 @@ impl ChainNode {
             log,
             early: epochs::Early::default(),
             offered: None,
+            checkpoint,
             linked_seal: None,
             reminded_at: now,
             ready: ReadyPool::default(),
@@ -574,7 +583,7 @@ impl ChainNode {
             Input::Done(done) => self.on_done(done, out),
             Input::Stored(digest) => self.on_stored(digest),
             Input::Beacon(block) => self.on_beacon(block),
-            Input::Link(link) => self.links.insert(link),
+            Input::Link(link) => self.links.insert_own(link),
             Input::Ready(ready) => self.on_own_ready(ready, out),
             Input::Evidence(evidence) => self.on_own_evidence(evidence, out),
             Input::Claim(evidence) => self.on_claim(Accuser::Rumour, evidence, out),
@@ -598,7 +607,11 @@ impl ChainNode {
         [
             self.instance.replica.as_ref().and_then(Replica::deadline),
             self.build_deadline(),
-            self.inbound.deadline(),
+            // Who has no seat includes nothing, and asks for nothing.
+            self.instance
+                .voter
+                .as_ref()
+                .and_then(|_| self.inbound.deadline()),
             Some(self.sync.deadline()),
             self.rebroadcast_deadline(),
         ]
@@ -697,6 +710,7 @@ impl ChainNode {
                 key,
                 chains,
                 finalized: Height::ZERO,
+                served_until: TimeMs::ZERO,
             },
         );
         if follows {

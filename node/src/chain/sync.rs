@@ -25,6 +25,14 @@ pub(super) const UNSETTLED_MAX: usize = 1_024;
 /// And bytes of their bodies.
 pub(super) const UNSETTLED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// What answering a range request costs its sender, beside what it is given: about what it costs this
+/// node's own chain, which reads the blocks between its steps.
+const RANGE_COST_MS: u64 = 5;
+const RANGE_BYTES_PER_MS: usize = 64 * 1024;
+const RANGE_BLOCKS_PER_MS: usize = 16;
+/// How much a peer may cost at once; beyond that its requests are dropped, and it asks another.
+const RANGE_CREDIT_MS: u64 = 2_000;
+
 /// State of catching up.
 pub(super) struct Sync {
     target: Height,
@@ -171,8 +179,21 @@ impl ChainNode {
         let Ok(request) = decode::<RangeRequest>(payload, 64) else {
             return;
         };
+        let now = self.now;
+        let has_credit = |state: &&mut super::PeerState| {
+            state.served_until <= now.saturating_add(RANGE_CREDIT_MS)
+        };
+        if self.peers.get_mut(&peer).filter(has_credit).is_none() {
+            return;
+        }
         let count = usize::from(request.count.min(RANGE_REPLY_BLOCKS));
         let reply = self.range(request.from, count).unwrap_or_default();
+        let bytes: usize = reply.blocks.iter().map(|block| block.body.len()).sum();
+        let cost = bytes / RANGE_BYTES_PER_MS + reply.blocks.len() / RANGE_BLOCKS_PER_MS;
+        let cost_ms = RANGE_COST_MS.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX));
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.served_until = state.served_until.max(now).saturating_add(cost_ms);
+        }
         self.send_peer(peer, kind::RANGE_REPLY, encode(&reply), out);
     }
 
@@ -254,9 +275,11 @@ impl ChainNode {
         self.sync.target = self.tree.final_block().height;
     }
 
-    /// Whether as many blocks wait to be executed as may.
+    /// Whether as many blocks wait to be executed as may. Of what is not final nothing can be executed
+    /// away, so that it must not keep this node from asking for what leads there.
     fn has_enough(&self) -> bool {
-        self.tree.len() > UNSETTLED_MAX || self.tree.bytes() > UNSETTLED_BYTES_MAX
+        let is_full = self.tree.len() > UNSETTLED_MAX || self.tree.bytes() > UNSETTLED_BYTES_MAX;
+        is_full && self.tree.final_block().height > self.tree.root().block.height
     }
 
     /// Takes consecutive final blocks; false when they do not prove themselves.

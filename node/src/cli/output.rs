@@ -219,8 +219,9 @@ impl From<NodeError> for CliError {
             NodeError::TrustTooOld { .. } => (
                 Exit::Safety,
                 "TRUST_TOO_OLD",
-                "skerry query checkpoint --rpc URL of a node that you trust, then skerry node start \
-                 --checkpoint with what it prints",
+                "is this machine's clock right? Then: skerry query checkpoint --rpc URL of a node that \
+                 you trust, and skerry node start --checkpoint with what it prints; where no node \
+                 runs, begin with the data of one",
             ),
             NodeError::Checkpoint(_) => (
                 Exit::Safety,

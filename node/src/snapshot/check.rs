@@ -42,6 +42,15 @@ pub struct Checkpoint {
     pub seal: Digest,
 }
 
+impl Checkpoint {
+    /// Whether it says otherwise, when an epoch begins with this seal after the one at hand; also where
+    /// it would never be met.
+    pub fn contradicts(&self, at: Epoch, (begins, seal): (Epoch, &Digest)) -> bool {
+        let passes_by = at < self.epoch && begins > self.epoch;
+        passes_by || begins == self.epoch && *seal != self.seal
+    }
+}
+
 impl FromStr for Checkpoint {
     type Err = String;
 

@@ -31,6 +31,8 @@ use std::sync::Arc;
 const ANSWER_MS: u64 = 4_000;
 /// How long a node that no peer is configured for waits for one.
 const ALONE_MS: u64 = 1_000;
+/// How long a node that holds nothing waits for the first of its peers.
+const LONELY_MS: u64 = 15_000;
 /// Once enough peers have answered, how long more of them may come.
 const SETTLE_MS: u64 = 200;
 /// Configured peers that are waited for: with so many, one or two that lie or lag decide nothing.
@@ -51,6 +53,8 @@ const GIVE_UP_MS: u64 = 16_000;
 const GIVE_UP_TAKING_MS: u64 = 60_000;
 /// Bases of a chain that are tried before it is left to the catching up by blocks.
 const ATTEMPTS_MAX: u32 = 32;
+/// The same where the chain holds blocks and nothing of a state.
+const ATTEMPTS_HELD_MAX: u32 = 3;
 
 struct Asked {
     peer: Peer,
@@ -569,7 +573,13 @@ impl Join {
                 self.began = self.now;
                 return self.wait_for_peers(out);
             }
-            let limit_ms = if self.wanted == 0 { ALONE_MS } else { PROBE_MS };
+            let is_empty = |place: &Place| place.held() == Height::ZERO;
+            let limit_ms = match self.wanted {
+                0 => ALONE_MS,
+                // Without a peer a node that holds nothing can do nothing else either.
+                _ if self.places.iter().any(is_empty) => LONELY_MS,
+                _ => PROBE_MS,
+            };
             waited >= limit_ms
         } else {
             let all = answered == connected && answered >= self.wanted;
@@ -620,7 +630,14 @@ impl Join {
             block.height.above(held) > above && self.trust.may_prove(epoch)
         };
         let best = self.peers.best(chain, is_fit, &self.failed, begun);
-        if let Some(block) = best.filter(|_| self.attempts < ATTEMPTS_MAX) {
+        // A chain that holds blocks can begin: who says that there are many more keeps it for a moment.
+        let is_urgent = held > Height::ZERO && begun.is_none();
+        let attempts_max = if is_urgent {
+            ATTEMPTS_HELD_MAX
+        } else {
+            ATTEMPTS_MAX
+        };
+        if let Some(block) = best.filter(|_| self.attempts < attempts_max) {
             self.lagging.insert(chain);
             self.attempts = self.attempts.saturating_add(1);
             self.progress_at = self.now;
@@ -671,6 +688,15 @@ impl Join {
         let too_old = self.trust.too_old(self.now);
         let is_vouched = too_old.is_some() && self.trust.is_vouched_later();
         if let Some(too_old) = too_old.filter(|_| !is_vouched) {
+            if self
+                .places
+                .front()
+                .is_some_and(|it| it.held() > Height::ZERO)
+            {
+                // Nothing of what was said is proven yet, and by blocks this start is good enough.
+                self.leave_to_blocks(GaveUp::TooOld(too_old), out);
+                return true;
+            }
             self.fail(Failure::TooOld(too_old), out);
             return false;
         }

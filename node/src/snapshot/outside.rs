@@ -156,6 +156,8 @@ pub enum GaveUp {
     Unserved,
     /// Its state has more batches on their way than are taken.
     Batches,
+    /// What is trusted is older than bonds stay locked, and this node holds blocks to go on from.
+    TooOld(TooOld),
 }
 
 /// Why a node must not start.

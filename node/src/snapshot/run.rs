@@ -89,11 +89,14 @@ pub async fn join(parts: Parts<'_>) -> Result<Vec<NetworkEvent>, NodeError> {
         events,
         progress,
     } = parts;
-    let beacon = stores.get(&ChainRef::Beacon);
-    let Some(beacon) = beacon.filter(|_| settings.above != Some(0)) else {
+    let Some(beacon) = stores.get(&ChainRef::Beacon) else {
         return Ok(Vec::new());
     };
+    // Also where nothing is joined: what is held must not contradict the checkpoint.
     let trust = Trust::new(genesis, beacon, &shared.scheme, settings.checkpoint)?;
+    if settings.above == Some(0) {
+        return Ok(Vec::new());
+    }
     let places = stores.iter().map(|(chain, store)| Place {
         chain: *chain,
         store: store.clone(),
@@ -375,6 +378,10 @@ impl Driver<'_> {
             Note::GaveUp { chain, why } => {
                 let why = match why {
                     GaveUp::Unserved => "nobody serves a snapshot that can be taken over",
+                    GaveUp::TooOld(_) => {
+                        "what is trusted is older than bonds stay locked: set this machine's clock, \
+                         or start with --checkpoint"
+                    }
                     GaveUp::Batches => "more batches are on their way than a snapshot may have",
                 };
                 tracing::warn!(%chain, why, "going on by blocks");

@@ -222,3 +222,24 @@ fn the_age_counts_anew_only_after_a_proof() {
     assert_eq!(reached.too_old(late), None);
     assert!(reached.too_old(late.saturating_add(900)).is_some());
 }
+
+#[test]
+fn by_blocks_no_other_seal_is_passed_than_the_checkpoint_s() {
+    let [seal, other] = [1, 2].map(|byte| Digest::new([byte; 32]));
+    let epoch = Epoch::new;
+    let checkpoint = Checkpoint {
+        epoch: epoch(4),
+        seal,
+    };
+    for (at, begins, seal, is_wrong) in [
+        (2, 3, other, false),
+        (3, 4, seal, false),
+        (3, 4, other, true),
+        (3, 5, other, true),
+        (4, 5, other, false),
+        (7, 8, other, false),
+    ] {
+        let contradicts = checkpoint.contradicts(epoch(at), (epoch(begins), &seal));
+        assert_eq!(contradicts, is_wrong, "{at} to {begins}");
+    }
+}
