@@ -32,6 +32,8 @@ pub enum NetworkEvent {
         validator: Option<[u8; 48]>,
         /// The chains that it follows.
         chains: Vec<ChainRef>,
+        /// Whether this node is configured to dial it: whom its operator chose.
+        configured: bool,
     },
     /// The last connection of a peer closed, or the peer restarted.
     PeerDisconnected {

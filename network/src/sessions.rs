@@ -188,10 +188,12 @@ impl Service {
         self.dials.learn(peer, &hello.addresses, teller, now);
         tracing::debug!(%peer, "a peer connected");
         let (validator, chains) = (hello.validator, hello.chains);
+        let configured = self.dials.is_configured(peer);
         self.emit(NetworkEvent::PeerConnected {
             peer,
             validator,
             chains,
+            configured,
         });
         self.tell_peers();
         self.open_due(now);

@@ -1,8 +1,12 @@
-//! How the parts of a node join: the only place where threads and tasks are started.
+//! How the parts of a node join. Its threads and tasks start here; the rest in `runner.rs`, `votes.rs`,
+//! `snapshot/{run,serve}.rs`, and those of the network inside its crate.
 //!
 //! | part | owner | how it ends |
 //! |---|---|---|
-//! | five threads a chain | [`crate::runner::Runner`] | `Stop`, then their queues close |
+//! | worker of a join | `snapshot/run.rs` | when the join is over |
+//! | HTTP server of a joining node | [`start`] | when the join is over, at the latest a second later |
+//! | six threads a chain | [`crate::runner::Runner`] | `Stop`, then their queues close |
+//! | forwarder of API requests, one a chain | [`Node`] | when its view is gone, or the node stops |
 //! | vote log writer | [`Node`] | when the last chain is gone |
 //! | network service | [`Node`] | `shutdown` |
 //! | thread that serves snapshots | [`Node`] | `Stop` |
@@ -668,6 +672,7 @@ impl Router {
                 peer,
                 validator,
                 chains,
+                ..
             } => {
                 self.connected(peer, validator, &chains);
             }

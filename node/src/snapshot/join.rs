@@ -108,7 +108,7 @@ pub struct Join {
     lagging: BTreeSet<ChainRef>,
     chains: Vec<ChainRef>,
     trust: Arc<Trust>,
-    /// Peers that are waited for at first.
+    /// Configured peers that are waited for at first.
     wanted: usize,
     chunk_bytes: usize,
     peers: Peers,
@@ -170,8 +170,12 @@ impl Join {
         }
         match input {
             Input::Tick => {}
-            Input::PeerUp { peer, chains } => {
-                self.peers.up(peer, chains);
+            Input::PeerUp {
+                peer,
+                chains,
+                configured,
+            } => {
+                self.peers.up(peer, chains, configured);
                 self.waits = false;
             }
             Input::PeerDown(peer) => {
@@ -566,6 +570,7 @@ impl Join {
         let Count {
             connected,
             answered,
+            configured,
         } = self.peers.count(&self.chains);
         let ends = if connected == 0 {
             if self.places.iter().any(Place::has_begun) {
@@ -582,7 +587,7 @@ impl Join {
             };
             waited >= limit_ms
         } else {
-            let all = answered == connected && answered >= self.wanted;
+            let all = answered == connected && configured >= self.wanted;
             all && waited >= SETTLE_MS || waited >= PROBE_MS
         };
         if !ends {
@@ -596,8 +601,11 @@ impl Join {
             self.peers.forget_old(chains, self.now);
             return false;
         }
-        let wanted = self.wanted;
-        out.push(Output::Note(Note::Probed { answered, wanted }));
+        out.push(Output::Note(Note::Probed {
+            answered,
+            configured,
+            wanted: self.wanted,
+        }));
         self.begin_chain();
         true
     }

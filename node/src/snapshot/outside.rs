@@ -40,6 +40,8 @@ pub enum Input {
         peer: Peer,
         /// What it follows.
         chains: Vec<ChainRef>,
+        /// Whether the node is configured with it.
+        configured: bool,
     },
     /// A peer is gone.
     PeerDown(Peer),
@@ -102,7 +104,9 @@ pub enum Note {
     Probed {
         /// Peers that have said what they serve.
         answered: usize,
-        /// Peers that were waited for.
+        /// Those of them that the node is configured with.
+        configured: usize,
+        /// So many of those were waited for.
         wanted: usize,
     },
     /// Nobody is connected; it goes on once somebody is.

@@ -2,8 +2,9 @@
 //! next.
 //!
 //! An offer costs nothing and is not believed. So a base is chosen by how many peers offer it that
-//! have kept their word so far, and by its height only among equals: who offers what nobody else has
-//! is asked late, and once it broke its word, last.
+//! have kept their word so far, those first that the operator chose, since anybody can be many
+//! strangers; and by its height only among equals: who offers what nobody else has is asked late, and
+//! once it broke its word, last.
 
 use super::frames::{BASES_MAX, Offer};
 use crate::chain::Peer;
@@ -37,6 +38,8 @@ const PEERS_MAX: usize = 64;
 #[derive(Default)]
 struct PeerState {
     chains: Vec<ChainRef>,
+    /// Whether the operator chose it.
+    configured: bool,
     /// What it serves of each chain, and when it said so.
     offers: BTreeMap<ChainRef, (TimeMs, Offer)>,
     /// The newest question for an offer, and when it was or is to be asked.
@@ -69,6 +72,8 @@ pub(super) struct Count {
     pub(super) connected: usize,
     /// Those of them that have said what they serve.
     pub(super) answered: usize,
+    /// Those of these that the node is configured with.
+    pub(super) configured: usize,
 }
 
 /// The peers of a join.
@@ -79,14 +84,23 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) fn up(&mut self, peer: Peer, chains: Vec<ChainRef>) {
-        if self.states.len() < PEERS_MAX {
-            let state = PeerState {
-                chains,
-                ..PeerState::default()
+    /// A peer is connected. Where all places are taken, a stranger leaves its own to one that the
+    /// operator chose.
+    pub(super) fn up(&mut self, peer: Peer, chains: Vec<ChainRef>, configured: bool) {
+        if self.states.len() >= PEERS_MAX {
+            let mut strangers = self.states.iter().filter(|(_, state)| !state.configured);
+            let stranger = strangers.next().map(|(stranger, _)| *stranger);
+            let Some(stranger) = stranger.filter(|_| configured) else {
+                return;
             };
-            self.states.insert(peer, state);
+            self.states.remove(&stranger);
         }
+        let state = PeerState {
+            chains,
+            configured,
+            ..PeerState::default()
+        };
+        self.states.insert(peer, state);
     }
 
     pub(super) fn down(&mut self, peer: Peer) {
@@ -104,9 +118,11 @@ impl Peers {
             let mut chains = state.chains.iter().filter(|it| followed.contains(it));
             chains.all(|chain| state.offers.contains_key(chain))
         };
+        let answered = || honest().filter(has_answered);
         Count {
             connected: honest().count(),
-            answered: honest().filter(has_answered).count(),
+            answered: answered().count(),
+            configured: answered().filter(|state| state.configured).count(),
         }
     }
 
@@ -235,8 +251,8 @@ impl Peers {
     }
 
     /// The base to take over next, of those that are fit: the one that was begun where it is still
-    /// served; else one that failed less often; else one that more peers serve who kept their word;
-    /// else the newest.
+    /// served; else one that failed less often; else one that more peers serve who kept their word,
+    /// those that the operator chose before others; else the newest.
     pub(super) fn best(
         &self,
         chain: ChainRef,
@@ -244,17 +260,20 @@ impl Peers {
         failed: &BTreeMap<BlockRef, u32>,
         begun: Option<BlockRef>,
     ) -> Option<BlockRef> {
-        let mut servers: BTreeMap<BlockRef, usize> = BTreeMap::new();
+        // Those that were chosen, and all.
+        let mut servers: BTreeMap<BlockRef, (usize, usize)> = BTreeMap::new();
         for state in self.states.values() {
             let bases = state.offer(chain).into_iter().flat_map(|it| &it.bases);
             let fit: BTreeSet<BlockRef> = bases
                 .filter(|base| is_fit(&base.block, base.epoch))
                 .map(|base| base.block)
                 .collect();
-            let counts = usize::from(state.idle_offers == 0);
+            let keeps_its_word = state.idle_offers == 0;
+            let chosen = usize::from(keeps_its_word && state.configured);
             for block in fit {
-                let count = servers.entry(block).or_default();
-                *count = count.saturating_add(counts);
+                let (of_chosen, of_all) = servers.entry(block).or_default();
+                *of_chosen = of_chosen.saturating_add(chosen);
+                *of_all = of_all.saturating_add(usize::from(keeps_its_word));
             }
         }
         let tries = |block: &BlockRef| failed.get(block).copied().unwrap_or(0);
@@ -262,9 +281,9 @@ impl Peers {
         if let Some(begun) = begun.filter(|begun| servers.contains_key(begun)) {
             return Some(begun);
         }
-        let rank = |(block, servers): &(BlockRef, usize)| {
-            let servers = (*servers).min(SERVERS_ENOUGH);
-            (Reverse(tries(block)), servers, *block)
+        let enough = |count: usize| count.min(SERVERS_ENOUGH);
+        let rank = |(block, (chosen, all)): &(BlockRef, (usize, usize))| {
+            (Reverse(tries(block)), enough(*chosen), enough(*all), *block)
         };
         let best = servers.into_iter().max_by_key(rank);
         best.map(|(block, _)| block)

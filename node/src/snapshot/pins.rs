@@ -47,9 +47,9 @@ const SPAN_MS_ENDLESS: u64 = 10_000;
 const KEPT_MS_ENDLESS: u64 = 3_600_000;
 /// Spans of an epoch; at most [`SPAN_MS_MAX`] long.
 const SPANS_PER_EPOCH: u64 = 4;
-/// Epochs for which a pin is kept.
+/// Epochs for which a pin is kept at most.
 const EPOCHS_KEPT: u64 = 2;
-/// Shortest time for which a pin is kept: a state cannot be read within epochs of seconds.
+/// Least limit of the time for which a pin is kept: a state cannot be read within epochs of seconds.
 const KEPT_MS_MIN: u64 = 60_000;
 
 /// A state of a shard that is not cross-linked yet.

@@ -156,12 +156,16 @@ pub async fn join(parts: Parts<'_>) -> Result<Vec<NetworkEvent>, NodeError> {
         _ => {
             let connected = peers.into_iter().map(|(peer, known)| {
                 let Known {
-                    validator, chains, ..
+                    validator,
+                    chains,
+                    configured,
+                    ..
                 } = known;
                 NetworkEvent::PeerConnected {
                     peer,
                     validator,
                     chains,
+                    configured,
                 }
             });
             Ok(connected.chain(backlog).collect())
@@ -190,6 +194,7 @@ struct Known {
     number: Peer,
     validator: Option<[u8; 48]>,
     chains: Vec<ChainRef>,
+    configured: bool,
 }
 
 struct Driver<'a> {
@@ -214,6 +219,7 @@ impl Driver<'_> {
                 peer,
                 validator,
                 chains,
+                configured,
             } => {
                 self.next_peer = self.next_peer.wrapping_add(1);
                 let number = Peer(self.next_peer);
@@ -222,10 +228,14 @@ impl Driver<'_> {
                     number,
                     validator,
                     chains: chains.clone(),
+                    configured,
                 };
                 self.peers.insert(peer, known);
-                let peer = number;
-                Some(Input::PeerUp { peer, chains })
+                Some(Input::PeerUp {
+                    peer: number,
+                    chains,
+                    configured,
+                })
             }
             NetworkEvent::PeerDisconnected { peer } => self.peers.remove(&peer).map(|known| {
                 self.keys.remove(&known.number);
@@ -330,9 +340,18 @@ impl Driver<'_> {
 
     fn note(&self, note: &Note) {
         let text = match note {
-            Note::Probed { answered, wanted } => {
-                if answered < wanted {
-                    tracing::warn!(answered, wanted, "few peers say how far they are");
+            Note::Probed {
+                answered,
+                configured,
+                wanted,
+            } => {
+                if configured < wanted {
+                    tracing::warn!(
+                        answered,
+                        configured,
+                        wanted,
+                        "few of the configured peers say how far they are"
+                    );
                 }
                 format!("{answered} peers have said how far they are")
             }

@@ -127,6 +127,7 @@ fn play_bytes(plan: &Plan, answer: impl Fn(Peer, ChainRef, SnapshotRequest) -> B
         .map(|number| Input::PeerUp {
             peer: Peer(number),
             chains: chains.clone(),
+            configured: usize::try_from(number).expect("few") <= plan.configured,
         })
         .collect();
     for elapsed in (0..PATIENCE_MS).step_by(100) {
@@ -290,6 +291,7 @@ fn one_peer_that_answers_at_once_does_not_decide_for_those_that_are_slower() {
     assert!(played.ended_after_ms >= 3_000, "{}", played.ended_after_ms);
     let probed = Note::Probed {
         answered: 1,
+        configured: 1,
         wanted: 3,
     };
     assert!(played.notes.contains(&probed), "{:?}", played.notes);
@@ -492,7 +494,12 @@ fn what_was_begun_waits_for_peers_and_goes_on() {
     }
     let chains = genesis().chains();
     let peer = Peer(1);
-    let mut over = step(100_000, Input::PeerUp { peer, chains });
+    let up = Input::PeerUp {
+        peer,
+        chains,
+        configured: true,
+    };
+    let mut over = step(100_000, up);
     for at in (100_000..PATIENCE_MS).step_by(100) {
         over = over || step(at, Input::Tick);
     }

@@ -274,7 +274,15 @@ impl World {
         let chains = self.machines[other].follows.clone();
         if self.machines[node].joining.is_some() {
             let peer = Peer(number);
-            self.tell_join(node, 1, join::Input::PeerUp { peer, chains });
+            self.tell_join(
+                node,
+                1,
+                join::Input::PeerUp {
+                    peer,
+                    chains,
+                    configured: true,
+                },
+            );
             return;
         }
         for chain in self.machines[node].follows.clone() {

@@ -1,4 +1,4 @@
-use super::{Count, Peers};
+use super::{Count, PEERS_MAX, Peers};
 use crate::chain::Peer;
 use crate::snapshot::frames::{Offer, OfferedBase};
 use crate::snapshot::testing::{BEACON, shard};
@@ -19,19 +19,24 @@ fn block(height: u64) -> BlockRef {
 fn offering(offers: &[&[u64]]) -> Peers {
     let mut peers = Peers::default();
     for (number, heights) in (1..).zip(offers) {
-        let base = |height: &u64| OfferedBase {
-            block: block(*height),
-            root: Digest::ZERO,
-            epoch: Epoch::new(number.into()),
-        };
-        let offer = Offer {
-            held: Height::new(1),
-            bases: heights.iter().map(base).collect(),
-        };
-        peers.up(Peer(number), vec![BEACON, shard()]);
-        peers.offers(Peer(number), BEACON, offer, NOW);
+        connect(&mut peers, number, true, heights);
     }
     peers
+}
+
+/// A peer that offers bases at these heights.
+fn connect(peers: &mut Peers, number: u32, configured: bool, heights: &[u64]) {
+    let base = |height: &u64| OfferedBase {
+        block: block(*height),
+        root: Digest::ZERO,
+        epoch: Epoch::new(number.into()),
+    };
+    let offer = Offer {
+        held: Height::new(1),
+        bases: heights.iter().map(base).collect(),
+    };
+    peers.up(Peer(number), vec![BEACON, shard()], configured);
+    peers.offers(Peer(number), BEACON, offer, NOW);
 }
 
 fn best(peers: &Peers, failed: &[(u64, u32)], begun: Option<u64>) -> Option<u64> {
@@ -82,6 +87,29 @@ fn one_or_two_peers_do_not_choose_the_base() {
     for (name, offers, failed, begun, expected) in cases {
         assert_eq!(best(&offering(offers), failed, begun), expected, "{name}");
     }
+}
+
+#[test]
+fn strangers_do_not_outvote_whom_the_operator_chose() {
+    let strangers = || 1..=u32::try_from(PEERS_MAX).expect("few");
+    let mut peers = Peers::default();
+    for number in strangers() {
+        connect(&mut peers, number, false, &[99]);
+    }
+    assert_eq!(best(&peers, &[], None), Some(99), "there is nobody else");
+    connect(&mut peers, 1_000, false, &[100]);
+    assert_eq!(peers.servers(BEACON, &block(100)), 0, "no place is left");
+    connect(&mut peers, 1_001, true, &[5]);
+    assert_eq!(best(&peers, &[], None), Some(5), "whatever strangers say");
+    let count = peers.count(&[BEACON]);
+    assert_eq!((count.answered, count.configured), (PEERS_MAX, 1));
+    peers.drop_offer(Peer(1_001), BEACON, NOW);
+    assert_eq!(best(&peers, &[], None), Some(99));
+    for number in 2_000..2_000 + u32::try_from(PEERS_MAX).expect("few") {
+        connect(&mut peers, number, true, &[6]);
+    }
+    assert_eq!(peers.servers(BEACON, &block(6)), PEERS_MAX - 1);
+    assert_eq!(peers.count(&[BEACON]).connected, PEERS_MAX, "it is bounded");
 }
 
 #[test]
@@ -148,6 +176,7 @@ fn who_forged_is_nobody() {
     let count = Count {
         connected: 1,
         answered: 0,
+        configured: 0,
     };
     assert_eq!(peers.count(&all), count);
     assert_eq!(peers.count(&[BEACON]).answered, 1);
