@@ -89,7 +89,7 @@ mod tests {
     fn all_together_have_no_more_than_the_bound() {
         let mut proving = Proving::default();
         let all = (0..100).map(|peer| {
-            let from = 1_000 * usize::try_from(peer).unwrap();
+            let from = 1_000 * usize::try_from(peer).expect("few");
             taken(&mut proving, from, Teller::Peer(Peer(peer)))
         });
         assert_eq!(all.sum::<usize>(), PROVING_MAX);
