@@ -256,6 +256,10 @@ def height(chain: dict[str, Any]) -> int:
     return (chain["finalized"] or {"height": 0})["height"]
 
 
+def executed(chain: dict[str, Any]) -> int:
+    return (chain["executed"] or {"height": 0})["height"]
+
+
 def free_base() -> int:
     """The first of a layout's ports, below those that the kernel gives to connections."""
 
@@ -532,13 +536,14 @@ class Story:
         network.say(f"epoch {network.epoch()}: {name} is registered")
 
     def in_step(self, node: Node) -> bool:
-        """Whether a node has all that another one had just before."""
+        """Whether a node has executed all that was final at another one just before: no sooner can it
+        know what it would vote for."""
         other = next(it for it in self.network.serving() if it is not node)
         wanted, found = other.chains(), node.chains()
         behind = [
             name
             for name, chain in wanted.items()
-            if name not in found or height(found[name]) < height(chain)
+            if name not in found or executed(found[name]) < height(chain)
         ]
         return bool(wanted) and not behind
 

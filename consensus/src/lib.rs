@@ -26,8 +26,8 @@
 //!    Then it is finalized, unless this member nullified the view or saw its leader propose two
 //!    blocks. Certification goes on after a nullification, until the view is final.
 //! 6. An own notarize is not needed to finalize; one for another block forbids it.
-//! 7. A timer, a proposal wrong for good, a leader that cannot build, or one that is known to be
-//!    silent nullifies the current view.
+//! 7. A timer, a proposal wrong for good, a leader that cannot build, one whose own nullify comes
+//!    instead of a proposal, or one that is known to be silent nullifies the current view.
 //!    Every 3 Δ after that the votes of the view are repeated, with the certificate that opened it.
 //! 8. A finalization finalizes its block and all ancestors; those that are missing are fetched, or
 //!    synced in bulk when there are many. Finalize votes that come late keep counting.

@@ -333,14 +333,15 @@ impl Replica {
         }
     }
 
-    /// Rule 7: a view that lasts too long, whose notarized block is malformed, or whose leader is
-    /// known to be silent, is nullified; then its votes and what opened it are repeated.
+    /// Rule 7: a view that lasts too long, whose notarized block is malformed, whose leader has
+    /// proposed nothing and says that it gives up, or is known to be silent, is nullified; then its
+    /// votes and what opened it are repeated.
     fn give_up_when_due(&mut self, out: &mut Vec<Output>) {
-        let malformed = self
-            .rounds
-            .get(&self.current)
-            .is_some_and(|round| round.malformed);
         let leader = self.leader(self.current).unwrap_or_default();
+        let round = self.rounds.get(&self.current);
+        let malformed = round.is_some_and(|round| round.malformed);
+        let withdrawn = self.timers.awaits_proposal()
+            && round.is_some_and(|round| round.votes.has_nullified(leader));
         if self.timers.is_expired(self.now) {
             self.timeouts = self.timeouts.saturating_add(1);
             let late = if self.timers.awaits_proposal() {
@@ -355,6 +356,9 @@ impl Replica {
             self.silence.on_timeout(leader, self.entered_at);
             self.nullify(out);
         } else if malformed {
+            self.nullify(out);
+        } else if withdrawn {
+            self.tally.leaders_withdrawn = self.tally.leaders_withdrawn.saturating_add(1);
             self.nullify(out);
         } else if !self.timers.is_given_up() && self.silence.is_known(leader) {
             self.tally.leaders_silent = self.tally.leaders_silent.saturating_add(1);

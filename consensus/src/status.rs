@@ -51,6 +51,8 @@ pub struct Tally {
     pub leaders_late: u64,
     /// Views given up since no certified block came of their proposal.
     pub views_late: u64,
+    /// Views given up since their leader gave them up without a proposal.
+    pub leaders_withdrawn: u64,
     /// Views given up at once, since their leader is known to be silent.
     pub leaders_silent: u64,
     /// Proposals that broke a rule.

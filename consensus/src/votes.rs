@@ -115,6 +115,13 @@ impl Votes {
         }
     }
 
+    /// Whether `member` has given the view up, as it says itself: the vote came over its own stream,
+    /// and its signature may not have been checked.
+    pub(crate) fn has_nullified(&self, member: MemberIndex) -> bool {
+        let ballot = self.nullify.votes.get(&member);
+        ballot.is_some_and(|ballot| !ballot.bad)
+    }
+
     /// Weight of all members that voted, whatever they said.
     pub(crate) fn weight_seen(&self) -> u128 {
         let ballots = [&self.notarize, &self.nullify, &self.finalize]

@@ -103,6 +103,7 @@ pub const ROWS: &[(&str, Scope)] = &[
     ("invalid proposals noticed", Scope::Any),
     ("late leaders", Scope::Any),
     ("late views", Scope::Any),
+    ("leaders that gave up", Scope::Any),
     ("silent leaders skipped", Scope::Any),
     ("proposals rejected", Scope::Any),
     ("proposals ahead of a clock", Scope::Any),
@@ -178,6 +179,7 @@ impl Counts {
             [
                 ("late leaders", of.leaders_late),
                 ("late views", of.views_late),
+                ("leaders that gave up", of.leaders_withdrawn),
                 ("silent leaders skipped", of.leaders_silent),
                 ("proposals rejected", of.proposals_rejected),
                 ("proposals ahead of a clock", of.proposals_ahead),

@@ -1280,11 +1280,40 @@ fn a_leader_known_to_be_silent_is_not_waited_for_until_it_speaks() {
 }
 
 #[test]
+fn a_leader_that_gives_up_without_a_proposal_is_not_waited_for() {
+    let mut solo = Solo::leading(4);
+    let leader = solo.leader(1);
+    assert_eq!(cast(&solo.tell_vote(leader, nullify(1))), [nullify(1)]);
+    assert_eq!(solo.replica.tally().leaders_withdrawn, 1);
+    // Said before the view is entered, it counts on entering.
+    let next = solo.leader(2);
+    let mut solo = Solo::leading(4);
+    assert!(cast(&solo.tell_vote(next, nullify(2))).is_empty());
+    assert_eq!(cast(&solo.tell_certificate(nullify(1))), [nullify(2)]);
+    // What others say is not the leader's word.
+    let mut solo = Solo::leading(4);
+    let other = solo.others().into_iter().find(|it| *it != leader);
+    let said = solo.tell_vote(other.expect("three others"), nullify(1));
+    assert!(cast(&said).is_empty());
+}
+
+#[test]
+fn a_proposal_is_looked_at_whatever_its_leader_says_later() {
+    let mut solo = Solo::leading(4);
+    let leader = solo.leader(1);
+    let header = solo.first(1);
+    let out = solo.propose(1, &header, None);
+    assert!(cast(&out).is_empty(), "the glue has not verified it");
+    assert!(cast(&solo.tell_vote(leader, nullify(1))).is_empty());
+    assert_eq!(solo.replica.tally().leaders_withdrawn, 0);
+}
+
+#[test]
 fn a_leader_heard_in_its_turn_is_waited_for_in_the_next() {
     let mut solo = Solo::leading(4);
     let leader = solo.leader(1);
     solo.now = solo.now.next();
-    solo.tell_vote(leader, nullify(1));
+    solo.tell_vote(leader, notarize(1, Digest::new([1; 32])));
     solo.now = solo.replica.deadline().unwrap();
     assert_eq!(cast(&solo.step(Input::Tick)), [nullify(1)]);
     solo.now = solo.now.next();
@@ -1305,7 +1334,9 @@ fn a_leader_heard_in_its_turn_is_waited_for_in_the_next() {
 #[test]
 fn votes_are_kept_for_near_views_and_once() {
     let mut solo = Solo::leading(4);
-    let from = solo.others()[0];
+    let leader = solo.leader(1);
+    let mut followers = solo.others().into_iter().filter(|it| *it != leader);
+    let from = followers.next().expect("three others");
     for number in 1..50 {
         for byte in 0..5 {
             solo.tell_vote(from, notarize(number, Digest::new([byte; 32])));
@@ -1343,7 +1374,12 @@ fn vote_in_the_name_of_another_is_refused() {
 #[test]
 fn weights_decide_the_quorum() {
     let committee = committee(&[3, 3, 2, 1], &MockScheme);
-    let start = |me| Solo::start(Arc::clone(&committee), member(me), genesis_start()).0;
+    // Without a word of its own: the leader's nullify would bring it.
+    let start = |me| {
+        let mut solo = Solo::start(Arc::clone(&committee), member(me), genesis_start()).0;
+        solo.step(Input::StopVoting);
+        solo
+    };
     let mut solo = start(3);
     solo.tell_vote(0, nullify(1));
     solo.tell_vote(1, nullify(1));

@@ -293,10 +293,14 @@ impl BlockTree {
     }
 
     /// Whether the known ancestors of `digest` may still lead to the root: false only when a known
-    /// ancestor lies at the root's height or below without being the root.
+    /// ancestor lies at the root's height or below without being the root. What is final above the root
+    /// descends from it, and ends the way: there may be many such blocks when a node catches up.
     fn descends(&self, digest: &Digest) -> bool {
         let mut at = *digest;
         while let Some(entry) = self.entries.get(&at) {
+            if entry.is_final && entry.header.height > self.root.block.height {
+                return true;
+            }
             at = entry.header.parent;
             if at == self.root.block.digest {
                 return true;

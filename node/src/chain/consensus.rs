@@ -5,6 +5,7 @@ use super::instance::Instance;
 use super::{Building, ChainNode, Note, Output, Peer};
 use crate::producer::{Choice, Draft, Situation, choose};
 use crate::wire::kind;
+use skerry_consensus::error::BuildRefusal;
 use skerry_consensus::input::{Certification, Input as Core};
 use skerry_consensus::log::LogEntry;
 use skerry_consensus::output::{Offence, Output as CoreOutput, To};
@@ -20,6 +21,8 @@ use std::sync::Arc;
 
 /// How long a leader that lacks something waits before it looks again by itself.
 const RECHECK_MS: u64 = 100;
+/// Final blocks that may wait to be executed while a leader waits for what it must report.
+const BACKLOG_MAX: u64 = 8;
 
 impl ChainNode {
     /// Feeds the core what waits for it and carries out what it says.
@@ -378,12 +381,29 @@ impl ChainNode {
         }))
     }
 
+    /// Whether final blocks wait to be executed, more than are on their way in a network that is well:
+    /// a node that has just caught up has their bytes, and must execute them before it knows what it
+    /// would sign.
+    fn lags_in_execution(&self) -> bool {
+        let executed = self.tree.root().block.height;
+        self.tree.final_block().height.above(executed) > BACKLOG_MAX
+    }
+
     pub(super) fn try_build(&mut self, out: &mut Vec<Output>) {
         let draft = match self.choose_now() {
             Some(Choice::Propose(draft)) => draft,
             Some(Choice::Wait(until)) => {
                 if let Some(building) = &mut self.instance.building {
                     building.again_at = until;
+                }
+                return;
+            }
+            None if self.lags_in_execution() => {
+                // What is missing is seconds away: nobody needs to wait for it.
+                if let Some(Building { view, .. }) = self.instance.building.take() {
+                    let reason = BuildRefusal::Unready;
+                    let gives_up = Core::CannotBuild { view, reason };
+                    self.instance.inputs.push_back(gives_up);
                 }
                 return;
             }

@@ -20,8 +20,9 @@ const STATUS_MS: u64 = 2_000;
 /// A voter that lags by at most this many heights, for at most this long, leaves it to consensus.
 const LAG_MAX: u64 = 4;
 const LAG_MS: u64 = 3_000;
-/// Blocks above the root beyond which no more are fetched until some are executed.
-pub(super) const UNSETTLED_MAX: usize = 1_024;
+/// Blocks above the root beyond which no more are fetched until some are executed: a few replies, so
+/// that the disk is busy while the blocks before are executed, and what is final is soon executed.
+pub(super) const UNSETTLED_MAX: usize = 256;
 /// And bytes of their bodies.
 pub(super) const UNSETTLED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
