@@ -52,7 +52,7 @@ process-test: build ## The network of make devnet: ready, small, quiet, killed, 
 	scripts/process-test.sh
 
 .PHONY: python-test
-python-test: build ## The Python client: encodings, then transfers on a devnet.
+python-test: build ## The Python code: encodings, accounts of views, then transfers on a devnet.
 	scripts/python-test.sh
 
 .PHONY: epochs

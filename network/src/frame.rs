@@ -88,11 +88,11 @@ pub enum Class {
     Votes = 0,
     /// Consensus, large: proposals and fetch replies. The oldest frame gives way.
     Blocks = 1,
-    /// Cross-shard batches and cross-link candidates.
+    /// Cross-shard batches and evidence.
     Relay = 2,
     /// Forwarded transactions.
     Transactions = 3,
-    /// Block ranges, status and queries.
+    /// Block ranges, status and snapshots.
     Sync = 4,
 }
 

@@ -6,7 +6,7 @@
 //! | [`keys`] | how is a key made, kept and opened |
 //! | [`builder`] | how does a wish become a signed transaction |
 //! | [`client`] | what can a node be asked |
-//! | [`light`] | what does a proof show, starting from a genesis alone |
+//! | [`light`] | what does a proof show, starting from a genesis, or a checkpoint beside it |
 //!
 //! The crate holds no state and starts no tasks. It signs only what [`builder`] has put together,
 //! and never sends a secret anywhere.

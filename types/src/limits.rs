@@ -60,7 +60,7 @@ pub const CONSENSUS_MESSAGE_BYTES_MAX: usize = BODY_BYTES_MAX + 64 * 1024;
 pub const GENESIS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Most system operations in one beacon block.
 pub const SYSTEM_OPERATIONS_MAX: usize = 256;
-/// Largest evidence: two final headers with paths of some headers. Fits into a gossip message.
+/// Largest evidence: two final headers with paths of some headers. Fits into a frame of its kind.
 pub const EVIDENCE_BYTES_MAX: usize = 32 * 1024;
 /// Most evidence in one beacon block; each costs two checks of signatures.
 pub const BLOCK_EVIDENCE_MAX: usize = 16;

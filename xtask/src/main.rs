@@ -19,7 +19,8 @@ const USAGE: &str = "\
 Usage: cargo xtask <task>
 
 Tasks:
-  ci              format, lints, tidy, tests and docs, in this order; stops at the first failure
+  ci              format, tidy, whether mutants apply, lints, tests and docs, in this order; stops
+                  at the first failure
   tidy            the import table, determinism bans and the other house rules
   sim [ARGS…]     the cluster simulator; ARGS go to it, such as --seeds 500 --from 0
   mutants [ARGS…] plants each bug of sim/mutants for the simulator to catch; --only NAME,NAME,

@@ -19,6 +19,7 @@
 //! | `finality.rs` | what a final block sets off |
 //! | `ingress.rs` | how transactions get in |
 //! | `messages.rs` | how batches and cross-links travel |
+//! | `linked.rs` | what is left to prove from once this shard is fenced |
 //! | `proving.rs` | how much of what others say is checked at a time |
 //! | `mute.rs` | when the own key signs nothing, since its history is not whole |
 //! | `sync.rs` | how final blocks are caught up with |
