@@ -59,7 +59,14 @@ pub struct DevnetArgs {
 
 enum Running {
     Nodes(Vec<Node>),
-    Processes(Vec<Child>),
+    Processes(Vec<Process>),
+}
+
+/// A node that is a process of its own.
+struct Process {
+    child: Child,
+    /// Where its standard error goes.
+    log: PathBuf,
 }
 
 /// Runs a network until SIGINT or SIGTERM; `ready` gets the ready line's object when every chain
@@ -96,7 +103,7 @@ pub async fn up(args: DevnetArgs, ready: impl FnOnce(serde_json::Value)) -> Resu
         .map(|index| format!("v{index}"))
         .chain((!args.no_gateway).then(|| "rpc".to_owned()))
         .collect();
-    let running = if args.processes {
+    let mut running = if args.processes {
         Running::Processes(spawn_all(&args.data_dir, &names)?)
     } else {
         tokio::select! {
@@ -111,7 +118,7 @@ pub async fn up(args: DevnetArgs, ready: impl FnOnce(serde_json::Value)) -> Resu
     };
     let grpc = format!("http://127.0.0.1:{}", ports.grpc);
     let waited = tokio::select! {
-        result = wait_for_blocks(&running, &genesis, &grpc) => result,
+        result = wait_for_blocks(&mut running, &genesis, &grpc) => result,
         () = stop.cancelled() => Ok(()),
     };
     if waited.is_ok() && !stop.is_cancelled() {
@@ -223,16 +230,17 @@ async fn stop_all(nodes: Vec<Node>) {
     while stopping.join_next().await.is_some() {}
 }
 
-fn spawn_all(folder: &Path, names: &[String]) -> Result<Vec<Child>, NodeError> {
+fn spawn_all(folder: &Path, names: &[String]) -> Result<Vec<Process>, NodeError> {
     let failed = |error: std::io::Error| NodeError::Environment(error.to_string());
     let binary = std::env::current_exe().map_err(failed)?;
     let mut children = Vec::new();
     for name in names {
         let home = folder.join(name);
-        let log = std::fs::File::options()
+        let log = home.join("node.log");
+        let stderr = std::fs::File::options()
             .create(true)
             .append(true)
-            .open(home.join("node.log"))
+            .open(&log)
             .map_err(failed)?;
         let child = Command::new(&binary)
             // All of them began with the genesis, and nobody is there to give one a checkpoint.
@@ -242,18 +250,39 @@ fn spawn_all(folder: &Path, names: &[String]) -> Result<Vec<Child>, NodeError> {
             // Held open by this process: a node never outlives its network.
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(log)
+            .stderr(stderr)
             .spawn()
             .map_err(failed)?;
         let pid = child.id();
         std::fs::write(home.join("node.pid"), pid.to_string()).map_err(failed)?;
-        children.push(child);
+        children.push(Process { child, log });
     }
     Ok(children)
 }
 
+/// Waits for the first process that ends by itself, and gives what it left in its log.
+async fn first_end(processes: &mut [Process]) -> NodeError {
+    loop {
+        for Process { child, log } in processes.iter_mut() {
+            if let Ok(Some(status)) = child.try_wait() {
+                let text = std::fs::read_to_string(&*log).unwrap_or_default();
+                let lines: Vec<&str> = text.lines().collect();
+                let last = lines.len().saturating_sub(LOG_LINES);
+                let said = lines.get(last..).unwrap_or_default().join("\n");
+                let log = log.display();
+                return NodeError::Environment(format!(
+                    "a node ended before the network was ready ({status}); its log {log} ends with\n\
+                     {said}"
+                ));
+            }
+        }
+        tokio::time::sleep(CHILD_POLL).await;
+    }
+}
+
 /// Asks the processes to end, and ends those that do not within ten seconds.
-async fn end_all(mut children: Vec<Child>) {
+async fn end_all(processes: Vec<Process>) {
+    let mut children: Vec<Child> = processes.into_iter().map(|it| it.child).collect();
     for child in &children {
         if let Some(pid) = i32::try_from(child.id())
             .ok()
@@ -277,11 +306,16 @@ async fn end_all(mut children: Vec<Child>) {
     }
 }
 
+/// How often it is looked whether a process has ended.
+const CHILD_POLL: Duration = Duration::from_millis(200);
+/// Lines of its log that are shown then.
+const LOG_LINES: usize = 4;
+
 /// How many blocks every chain finalizes before the network counts as ready.
 const READY_BLOCKS: u64 = 2;
 
 async fn wait_for_blocks(
-    running: &Running,
+    running: &mut Running,
     genesis: &Genesis,
     grpc: &str,
 ) -> Result<(), NodeError> {
@@ -300,7 +334,10 @@ async fn wait_for_blocks(
             waiting.join_all().await;
             Ok(())
         }
-        Running::Processes(_) => crate::cli::wait_until_live(grpc, genesis, READY_BLOCKS).await,
+        Running::Processes(processes) => tokio::select! {
+            live = crate::cli::wait_until_live(grpc, genesis, READY_BLOCKS) => live,
+            ended = first_end(processes) => Err(ended),
+        },
     }
 }
 
