@@ -213,7 +213,7 @@ impl Block<'_> {
             }
         }
         if self.context.chain.is_beacon() {
-            epochs::end_of_block(&mut self.overlay, self.context);
+            epochs::end_of_block(&mut self.overlay, self.context, &mut self.alarms);
         }
     }
 

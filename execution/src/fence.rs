@@ -5,8 +5,9 @@
 //!
 //! Which of two histories goes on, no certificate can tell. What the beacon has cross-linked
 //! stands; the rest of the shard's word counts nothing. DESIGN section 9 redraws such a shard's
-//! committee; this version does not, so a fence is final here. The beacon raises it by evidence ([`crate::modules::evidence`]) or at the end of an epoch
-//! ([`crate::modules::epochs`], `tenure.rs`); shards see it in the facts.
+//! committee; this version does not, so a fence is final here. The beacon raises it by evidence
+//! ([`crate::modules::evidence`]) or at the end of an epoch ([`crate::modules::epochs`],
+//! `tenure.rs`); shards see it in the facts.
 //!
 //! Rules: DESIGN section 9.
 
@@ -17,6 +18,7 @@ use crate::views;
 use skerry_types::beacon::ShardRecord;
 use skerry_types::ids::ChainRef;
 use skerry_types::message::BatchProof;
+use skerry_types::state::Value;
 use std::collections::BTreeMap;
 
 /// Which chains are fenced, by the facts that a block runs with.
@@ -64,9 +66,17 @@ pub(crate) fn is_fenced(overlay: &mut BlockOverlay<'_>, here: ChainRef, chain: C
     } else {
         views::facts_shard_key(here, chain)
     };
-    let record = overlay.get(key);
-    let record = record.and_then(|value| decode_record::<ShardRecord>(&value).ok());
-    record.is_some_and(|record| record.fenced)
+    is_fencing(overlay.get(key))
+}
+
+/// Whether a stored record of a shard fences it. A damaged one does: what it said is not known, and
+/// value that is sent nowhere stays with its owner.
+pub(crate) fn is_fencing(stored: Option<Value>) -> bool {
+    match stored.map(|value| decode_record::<ShardRecord>(&value)) {
+        None => false,
+        Some(Ok(record)) => record.fenced,
+        Some(Err(_)) => true,
+    }
 }
 
 /// Checks that the fence of a batch's source, if it has one, lets the batch through: its proof is of

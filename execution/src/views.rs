@@ -3,10 +3,11 @@
 //! All keys of the state are made by the functions re-exported here. Broken records read as
 //! absent; [`crate::module::Module::check_invariants`] is what finds them.
 
+use crate::fence::is_fencing;
 use crate::modules::BANK;
 use crate::modules::account::state::{AuthenticatorRecord, authenticator_key, decode_nonce};
 use crate::modules::bank::state::{BALANCE, read_claim_key, read_denom_key};
-use crate::modules::staking::state::{count_key, live_key, live_validators};
+use crate::modules::staking::state::read_live;
 use crate::network::NetworkInfo;
 use crate::view::{decode_amount, decode_record, read_amount};
 use borsh::BorshDeserialize;
@@ -222,11 +223,10 @@ pub fn validator(beacon: &dyn StateRead, validator: ValidatorId) -> Option<Valid
 }
 
 /// All live validators, in a beacon state, in order of id: those that took their bond home are found
-/// by [`validator`] only.
+/// by [`validator`] only. None where the record of who is live is damaged.
 pub fn validators(beacon: &dyn StateRead) -> Vec<(ValidatorId, ValidatorRecord)> {
-    let count: Option<(Version, u32)> = record(beacon, &count_key());
-    let count = count.map_or(0, |(_, count)| count);
-    live_validators(record(beacon, &live_key()), count)
+    read_live(|key| beacon.get(&key))
+        .unwrap_or_default()
         .into_iter()
         .filter_map(|id| Some((id, validator(beacon, id)?)))
         .collect()
@@ -362,10 +362,8 @@ pub fn unacknowledged(
 /// Messages that were accepted and wait for gas. On the beacon those of fenced shards are not counted:
 /// no block runs them.
 pub fn inbox_waiting(state: &dyn StateRead, network: &NetworkInfo, chain: ChainRef) -> u64 {
-    let is_held = |source: &ChainRef| {
-        let record = chain.is_beacon().then(|| shard_record(state, *source));
-        record.flatten().is_some_and(|record| record.fenced)
-    };
+    let is_held =
+        |source: &ChainRef| chain.is_beacon() && is_fencing(state.get(&shard_record_key(*source)));
     let waiting = |source: &ChainRef| inbound(state, chain, *source).waiting();
     network
         .chains

@@ -109,8 +109,12 @@ pub(crate) fn note_ready<'r>(
 }
 
 /// What the end of a beacon block does: folds in the reveals, settles and ends epochs when it is
-/// time.
-pub(crate) fn end_of_block(overlay: &mut BlockOverlay<'_>, context: &BlockContext) {
+/// time. Broken invariants that show are told by `alarms`.
+pub(crate) fn end_of_block(
+    overlay: &mut BlockOverlay<'_>,
+    context: &BlockContext,
+    alarms: &mut Vec<String>,
+) {
     let Some(record) = read::<EpochRecord>(overlay, epoch_key()) else {
         return;
     };
@@ -123,7 +127,7 @@ pub(crate) fn end_of_block(overlay: &mut BlockOverlay<'_>, context: &BlockContex
         settle_all(overlay, &context.network, record.epoch.next());
     }
     if length > 0 && elapsed >= length {
-        end_epoch(overlay, context, record, &mix);
+        end_epoch(overlay, context, (record, &mix), alarms);
     }
     write(overlay, mix_key(), &mix);
 }
@@ -206,8 +210,8 @@ fn leader_seed(seed: &Digest, chain: ChainRef, epoch: Epoch) -> Digest {
 fn end_epoch(
     overlay: &mut BlockOverlay<'_>,
     context: &BlockContext,
-    record: EpochRecord,
-    mix: &Mix,
+    (record, mix): (EpochRecord, &Mix),
+    alarms: &mut Vec<String>,
 ) {
     let network = &context.network;
     let next = record.epoch.next();
@@ -228,9 +232,17 @@ fn end_epoch(
         let committee: Option<Committee> = read(overlay, committee_key(*chain, next));
         committees.push(committee.as_ref().map(reference).unwrap_or_default());
     }
+    let stakes = staking::effective_stakes(overlay).unwrap_or_else(|error| {
+        // Without stakes nobody is dealt in: the committees stay as they are.
+        alarms.push(format!(
+            "stakes at the end of epoch {}: {error}",
+            record.epoch
+        ));
+        Vec::new()
+    });
     let snapshot = Snapshot {
         version: Version,
-        stakes: staking::effective_stakes(overlay),
+        stakes,
     };
     write(overlay, snapshot_key(), &snapshot);
     tenure::note_over(overlay, (ChainRef::Beacon, record.epoch), next);

@@ -33,6 +33,7 @@ use skerry_types::limits::EVIDENCE_BYTES_MAX;
 use skerry_types::merkle::{KeyProof, PathProof};
 use skerry_types::message::BatchProof;
 use skerry_types::receipt::Status;
+use skerry_types::state::Value;
 use skerry_types::transaction::Target;
 use skerry_types::vote::{Statement, Vote};
 use std::sync::Arc;
@@ -436,6 +437,24 @@ fn a_fenced_shard_sends_nothing() {
     let fees: u128 = outcome.receipts.iter().map(|it| it.fee.get()).sum();
     let after = world.balance(&bob, Denom::SKER);
     assert_eq!(after, before - fees - 5, "nothing but the transfer at home");
+}
+
+#[test]
+fn a_damaged_record_counts_as_fenced() {
+    let (alice, bob) = (user(1, 1), user(0, 1));
+    let (here, five) = (shard(1), Asset::nsker(5));
+    for (damaged, code) in [(shard(0), "SHARD_FENCED"), (here, "HOME_FENCED")] {
+        let mut world = World::of(genesis());
+        let key = views::facts_shard_key(here, damaged);
+        let records = &mut world.states.get_mut(&here).unwrap().0;
+        records.insert(key, Value::from(vec![9]));
+        let outcome = world.transactions(here, &[transfer(alice, 0, bob.address, five)]);
+        let Status::Failed(failure) = &outcome.receipts[0].status else {
+            panic!("{:?}", outcome.receipts);
+        };
+        assert_eq!(failure.code, code);
+        assert_eq!(outcome.outgoing, []);
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod tests;
 
 use self::calls::StakingCall;
 use self::state::{
-    Live, Stage, VALIDATORS_LIVE_MAX, ValidatorRecord, count_key, live_key, live_validators, pool,
+    Live, Stage, VALIDATORS_LIVE_MAX, ValidatorRecord, count_key, pool, read_live,
     read_validator_key, validator_key, vote_key_key,
 };
 use crate::error::CallError;
@@ -39,23 +39,29 @@ use std::collections::BTreeSet;
 pub struct StakingModule;
 
 /// All live validators, in order of id.
-fn records(overlay: &mut BlockOverlay<'_>) -> Vec<(ValidatorId, ValidatorRecord)> {
-    let count = overlay.get(count_key());
-    let count = count.and_then(|value| decode_record::<(Version, u32)>(&value).ok());
-    let listed = overlay.get(live_key());
-    let listed = listed.and_then(|value| decode_record::<Live>(&value).ok());
-    live_validators(listed, count.map_or(0, |(_, count)| count))
-        .into_iter()
-        .filter_map(|validator| {
-            let value = overlay.get(validator_key(validator))?;
-            Some((validator, decode_record(&value).ok()?))
-        })
-        .collect()
+///
+/// # Errors
+/// When the record of who is live is damaged.
+fn records(
+    overlay: &mut BlockOverlay<'_>,
+) -> Result<Vec<(ValidatorId, ValidatorRecord)>, CallError> {
+    let live = read_live(|key| overlay.get(key))?;
+    let records = live.into_iter().filter_map(|validator| {
+        let value = overlay.get(validator_key(validator))?;
+        let record = decode_record::<ValidatorRecord>(&value).ok()?;
+        Some((validator, record))
+    });
+    Ok(records.collect())
 }
 
 /// Effective stakes above zero, in order of id; of too many, the largest.
-pub(crate) fn effective_stakes(overlay: &mut BlockOverlay<'_>) -> Vec<(ValidatorId, Weight)> {
-    let mut stakes: Vec<(ValidatorId, Weight)> = records(overlay)
+///
+/// # Errors
+/// When the record of who is live is damaged.
+pub(crate) fn effective_stakes(
+    overlay: &mut BlockOverlay<'_>,
+) -> Result<Vec<(ValidatorId, Weight)>, CallError> {
+    let mut stakes: Vec<(ValidatorId, Weight)> = records(overlay)?
         .iter()
         .map(|(validator, record)| (*validator, record.effective_stake()))
         .filter(|(_, stake)| *stake > Weight::ZERO)
@@ -63,17 +69,18 @@ pub(crate) fn effective_stakes(overlay: &mut BlockOverlay<'_>) -> Vec<(Validator
     stakes.sort_by_key(|(validator, stake)| (std::cmp::Reverse(*stake), *validator));
     stakes.truncate(limits::VALIDATORS_MAX);
     stakes.sort_unstable();
-    stakes
+    Ok(stakes)
 }
 
 /// Starts the clock of those that are leaving and that no committee holds any more. `open` is the
-/// epoch that begins; `seated` is asked only when somebody is leaving.
+/// epoch that begins; `seated` is asked only when somebody is leaving. Where the record of who is
+/// live is damaged nobody is released; [`effective_stakes`] says so.
 pub(crate) fn release(
     overlay: &mut BlockOverlay<'_>,
     open: Epoch,
     seated: impl FnOnce(&mut BlockOverlay<'_>) -> BTreeSet<ValidatorId>,
 ) {
-    let mut leaving = records(overlay);
+    let mut leaving = records(overlay).unwrap_or_default();
     leaving.retain(|(_, record)| record.stage == Stage::Exiting);
     if leaving.is_empty() {
         return;

@@ -1,13 +1,15 @@
 //! Records of the validators: who they are, what they have at stake, how far they have come.
 
+use crate::error::CallError;
 use crate::modules::STAKING;
+use crate::view::decode_record;
 use borsh::{BorshDeserialize, BorshSerialize};
 use skerry_types::amount::Amount;
 use skerry_types::codec::Version;
 use skerry_types::crypto::bls::PublicKey;
 use skerry_types::genesis::NSKER_PER_WEIGHT;
 use skerry_types::ids::{Address, ChainRef, Epoch, ValidatorId, Weight};
-use skerry_types::state::StateKey;
+use skerry_types::state::{StateKey, Value};
 
 /// Most validators that are live at a time, in this version. The end of an epoch looks at no more,
 /// however many there ever were.
@@ -66,6 +68,24 @@ pub(crate) fn live_validators(stored: Option<Live>, count: u32) -> Vec<Validator
         numbers.map(ValidatorId::new).collect()
     };
     stored.map_or_else(first, |stored| stored.live)
+}
+
+/// [`live_validators`] of the records that `get` reads. A damaged list stands for nobody: the first
+/// numbers might be those of others.
+///
+/// # Errors
+/// When the record that decides is damaged.
+pub(crate) fn read_live(
+    mut get: impl FnMut(StateKey) -> Option<Value>,
+) -> Result<Vec<ValidatorId>, CallError> {
+    if let Some(listed) = get(live_key()) {
+        return decode_record::<Live>(&listed).map(|listed| listed.live);
+    }
+    let count = match get(count_key()) {
+        Some(count) => decode_record::<(Version, u32)>(&count)?.1,
+        None => 0,
+    };
+    Ok(live_validators(None, count))
 }
 
 impl Stage {

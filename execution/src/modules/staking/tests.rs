@@ -413,6 +413,29 @@ fn numbers_of_those_who_left_do_not_count_as_places() {
 }
 
 #[test]
+fn a_damaged_list_of_who_is_live_stands_for_nobody_and_raises_an_alarm() {
+    let mut world = world();
+    let live = |world: &World| views::validators(world.state(BEACON)).len();
+    assert_eq!(live(&world), 8, "without a list all are live");
+    let holders = |world: &World| {
+        let seating = views::seating(world.state(BEACON), BEACON, views::Stage::Held).unwrap();
+        let holders = seating.seats.iter().map(|seat| seat.validator);
+        holders.collect::<Vec<_>>()
+    };
+    let before = holders(&world);
+    let records = &mut world.states.get_mut(&BEACON).unwrap().0;
+    records.insert(live_key(), Value::from(vec![9]));
+    assert_eq!(live(&world), 0);
+    let mut alarms = Vec::new();
+    while world.facts.epoch.epoch < Epoch::new(4) {
+        alarms.extend(world.run(BEACON, &BlockWork::default()).alarms);
+    }
+    assert_eq!(alarms.len(), 4, "{alarms:?}");
+    assert!(alarms.iter().all(|alarm| alarm.contains("stakes")));
+    assert_eq!(holders(&world), before, "who sits stays");
+}
+
+#[test]
 fn where_epochs_never_end_no_bond_is_taken() {
     let mut genesis = world().genesis;
     genesis.parameters.epoch_ms = 0;
