@@ -31,10 +31,6 @@ pub mod kind {
     pub const BATCH_PUSH: u8 = 0x10;
     /// Asks for a batch.
     pub const BATCH_REQUEST: u8 = 0x11;
-    /// Announces that a batch is held.
-    pub const BATCH_ANNOUNCE: u8 = 0x12;
-    /// Answers a batch request.
-    pub const BATCH_REPLY: u8 = 0x13;
     /// Proven evidence, for beacon proposers.
     pub const EVIDENCE: u8 = 0x15;
     /// Forwards transactions.
@@ -45,10 +41,6 @@ pub mod kind {
     pub const RANGE_REPLY: u8 = 0x31;
     /// Tells the newest final height.
     pub const STATUS: u8 = 0x32;
-    /// Asks for state.
-    pub const QUERY_REQUEST: u8 = 0x33;
-    /// Answers a query.
-    pub const QUERY_REPLY: u8 = 0x34;
     /// Asks for a part of a snapshot.
     pub const SNAPSHOT_REQUEST: u8 = 0x35;
     /// Answers it.
@@ -65,15 +57,11 @@ pub const fn class_of(kind: u8) -> Option<(Class, u32)> {
         kind::FETCH_REPLY => (Class::Blocks, 8 * MIB),
         kind::BATCH_PUSH => (Class::Relay, 2 * MIB),
         kind::BATCH_REQUEST => (Class::Relay, 16 * KIB),
-        kind::BATCH_ANNOUNCE => (Class::Relay, 64 * KIB),
-        kind::BATCH_REPLY => (Class::Relay, 2 * MIB),
         kind::EVIDENCE => (Class::Relay, 32 * KIB),
         kind::TRANSACTIONS => (Class::Transactions, 2 * MIB),
         kind::RANGE_REQUEST => (Class::Sync, 4 * KIB),
         kind::RANGE_REPLY => (Class::Sync, 16 * MIB),
         kind::STATUS => (Class::Sync, 4 * KIB),
-        kind::QUERY_REQUEST => (Class::Sync, 64 * KIB),
-        kind::QUERY_REPLY => (Class::Sync, 4 * MIB),
         kind::SNAPSHOT_REQUEST => (Class::Sync, KIB),
         kind::SNAPSHOT_REPLY => (Class::Sync, 2 * MIB),
         _ => return None,
@@ -387,6 +375,6 @@ mod tests {
         let known = (0..=u8::MAX)
             .filter(|kind| class_of(*kind).is_some())
             .count();
-        assert_eq!(known, 18);
+        assert_eq!(known, 14);
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Each chain has six threads, so that no kind of work waits behind another: the chain itself,
 //! which only steps; blocks (validation and execution); signatures of transactions; votes and
-//! certificates; words, which anybody may say (batches, cross-links, evidence, newcomers); the disk. All queues are bounded; what does not fit from the network is dropped and
-//! counted, since every protocol here asks again.
+//! certificates; words, which anybody may say (batches, cross-links, evidence, newcomers); the
+//! disk. All queues are bounded; what does not fit from the network is dropped and counted, since
+//! every protocol here asks again.
 
 use crate::beacon::BeaconFinal;
 use crate::chain::jobs::{Job, Shared, TransactionsJob};

@@ -164,8 +164,8 @@ impl Batch {
         self.operations.is_empty() && self.cleared.is_empty()
     }
 
-    /// The changes of single rows in order of column and key, which doubles the speed of RocksDB; changes of one
-    /// key stay in the order in which they were made.
+    /// The changes of single rows in order of column and key, which doubles the speed of RocksDB;
+    /// changes of one key stay in the order in which they were made.
     pub fn into_sorted(mut self) -> Vec<Operation> {
         self.operations.sort_by(|one, other| {
             (one.column, one.key.as_slice()).cmp(&(other.column, other.key.as_slice()))

@@ -1,8 +1,9 @@
 //! One chain's store: opening, loading what a start needs, reading.
 //!
-//! Writing is in [`crate::commit`], deleting in [`crate::prune`]. A store keeps in RAM what every commit needs: the newest final
-//! block, whose state is committed, and the two short queues of blocks that wait. Reads go to the
-//! database and see what is committed; a reader may run beside the one writer.
+//! Writing is in [`crate::commit`], deleting in [`crate::prune`]. A store keeps in RAM what every
+//! commit needs: the newest final block, whose state is committed, and the two short queues of
+//! blocks that wait. Reads go to the database and see what is committed; a reader may run beside
+//! the one writer.
 
 use crate::backend::{
     Backend, Batch as WriteBatch, Counters, Direction, Durability, KeyRange, scan,
@@ -18,7 +19,7 @@ use crate::tree::{StateTree, TreeBuilder};
 use borsh::{BorshDeserialize, BorshSerialize};
 use parking_lot::Mutex;
 use skerry_types::beacon::CrossLink;
-use skerry_types::block::{Block, BlockKind, BlockRef, ExecutionResult, FinalizedBlock, Header};
+use skerry_types::block::{Block, BlockRef, ExecutionResult, FinalizedBlock, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::{decode, encode};
 use skerry_types::committee::Committee;
@@ -502,33 +503,6 @@ impl ChainStore {
             path,
             certificate,
         }))
-    }
-
-    /// Final blocks from a height on, for peers that sync: at most `count`, and no further one once
-    /// their bodies exceed `bytes`, or from where a body is not held any more.
-    ///
-    /// # Errors
-    /// When a row is damaged or missing, or the database fails.
-    pub fn finalized_blocks(
-        &self,
-        from: Height,
-        count: usize,
-        bytes: usize,
-    ) -> Result<Vec<FinalizedBlock>, StoreError> {
-        let mut blocks = Vec::new();
-        let (mut at, mut size) = (from, 0_usize);
-        while blocks.len() < count && (blocks.is_empty() || size <= bytes) {
-            let is_held = |it: &FinalizedBlock| {
-                it.block.header.kind != BlockKind::Working || !it.block.body.is_empty()
-            };
-            let Some(block) = self.finalized_block(at)?.filter(is_held) else {
-                break;
-            };
-            size = size.saturating_add(block.block.body.len());
-            blocks.push(block);
-            at = at.next();
-        }
-        Ok(blocks)
     }
 
     /// Headers of final blocks from a height on, at most `count`.

@@ -793,7 +793,7 @@ impl ChainNode {
         replica.map(Replica::tally).unwrap_or_default()
     }
 
-    /// The replica's own account of itself, for metrics.
+    /// The replica's own account of itself: the simulator shows it where a chain stands still.
     pub fn consensus_status(&self) -> Option<Status> {
         self.instance.replica.as_ref().map(Replica::status)
     }

@@ -156,8 +156,8 @@ impl ChainNode {
     }
 
     /// Epoch of a header's beacon reference, and root of the facts that it shows; nothing while the
-    /// reference is not final here, or once the header's epoch is closed. Only a working block of a shard needs them; of a final block a
-    /// quorum has checked them.
+    /// reference is not final here, or once the header's epoch is closed. Only a working block of a
+    /// shard needs them; of a final block a quorum has checked them.
     fn reference(&self, header: &Header, trusted: bool) -> Option<(Epoch, Digest)> {
         let irrelevant = (Epoch::ZERO, Digest::ZERO);
         let Some(feed) = &self.feed else {

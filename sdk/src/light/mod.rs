@@ -2,11 +2,11 @@
 //!
 //! The chain of reasons, in the order of [`TrustedNetwork::verify`]: the beacon's first committee
 //! comes from the genesis, and each later one from a seal that the one before it finalized
-//! ([`TrustedNetwork::advance`]); its quorum finalized exactly this beacon header; the header reports a beacon
-//! state; that state holds the record of the owner's home shard; the record names a shard state;
-//! the proof holds all of the owner's records in that state. Every byte of a proof is part of this
-//! chain, so changing any one makes it fail. How *old* a proven state is, only the caller can judge
-//! from [`VerifiedAccount::time`].
+//! ([`TrustedNetwork::advance`]); its quorum finalized exactly this beacon header; the header
+//! reports a beacon state; that state holds the record of the owner's home shard; the record names
+//! a shard state; the proof holds all of the owner's records in that state. Every byte of a proof
+//! is part of this chain, so changing any one makes it fail. How *old* a proven state is, only the
+//! caller can judge from [`VerifiedAccount::time`].
 //!
 //! What is trusted must itself be recent: whoever signed seals longer ago than bonds stay locked
 //! has nothing to lose by signing others. So a start that lies more than the unbonding time back

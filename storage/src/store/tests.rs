@@ -236,27 +236,6 @@ fn what_is_committed_is_read_back() {
         Some(result(&genesis_tree()))
     );
     assert_eq!(store.headers_from(Height::new(4), 3).unwrap().len(), 3);
-    assert_eq!(
-        store
-            .finalized_blocks(Height::new(8), 100, usize::MAX)
-            .unwrap()
-            .len(),
-        3
-    );
-    assert_eq!(
-        store
-            .finalized_blocks(Height::new(1), 100, 40)
-            .unwrap()
-            .len(),
-        2
-    );
-    assert_eq!(
-        store
-            .finalized_blocks(Height::new(11), 100, 40)
-            .unwrap()
-            .len(),
-        0
-    );
     let at = store.message_location(&message_id(4)).unwrap().unwrap();
     assert_eq!(
         at,
@@ -427,9 +406,6 @@ fn a_failed_write_closes_the_store_for_good() {
         store.finalized_block(Height::new(1)).map(|_| ()),
         store.outgoing_from(shard(1), Sequence::ZERO, 9).map(|_| ()),
         store.prune_outgoing(shard(1), Sequence::ZERO).map(|_| ()),
-        store
-            .prune_history(Height::ZERO, Height::new(9), 9)
-            .map(|_| ()),
         store
             .init_genesis(&changes(0), &result(&genesis_tree()))
             .map(|_| ()),
@@ -715,37 +691,6 @@ fn sent_batches_are_found_by_any_message_until_pruned() {
         (None, Some(20)),
         "one message of the second is unacknowledged"
     );
-}
-
-#[test]
-fn pruned_history_keeps_headers_certificates_and_state() {
-    let steps = chain(6);
-    let store = committed(&Arc::new(MemoryBackend::new()), &steps);
-    let next = store
-        .prune_history(Height::ZERO, Height::new(100), 2)
-        .unwrap();
-    assert_eq!(next, Height::new(3));
-    let next = store.prune_history(next, Height::new(100), 100).unwrap();
-    assert_eq!(
-        next,
-        Height::new(5),
-        "the block of the committed state stays"
-    );
-    for step in &steps[..4] {
-        let block = store.block_at(step.header.height).unwrap().unwrap();
-        assert_eq!((block.header, block.body.len()), (step.header.clone(), 0));
-        assert!(store.receipts(step.header.height).unwrap().is_empty());
-        let id = transaction(step.header.height.get(), 3);
-        assert_eq!(store.transaction_location(&id).unwrap(), None);
-    }
-    assert_eq!(store.receipts(Height::new(5)).unwrap().len(), 101);
-    // Nothing is offered to peers as a block that is none any more.
-    let served = |from| {
-        let blocks = store.finalized_blocks(Height::new(from), 9, usize::MAX);
-        blocks.unwrap().len()
-    };
-    assert_eq!((served(1), served(3), served(4), served(5)), (0, 1, 0, 2));
-    assert_eq!(store.load().unwrap().tree.root(), steps[5].tree.root());
 }
 
 #[test]
