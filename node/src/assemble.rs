@@ -343,9 +343,11 @@ impl Node {
                 runner.stop();
             }
             snapshots.stop();
-            let _ = thread.join();
-            if let Some(votes) = votes {
-                let _ = votes.join();
+            if thread.join().is_err() {
+                tracing::error!("the thread that serves snapshots panicked");
+            }
+            if votes.is_some_and(|votes| votes.join().is_err()) {
+                tracing::error!("the thread of the vote log panicked");
             }
         });
         if let Err(error) = joined.await {

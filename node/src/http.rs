@@ -163,6 +163,11 @@ async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
             "Requests of nodes that join which found no room",
             &state.snapshots.dropped,
         ),
+        (
+            "snapshot_states_dropped",
+            "States that found no room and are not served to nodes that join",
+            &state.snapshots.states_dropped,
+        ),
     ] {
         let value = ConstCounter::new(counter.load(Ordering::Relaxed));
         registry.register(name, help, value);

@@ -595,22 +595,33 @@ pub fn seals_of(
     let mut seals = Vec::new();
     let mut next = from.next();
     while seals.len() < limit
-        && let Some(row) = beacon.epoch(next)?
+        && let Some(seal) = opening_seal(beacon, next)?
     {
-        let header = beacon.header(&row.seal.digest)?;
-        let certificate = beacon.certificate_at(row.seal.height)?;
-        let Some((header, certificate)) = header.zip(certificate) else {
-            break;
-        };
-        seals.push(SealProof {
+        seals.push(seal);
+        next = next.next();
+    }
+    Ok(seals)
+}
+
+/// The seal that opened an epoch, in a store of the beacon, with the committee that it names; none
+/// where the store does not hold it.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn opening_seal(beacon: &ChainStore, epoch: Epoch) -> Result<Option<SealProof>, StoreError> {
+    let Some(row) = beacon.epoch(epoch)? else {
+        return Ok(None);
+    };
+    let header = beacon.header(&row.seal.digest)?;
+    let certificate = beacon.certificate_at(row.seal.height)?;
+    Ok(header
+        .zip(certificate)
+        .map(|(header, certificate)| SealProof {
             version: skerry_types::codec::Version,
             header,
             certificate,
             committee: row.committee,
-        });
-        next = next.next();
-    }
-    Ok(seals)
+        }))
 }
 
 async fn submit_to(view: &ChainView, wires: Vec<Arc<[u8]>>) -> Vec<Result<Digest, SubmitError>> {

@@ -183,8 +183,8 @@ impl From<NodeError> for CliError {
             NodeError::ForeignLog { .. } => (
                 Exit::Safety,
                 "VOTE_LOG",
-                "name the key's own log in `validator.vote_log`, or with --log; each key needs one of \
-                 its own",
+                "name the key's own log in `validator.vote_log` (for `keys votes`: `--log`); each \
+                 key needs one of its own",
             ),
             NodeError::VoteLog(_) => (
                 Exit::Safety,
@@ -291,6 +291,13 @@ impl From<LightError> for CliError {
                 return of_error(Exit::Safety, "TRUST_TOO_OLD", &error).next(
                     "skerry query checkpoint --rpc URL of a node that you trust, then the same with \
                      --checkpoint and what it prints",
+                );
+            }
+            LightError::Checkpoint { .. } => {
+                return of_error(Exit::Safety, "CHECKPOINT", &error).next(
+                    "skerry query checkpoint --rpc URL of two nodes that you trust: where they \
+                     agree, the --checkpoint is mistyped or of another network; else do not \
+                     believe this node",
                 );
             }
             LightError::CheckpointMissed { .. } => {

@@ -94,7 +94,13 @@ async fn checkpoint(client: &Client) -> Result<Output, CliError> {
         seal: genesis_digest(&chain_id, ChainRef::Beacon),
     };
     if let Some(before) = open.previous() {
-        for seal in client.beacon_seals(before).await? {
+        let seals = client.beacon_seals(before).await?;
+        if seals.is_empty() {
+            let message = "the node does not show the seal of its epoch";
+            let error = CliError::new(Exit::Unreachable, "NODE_BEHIND", message);
+            return Err(error.next("ask another node"));
+        }
+        for seal in seals {
             let seal: SealProof = decode(&seal, PROOF_BYTES_MAX).map_err(|error| {
                 let message = "the node's seals cannot be read";
                 CliError::new(Exit::Unreachable, "SEAL", message).why(error.to_string())

@@ -30,7 +30,7 @@ const EPOCHS_BACK: u64 = 2;
 const COMMITTEES_KEPT: usize = 4;
 /// Most seals that are kept for the store, so that it can prove them to others; the newest of them.
 /// A clone shares them.
-const SEALS_KEPT_MAX: usize = 4_096;
+pub(super) const SEALS_KEPT_MAX: usize = 4_096;
 
 /// An epoch of the beacon that an operator vouches for: `EPOCH:DIGEST`, the digest being that of the
 /// seal that opened the epoch.

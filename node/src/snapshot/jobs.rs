@@ -2,16 +2,19 @@
 //! node runs it on a thread of its own, the simulator inside the step, with the same code.
 
 use super::check::{
-    CheckError, CheckedBase, Contradiction, Trust, WantedBatch, check_base, check_batches,
+    CheckError, CheckedBase, Contradiction, SEALS_KEPT_MAX, Trust, WantedBatch, check_base,
+    check_batches,
 };
 use super::frames::BaseProof;
-use crate::view::seals_of;
+use crate::view::opening_seal;
 use skerry_execution::views;
 use skerry_storage::import::{BaseBlock, BaseContext, BaseRow, Import};
 use skerry_storage::{ChainStore, EpochRow, StateTree, StoreError};
 use skerry_types::block::{BlockRef, ExecutionResult};
+use skerry_types::codec::encode;
 use skerry_types::ids::{ChainRef, Epoch, Height};
 use skerry_types::light::SealProof;
+use skerry_types::limits::CHUNK_BYTES_MAX;
 use skerry_types::message::Batch;
 use skerry_types::snapshot::{Chunk, Cursor, SnapshotError};
 use skerry_types::state::{StateKey, StateRead, Value};
@@ -20,9 +23,6 @@ use std::sync::Arc;
 /// Most batches that a base may have on their way to one destination; a state with more is not
 /// joined by snapshot.
 const BATCHES_MAX: usize = 4_096;
-
-/// Most seals that a store takes over from what it held before.
-const SEALS_KEPT_MAX: usize = 4_096;
 
 /// A job.
 pub enum Job {
@@ -102,6 +102,12 @@ pub enum JobError {
     /// The chunk is not the next one of the state.
     #[error("the chunk does not hold")]
     Chunk(#[from] SnapshotError),
+    /// The chunk is longer than any that a server cuts.
+    #[error("the chunk has {actual} bytes, at most {CHUNK_BYTES_MAX} are taken")]
+    ChunkBytes {
+        /// Its bytes, encoded.
+        actual: usize,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -113,7 +119,11 @@ pub enum JobError {
 impl JobError {
     /// Whether it is the peer's fault.
     pub const fn is_forged(&self) -> bool {
-        matches!(self, Self::Check(_) | Self::Chunk(_)) && !self.is_unprovable()
+        let is_of_peer = matches!(
+            self,
+            Self::Check(_) | Self::Chunk(_) | Self::ChunkBytes { .. }
+        );
+        is_of_peer && !self.is_unprovable()
     }
 
     /// Whether the state cannot be taken over from anybody.
@@ -234,6 +244,10 @@ fn begin(
 }
 
 fn write(import: &Import, after: Option<&Cursor>, chunk: &Chunk) -> Result<(), JobError> {
+    let actual = encode(chunk).len();
+    if actual > CHUNK_BYTES_MAX {
+        return Err(JobError::ChunkBytes { actual });
+    }
     let root = import.progress().base.result.state_root;
     let next = chunk.verify(&root, after)?;
     import.chunk(after, chunk, next)?;
@@ -300,8 +314,8 @@ fn genesis_of(
     Ok(crate::chain::genesis_result(root, made.channels_root))
 }
 
-/// The seals that lead to the base, so that the store can prove them to others: those that the store
-/// has, whose rows go with its history, and those that were followed since.
+/// The newest seals that lead to the base, so that the store can prove them to others: those that
+/// the store has, whose rows go with its history, and those that were followed since.
 fn seals_to_keep(
     store: &ChainStore,
     trust: &Trust,
@@ -310,11 +324,31 @@ fn seals_to_keep(
     if !chain.is_beacon() {
         return Ok(Vec::new());
     }
-    let held = seals_of(store, Epoch::ZERO, SEALS_KEPT_MAX)?.into_iter();
     let first = trust.seals().next().map(|seal| seal.header.epoch);
-    let is_older = |seal: &SealProof| first.is_none_or(|first| seal.header.epoch < first);
-    let older = held.filter(is_older).map(Arc::new);
-    Ok(older.chain(trust.seals().cloned()).collect())
+    let room = SEALS_KEPT_MAX.saturating_sub(trust.seals().count());
+    let mut kept = seals_up_to(store, first.unwrap_or(trust.epoch()), room)?;
+    kept.extend(trust.seals().cloned());
+    Ok(kept)
+}
+
+/// The newest seals that a store of the beacon holds, up to the one that opened `newest`, without a
+/// gap; at most `limit`, oldest first.
+fn seals_up_to(
+    beacon: &ChainStore,
+    newest: Epoch,
+    limit: usize,
+) -> Result<Vec<Arc<SealProof>>, StoreError> {
+    let mut seals = Vec::new();
+    let mut next = Some(newest);
+    while let Some(epoch) = next.filter(|_| seals.len() < limit) {
+        let Some(seal) = opening_seal(beacon, epoch)? else {
+            break;
+        };
+        seals.push(Arc::new(seal));
+        next = epoch.previous();
+    }
+    seals.reverse();
+    Ok(seals)
 }
 
 fn finish(
@@ -364,3 +398,6 @@ fn finish(
     })?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,6 +19,7 @@ use super::peers::{Count, OFFER_MS, Peers};
 use super::pins::span_ms;
 use crate::chain::Peer;
 use crate::wire::kind;
+use skerry_storage::StoreError;
 use skerry_storage::import::Import;
 use skerry_types::block::BlockRef;
 use skerry_types::codec::{decode, encode};
@@ -419,6 +420,12 @@ impl Join {
         out.push(Output::Failed(failure));
     }
 
+    /// A store that cannot be read says nothing of what was begun: nothing is next.
+    fn fail_store(&mut self, error: &StoreError, out: &mut Vec<Output>) -> bool {
+        self.fail(Failure::Store(super::reason_of(error)), out);
+        false
+    }
+
     fn on_base(&mut self, begun: Begun, out: &mut Vec<Output>) {
         let (Stage::Prove(_), Some(place)) = (&self.stage, self.places.front()) else {
             return;
@@ -573,10 +580,15 @@ impl Join {
             configured,
         } = self.peers.count(&self.chains);
         let ends = if connected == 0 {
-            if self.places.iter().any(Place::has_begun) {
-                // Once somebody is there, the look around begins.
-                self.began = self.now;
-                return self.wait_for_peers(out);
+            let begun: Result<Vec<_>, _> = self.places.iter().map(Place::begun).collect();
+            match begun {
+                Ok(begun) if begun.iter().all(Option::is_none) => {}
+                Ok(_) => {
+                    // Once somebody is there, the look around begins.
+                    self.began = self.now;
+                    return self.wait_for_peers(out);
+                }
+                Err(error) => return self.fail_store(&error, out),
             }
             let is_empty = |place: &Place| place.held() == Height::ZERO;
             let limit_ms = match self.wanted {
@@ -626,8 +638,10 @@ impl Join {
             return false;
         };
         let (chain, held, above) = (place.chain, place.held(), place.above);
-        let begun = place.store.import_progress().ok().flatten();
-        let begun = begun.map(|begun| begun.base.block);
+        let begun = match place.begun() {
+            Ok(begun) => begun,
+            Err(error) => return self.fail_store(&error, out),
+        };
         if begun.is_some_and(|begun| begun.height <= held) {
             // By blocks the chain came further than that.
             let store = place.store.clone();

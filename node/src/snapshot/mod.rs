@@ -13,8 +13,8 @@
 //! | [`run`] | how a node joins before its chains begin |
 //! | [`serve`] | how a node serves without loading its chains |
 //!
-//! `frames`, `pins`, `check`, `jobs`, `join`, `outside` and `peers` have no clock, socket or thread: the
-//! simulator runs them as they are.
+//! `frames`, `pins`, `check`, `jobs`, `join`, `outside` and `peers` have no clock, socket or
+//! thread: the simulator runs them as they are.
 
 pub mod check;
 pub mod frames;

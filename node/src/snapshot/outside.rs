@@ -3,7 +3,7 @@
 use super::check::{Contradiction, TooOld, Trust};
 use super::jobs::{Done, Job};
 use crate::chain::{Payload, Peer};
-use skerry_storage::ChainStore;
+use skerry_storage::{ChainStore, StoreError};
 use skerry_types::block::{BlockRef, ExecutionResult};
 use skerry_types::ids::{ChainRef, Height};
 use std::sync::Arc;
@@ -189,8 +189,12 @@ impl Place {
         above.map_or(0, |held| held.height.next().above(lowest))
     }
 
-    /// Whether an import was begun and is not finished.
-    pub(super) fn has_begun(&self) -> bool {
-        matches!(self.store.import_progress(), Ok(Some(_)))
+    /// The base whose import was begun and is not finished.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(super) fn begun(&self) -> Result<Option<BlockRef>, StoreError> {
+        let progress = self.store.import_progress()?;
+        Ok(progress.map(|begun| begun.base.block))
     }
 }

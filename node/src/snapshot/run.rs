@@ -150,7 +150,9 @@ pub async fn join(parts: Parts<'_>) -> Result<Vec<NetworkEvent>, NodeError> {
     drop(jobs);
     // It waits for jobs only, and none is under way.
     drop(done);
-    let _ = thread.join();
+    if thread.join().is_err() {
+        tracing::error!("the thread that joins panicked");
+    }
     match ended {
         Some(Err(failure)) => Err(error_of(failure)),
         _ => {
@@ -395,6 +397,9 @@ impl Driver<'_> {
                 format!("{chain}: joined at height {}", block.height)
             }
             Note::GaveUp { chain, why } => {
+                if let GaveUp::TooOld(TooOld { start, by }) = why {
+                    tracing::warn!(%chain, epoch = %start, age = %by, "what is trusted is too old");
+                }
                 let why = match why {
                     GaveUp::Unserved => "nobody serves a snapshot that can be taken over",
                     GaveUp::TooOld(_) => {

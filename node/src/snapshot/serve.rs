@@ -7,7 +7,7 @@ use crate::chain::Reported;
 use crate::runner::{now_ms, yield_to_others};
 use crate::wire::kind;
 use parking_lot::Mutex;
-use skerry_network::{Bytes, Frame, Misbehaviour, NetworkHandle, PeerKey};
+use skerry_network::{Bytes, Frame, Misbehaviour, NetworkHandle, PeerKey, SendOutcome};
 use skerry_types::codec::{decode, encode};
 use skerry_types::ids::ChainRef;
 use std::collections::BTreeMap;
@@ -39,12 +39,14 @@ enum Event {
 /// Counters for `/metrics`.
 #[derive(Debug, Default)]
 pub struct ServeMetrics {
-    /// Requests that were answered.
+    /// Answers that the network took.
     pub replies: AtomicU64,
-    /// Bytes of the answers.
+    /// Bytes of them.
     pub bytes: AtomicU64,
     /// Requests that found no room.
     pub dropped: AtomicU64,
+    /// States that found no room, and are not served.
+    pub states_dropped: AtomicU64,
     /// States that are pinned.
     pub pins: AtomicU64,
 }
@@ -90,7 +92,13 @@ impl Server {
 
     /// A final header reports a state. Where there is no room it is not served.
     pub fn on_reported(&self, chain: ChainRef, reported: Box<Reported>) {
-        let _ = self.queue.try_send(Event::Reported(chain, reported));
+        if self
+            .queue
+            .try_send(Event::Reported(chain, reported))
+            .is_err()
+        {
+            self.metrics.states_dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A peer asks for something.
@@ -151,10 +159,8 @@ fn serve(
                 chain,
                 payload,
             } => {
-                let bytes = answer(&mut pins, network, (peer, chain), &payload);
+                let bytes = answer(&mut pins, network, (peer, chain), &payload, metrics);
                 forget(waiting, peer);
-                metrics.replies.fetch_add(1, Ordering::Relaxed);
-                metrics.bytes.fetch_add(bytes, Ordering::Relaxed);
                 let nanos = bytes.saturating_mul(1_000_000_000) / BYTES_PER_SECOND;
                 std::thread::sleep(Duration::from_nanos(nanos));
             }
@@ -162,12 +168,13 @@ fn serve(
     }
 }
 
-/// Answers a request; how many bytes that took.
+/// Answers a request; how many bytes the answer has, whether the network took it or not.
 fn answer(
     pins: &mut Pins,
     network: &NetworkHandle,
     (peer, chain): (PeerKey, ChainRef),
     payload: &[u8],
+    metrics: &ServeMetrics,
 ) -> u64 {
     let Ok(request) = decode::<SnapshotRequest>(payload, REQUEST_BYTES_MAX) else {
         network.report(peer, Misbehaviour::InvalidMessage);
@@ -186,6 +193,9 @@ fn answer(
         payload: Bytes::from(payload),
     };
     // What finds no room is asked for again.
-    let _ = network.send(peer, frame);
+    if matches!(network.send(peer, frame), SendOutcome::Queued { .. }) {
+        metrics.replies.fetch_add(1, Ordering::Relaxed);
+        metrics.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
     bytes
 }

@@ -8,7 +8,7 @@ use super::testing::{BEACON, beacon_base, genesis, result, seal, shard, store, t
 use crate::chain::{Payload, Peer};
 use crate::wire::kind;
 use skerry_storage::import::{BaseRow, Import};
-use skerry_storage::{ChainStore, StateTree};
+use skerry_storage::{ChainStore, Identity, MemoryBackend, StateTree};
 use skerry_types::block::BlockRef;
 use skerry_types::codec::{decode, encode};
 use skerry_types::ids::{Address, ChainRef, Digest, Epoch, Height, TimeMs};
@@ -509,6 +509,35 @@ fn what_was_begun_waits_for_peers_and_goes_on() {
     let resumed = |note: &Note| matches!(note, Note::Begun { resumed: true, .. });
     assert!(notes.iter().any(resumed), "{notes:?}");
     assert!(notes.iter().any(|note| matches!(note, Note::Joined { .. })));
+}
+
+/// A store whose disk is gone.
+fn broken_store(chain: ChainRef) -> Arc<ChainStore> {
+    let backend = Arc::new(MemoryBackend::new());
+    let identity = Identity {
+        chain_id: genesis().chain_id(),
+        chain,
+    };
+    let store = ChainStore::open(backend.clone(), identity).expect("an empty store opens");
+    backend.fail_after(0);
+    let written = store.init_genesis(&ChangeSet::new(), &result(&StateTree::empty()));
+    written.expect_err("nothing can be written");
+    Arc::new(store)
+}
+
+#[test]
+fn a_store_that_does_not_say_what_was_begun_ends_the_join() {
+    for peers in [0, 2] {
+        let plan = Plan {
+            stores: [BEACON, shard()].map(broken_store),
+            ..Plan::of(peers)
+        };
+        let played = play_with(&plan, |_, _, request| {
+            matches!(request, Request::Offer).then(|| offer(100, 0))
+        });
+        let failed = played.failed;
+        assert!(matches!(failed, Some(Failure::Store(_))), "{failed:?}");
+    }
 }
 
 #[test]
