@@ -9,7 +9,7 @@ client=$root/clients/python
 venv=$target/python
 wanted=$(sha256sum "$client/requirements.txt")
 if [[ $(cat "$venv/.installed" 2>/dev/null) != "$wanted" ]]; then
-    say "installing from PyPI: $(grep -v '^#' "$client/requirements.txt" | tr '\n' ' ')"
+    say "installing with pip: $(grep -v '^#' "$client/requirements.txt" | tr '\n' ' ')"
     rm -rf "$venv"
     python3 -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check \

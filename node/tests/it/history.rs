@@ -74,11 +74,10 @@ fn agree(votes: &[(ChainRef, Epoch, Vote)]) {
 
 fn nobody_accuses(network: &Network) {
     for node in &network.nodes {
-        assert!(
-            !node.log_text().contains("conflicting votes"),
-            "{}",
-            node.name
-        );
+        let log = node.log_text();
+        for accusation in ["members contradict themselves", "validator punished"] {
+            assert!(!log.contains(accusation), "{}: {accusation}", node.name);
+        }
     }
 }
 
@@ -295,7 +294,6 @@ fn a_restored_log_is_noticed_by_the_blocks_that_show_newer_votes() {
     network.nodes.first_mut().expect("v0").start();
     network.goes_on(1);
     last(&mut network).stop();
-    let before = keep_votes(&network, &log);
 
     std::fs::copy(&old, &log).expect("restored, which nobody should do");
     std::fs::remove_dir_all(home.join("data")).expect("removed");
@@ -308,5 +306,4 @@ fn a_restored_log_is_noticed_by_the_blocks_that_show_newer_votes() {
     network.stop_all();
     let shown = keys_votes("show", &home, &[]).expect("shown");
     assert_eq!(shown["history"], "lost");
-    assert!(!before.is_empty());
 }

@@ -238,7 +238,8 @@ fn sent_in(text: &str, seats: &BTreeMap<String, (ChainRef, MemberIndex)>) -> Vec
     all
 }
 
-/// Whether processes may be traced here; some containers forbid it.
+/// Whether processes may be traced here. Some containers forbid it; `SKERRY_REQUIRE_TRACE=1` makes
+/// that a failure.
 fn may_trace() -> bool {
     match Command::new("strace")
         .args(["-o", "/dev/null", "true"])
@@ -250,6 +251,11 @@ fn may_trace() -> bool {
             let why = String::from_utf8_lossy(&output.stderr).into_owned();
             let denied = why.contains("not permitted") || why.contains("PTRACE");
             assert!(denied, "strace fails: {why}");
+            let is_required = std::env::var("SKERRY_REQUIRE_TRACE").is_ok_and(|it| it == "1");
+            assert!(
+                !is_required,
+                "processes may not be traced here, and they must be: {why}"
+            );
             eprintln!("SKIPPED: processes may not be traced here: {why}");
             false
         }

@@ -214,6 +214,8 @@ fn protocol_code_is_deterministic() {
         "node/src/beacon.rs",
         "node/src/evidence.rs",
         "node/src/snapshot/join.rs",
+        "node/src/snapshot/peers.rs",
+        "node/src/snapshot/outside.rs",
     ];
     for code in bans {
         for path in bound {
@@ -360,4 +362,17 @@ fn no_path_of_a_build_machine_remains() {
         broken_by("sdk/src/a.rs", &format!("const A: &str = \"{folder}\";")),
         ["machine-path"]
     );
+    for folder in [
+        concat!("/", "root/.cargo"),
+        concat!("/", "home/me/net"),
+        concat!("/", "Users/me"),
+        concat!("/", "tmp/t-1"),
+    ] {
+        let found = broken("Makefile", &format!("A = {folder}\n"));
+        assert_eq!(found, [("machine-path", 1)], "{folder}");
+    }
+    for folder in ["/home/skerry/data", "/tmp/net/v0", "/usr/local/bin", "/net"] {
+        let found = broken("Makefile", &format!("A = {folder}\n"));
+        assert_eq!(found, [], "{folder}");
+    }
 }
