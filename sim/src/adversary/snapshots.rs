@@ -40,6 +40,10 @@ pub(super) fn forge(payload: &Arc<[u8]>, random: &mut Random) -> Arc<[u8]> {
             Some(seal) if random.chance(700) => seal.committee.seed = nonsense,
             _ => seals.clear(),
         },
+        // What a shard's cross-link does not name is the most that its header can lie about.
+        Reply::Base(Some(proof)) if proof.shard.is_some() && random.chance(500) => {
+            proof.reporter.report.result.receipts_root = nonsense;
+        }
         Reply::Base(Some(proof)) => match random.below(5) {
             0 => proof.reporter.report.result.state_root = nonsense,
             1 => proof.header.time = proof.header.time.next(),
