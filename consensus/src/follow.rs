@@ -11,7 +11,6 @@ use crate::replica::Replica;
 use crate::round::{Offer, Stage};
 use crate::rules::{self, Base};
 use crate::safety::{ParentStanding, guard_parent};
-use crate::tree::Bytes;
 use skerry_types::certificate::Certificate;
 use skerry_types::consensus::{FetchRequest, Proposal};
 use skerry_types::ids::{Digest, Height, MemberIndex, View};
@@ -137,8 +136,7 @@ impl Replica {
                 offer.check = Some(job.id);
                 out.push(Output::Check(Box::new(job)));
             }
-            if self.tree.lacks_bytes(&digest) {
-                self.tree.insert(digest, header.clone(), view, Bytes::Held);
+            if self.tree.take(digest, header.clone(), view) {
                 out.push(Output::Block {
                     digest,
                     header: Box::new(header),

@@ -5,7 +5,7 @@
 //! become known, and what is late is acted upon when it comes.
 
 use crate::checks::Checks;
-use crate::config::{Config, Parent, Start, VIEWS_AHEAD_MAX};
+use crate::config::{Config, FAR_HEADERS_MAX, Parent, Start, VIEWS_AHEAD_MAX};
 use crate::error::StartError;
 use crate::fetches::Fetches;
 use crate::input::Input;
@@ -437,6 +437,10 @@ impl Replica {
                 .values()
                 .all(|round| round.votes.len() <= self.peers.len().saturating_mul(3)),
             "one vote of a kind per member"
+        );
+        debug_assert!(
+            self.tree.far() <= FAR_HEADERS_MAX,
+            "headers far above the root are few"
         );
     }
 

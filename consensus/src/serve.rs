@@ -3,7 +3,6 @@
 use crate::config::{CERTIFICATES_PER_REPLY_MAX, REQUESTS_PER_DELTA_MAX};
 use crate::output::{Offence, Output, To};
 use crate::replica::Replica;
-use crate::tree::Bytes;
 use skerry_types::certificate::Certificate;
 use skerry_types::consensus::{ConsensusMessage, FetchReply, FetchRequest};
 use skerry_types::ids::{Digest, MemberIndex, View};
@@ -124,12 +123,13 @@ impl Replica {
             } else {
                 view
             };
-            self.tree.insert(digest, header.clone(), view, Bytes::Held);
-            out.push(Output::Block {
-                digest,
-                header: Box::new(header),
-                body,
-            });
+            if self.tree.take(digest, header.clone(), view) {
+                out.push(Output::Block {
+                    digest,
+                    header: Box::new(header),
+                    body,
+                });
+            }
         }
     }
 

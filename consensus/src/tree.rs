@@ -4,7 +4,7 @@
 //! A block is *connected* when it and all its ancestors down to the root are durable; a notarized
 //! block that is connected is certified.
 
-use crate::config::{Config, Parent, Root, WALK_HEIGHTS_MAX};
+use crate::config::{Config, FAR_HEADERS_MAX, KEEP_HEIGHTS_MAX, Parent, Root, WALK_HEIGHTS_MAX};
 use skerry_types::block::{BlockKind, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::ids::{Digest, Height, View};
@@ -55,7 +55,8 @@ pub(crate) enum Need {
     Store(Digest),
     /// These bytes are being stored.
     Wait(Digest),
-    /// The block known furthest down still lies too far above the root to walk there.
+    /// The block known furthest down, or one whose bytes are not here, lies too far above the root to
+    /// walk there.
     Behind(Height, Digest),
     /// It can never be: an ancestor's bytes are malformed.
     Malformed(Digest),
@@ -113,6 +114,26 @@ impl Tree {
         self.nodes.len()
     }
 
+    /// Whether a height lies so far above the root that no bytes are taken for it.
+    pub(crate) fn is_far(&self, height: Height) -> bool {
+        height.above(self.root.height) > KEEP_HEIGHTS_MAX
+    }
+
+    /// How many headers so far up are remembered.
+    pub(crate) fn far(&self) -> usize {
+        let nodes = self.nodes.values();
+        nodes.filter(|node| self.is_far(node.header.height)).count()
+    }
+
+    /// Forgets headers far up when there are too many: what is final by then is synced, and what is
+    /// proposed later comes again.
+    fn make_room(&mut self) {
+        if self.nodes.len() >= FAR_HEADERS_MAX && self.far() >= FAR_HEADERS_MAX {
+            let height = self.root.height.saturating_add(KEEP_HEIGHTS_MAX);
+            self.nodes.retain(|_, node| node.header.height <= height);
+        }
+    }
+
     /// The latest view of a block above the root.
     pub(crate) fn view(&self, digest: &Digest) -> Option<View> {
         self.nodes.get(digest).map(|node| node.view)
@@ -123,6 +144,22 @@ impl Tree {
         self.nodes
             .get(digest)
             .is_none_or(|node| node.bytes == Bytes::Missing)
+    }
+
+    /// Notes a block that came with its bytes. Whether they are to be taken: they are new, and the
+    /// block is not far up.
+    pub(crate) fn take(&mut self, digest: Digest, header: Header, view: View) -> bool {
+        if !self.lacks_bytes(&digest) {
+            return false;
+        }
+        let bytes = if self.is_far(header.height) {
+            self.make_room();
+            Bytes::Missing
+        } else {
+            Bytes::Held
+        };
+        self.insert(digest, header, view, bytes);
+        bytes == Bytes::Held
     }
 
     /// Notes a block; what is known of its bytes is kept unless they were missing.
@@ -181,10 +218,15 @@ impl Tree {
                 }
                 return needs;
             };
-            if node.header.height <= self.root.height {
+            let height = node.header.height;
+            if height <= self.root.height {
                 return vec![Need::Dead];
             }
             match node.bytes {
+                Bytes::Missing if height.above(self.root.height) > KEEP_HEIGHTS_MAX => {
+                    needs.push(Need::Behind(height, at));
+                    return needs;
+                }
                 Bytes::Held => {
                     node.bytes = Bytes::Storing;
                     needs.push(Need::Store(at));

@@ -1,6 +1,6 @@
 //! The rules one by one, on a single replica among four of weight 1.
 
-use crate::config::{Root, Start, TIMEOUT_MS_MAX};
+use crate::config::{FAR_HEADERS_MAX, KEEP_HEIGHTS_MAX, Root, Start, TIMEOUT_MS_MAX};
 use crate::error::{BuildRefusal, HeaderError, ParentRefusal, Refusal, StartError};
 use crate::input::{Certification, Input, Verdict};
 use crate::log::{LogEntry, VoteRecord, compact};
@@ -1329,6 +1329,35 @@ fn a_leader_heard_in_its_turn_is_waited_for_in_the_next() {
         assert!(cast(&solo.tell_certificate(nullify(number))).is_empty());
     }
     assert_eq!(solo.view(), turn);
+}
+
+#[test]
+fn a_replica_far_behind_takes_no_bytes_and_remembers_few_headers() {
+    let mut solo = Solo::leading(4);
+    let unknown = Digest::new([9; 32]);
+    let blocks = |out: &[Output]| out.iter().any(|it| matches!(it, Output::Block { .. }));
+    let height = |number: u64| KEEP_HEIGHTS_MAX + number;
+    let few = 200 + 2 * u64::try_from(FAR_HEADERS_MAX).expect("few");
+    for number in 200..few {
+        solo.tell_certificate(finalize(number - 1, unknown));
+        if solo.leader(number) == solo.me {
+            continue;
+        }
+        let header = solo.header(number, height(number), unknown);
+        let out = solo.propose(number, &header, Some(notarize(number - 1, unknown)));
+        assert!(!blocks(&out), "{out:?}");
+        assert!(solo.replica.tree.len() <= FAR_HEADERS_MAX);
+    }
+    // What a quorum wants is not fetched: the glue is to sync.
+    let number = (few..few + 2).find(|it| solo.leader(*it) != solo.me);
+    let number = number.expect("not two in a row");
+    solo.tell_certificate(finalize(number - 1, unknown));
+    let header = solo.header(number, height(number), unknown);
+    solo.propose(number, &header, Some(notarize(number - 1, unknown)));
+    let out = solo.tell_certificate(finalize(number, header.digest()));
+    let (height, digest) = (Height::new(height(number)), header.digest());
+    assert!(out.contains(&Output::Behind { height, digest }), "{out:?}");
+    assert!(requests(&out).is_empty());
 }
 
 #[test]
