@@ -627,6 +627,17 @@ fn node_config(plan: &NetworkPlan, name: String, ports: Ports, peers: Vec<String
     }
 }
 
+/// Gives a node's folder its network identity, unless it has one.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn make_network_key(home: &Path) -> Result<(), NodeError> {
+    if home.join(NETWORK_KEY).exists() {
+        return Ok(());
+    }
+    save_network_key(&NetworkKey::generate(), home)
+}
+
 fn save_network_key(key: &NetworkKey, home: &Path) -> Result<(), NodeError> {
     let folder = home.join("keys");
     std::fs::create_dir_all(&folder).map_err(|error| content(&folder, error))?;

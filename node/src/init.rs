@@ -110,6 +110,7 @@ pub fn run(args: &InitArgs) -> Result<Made, NodeError> {
         return refuse(format!("{} names no peers", args.like.display()));
     }
     home::copy_genesis(&genesis, &args.home)?;
+    home::make_network_key(&args.home)?;
     let vote_key = if args.validator {
         Some(home::write_validator_key(&args.home, &genesis)?)
     } else {
@@ -142,4 +143,57 @@ pub fn run(args: &InitArgs) -> Result<Made, NodeError> {
         home: args.home.clone(),
         vote_key,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{InitArgs, run};
+    use crate::config::NodeConfig;
+    use crate::home::{NetworkPlan, write_network};
+    use skerry_network::NetworkKey;
+    use skerry_types::genesis::Parameters;
+
+    #[test]
+    fn a_node_has_all_that_its_configuration_names_with_or_without_a_vote_key() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let plan = NetworkPlan {
+            name: "init".to_owned(),
+            shards: 1,
+            validators: 4,
+            seats: None,
+            host_template: None,
+            port_base: 20_000,
+            load_accounts: 0,
+            parameters: Parameters {
+                epoch_ms: 60_000,
+                ..Parameters::default()
+            },
+            out: folder.path().join("net"),
+        };
+        write_network(&plan).expect("a network");
+        for validator in [false, true] {
+            let home = folder.path().join(format!("node-{validator}"));
+            let args = InitArgs {
+                home: home.clone(),
+                like: folder.path().join("net/rpc/config.toml"),
+                name: "newcomer".to_owned(),
+                validator,
+                listen: vec!["/ip4/127.0.0.1/tcp/1".to_owned()],
+                grpc_listen: "127.0.0.1:2".to_owned(),
+                http_listen: "127.0.0.1:3".to_owned(),
+            };
+            run(&args).expect("a home");
+            assert!(run(&args).is_err(), "it is not made twice");
+            let config = NodeConfig::read(&home.join("config.toml")).expect("a configuration");
+            assert!(config.genesis.exists());
+            NetworkKey::load(&config.network.key).expect("an identity");
+            assert_eq!(config.validator.is_some(), validator);
+            assert!(
+                config
+                    .validator
+                    .is_none_or(|it| it.key.exists() && it.vote_log.exists())
+            );
+            assert_eq!(config.network.peers.len(), 5, "all nodes of the network");
+        }
+    }
 }
