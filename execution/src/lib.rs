@@ -27,6 +27,7 @@
 //! | [`modules`] | which modules exist |
 //! | [`views`] | how others read the state |
 //! | [`supply`] | how value is counted from raw records |
+//! | [`math`] | how products and quotients are rounded |
 
 #![cfg_attr(
     not(test),
@@ -46,6 +47,7 @@ pub mod fence;
 pub mod gas;
 pub mod genesis;
 pub mod inbox;
+pub mod math;
 pub mod module;
 pub mod modules;
 pub mod network;
