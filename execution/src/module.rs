@@ -89,6 +89,13 @@ pub trait Module: Sync {
     /// The records of an owner as JSON, `null` when there are none of this module.
     fn query(&self, owner: &Address, records: &[OwnerEntry]) -> serde_json::Value;
 
+    /// The value that a record holds and no balance shows, such as the reserves of a pool. It is part
+    /// of the supply.
+    fn held(&self, key: &StateKey, value: &[u8]) -> Vec<Asset> {
+        let _ = (key, value);
+        Vec::new()
+    }
+
     /// Checks a record by itself.
     ///
     /// # Errors
@@ -163,6 +170,19 @@ pub struct Scene<'a> {
     pub nonce: Nonce,
     /// Position of the operation in its bundle.
     pub operation: u16,
+}
+
+impl<'a> Scene<'a> {
+    /// The part of it that a plan may depend on.
+    pub const fn plan_context(&self) -> PlanContext<'a> {
+        PlanContext {
+            network: self.network,
+            chain: self.chain,
+            sender: self.sender,
+            nonce: self.nonce,
+            operation: self.operation,
+        }
+    }
 }
 
 /// An inbound transfer.

@@ -4,8 +4,9 @@
 //! else, so a plan is never wrong silently; the parallel scheduler will rely on that.
 
 use crate::network::NetworkInfo;
-use skerry_types::ids::{Address, ChainRef};
+use skerry_types::ids::{Address, ChainRef, ModuleId};
 use skerry_types::state::StateKey;
+use skerry_types::transaction::Nonce;
 
 /// How an object is touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +94,8 @@ impl Plan {
     }
 }
 
-/// What a plan may depend on beside the call: constants, and who calls.
+/// What a plan may depend on beside the call: constants, who calls, and at which place in which of
+/// its transactions. All of it is known from the transaction alone.
 #[derive(Clone, Copy, Debug)]
 pub struct PlanContext<'a> {
     /// The network.
@@ -102,4 +104,19 @@ pub struct PlanContext<'a> {
     pub chain: ChainRef,
     /// Who calls.
     pub sender: Address,
+    /// Nonce of the transaction; zero for messages.
+    pub nonce: Nonce,
+    /// Position of the operation in its bundle.
+    pub operation: u16,
+}
+
+impl PlanContext<'_> {
+    /// The object that this operation makes for `module`; it lives near the sender.
+    ///
+    /// A nonce is used once, so the id is new. A message has none, but runs away from the sender's
+    /// home, where the executor refuses whatever touches the sender's objects.
+    pub fn new_object(&self, module: ModuleId) -> Address {
+        let Nonce { stream, sequence } = self.nonce;
+        Address::of_object(module.get(), &self.sender, stream, sequence, self.operation)
+    }
 }

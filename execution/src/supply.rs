@@ -1,13 +1,13 @@
 //! How value is counted from raw records, for invariant checks of the simulator and `db verify`.
 //!
-//! On every consistent cut and for every denom, balances, claims, what waits in inboxes, what is in
-//! flight and what was destroyed add up to what was issued. In flight are the messages that a
+//! On every consistent cut and for every denom, balances, claims, what modules hold, what waits in
+//! inboxes, what is in flight and what was destroyed add up to what was issued. In flight are the messages that a
 //! source has sent and the destination has not accepted: the caller has their batches, or, for the
 //! native denoms, the difference of the channels' counters.
 
 use crate::modules::bank::state::{BALANCE, BURNT, read_claim_key, read_denom_key};
 use crate::modules::channels::state::inbox_object;
-use crate::modules::{BANK, CHANNELS, MODULES, TOKEN};
+use crate::modules::{self, BANK, CHANNELS, MODULES, TOKEN};
 use crate::outbox::assets_of;
 use crate::view::read_amount;
 use skerry_types::amount::Amount;
@@ -28,6 +28,8 @@ pub struct SupplyCount {
     pub balances: Sums,
     /// Claims.
     pub claims: Sums,
+    /// In records of modules, such as the reserves of pools: [`crate::module::Module::held`].
+    pub held: Sums,
     /// In messages that are accepted and wait for gas.
     pub waiting: Sums,
     /// Destroyed: base fees, dropped messages.
@@ -37,10 +39,18 @@ pub struct SupplyCount {
 }
 
 impl SupplyCount {
-    /// Balances, claims, waiting and destroyed together.
+    /// Balances, claims, held, waiting and destroyed together.
     pub fn accounted(&self) -> Sums {
         let mut total = Sums::new();
-        for part in [&self.balances, &self.claims, &self.waiting, &self.burnt] {
+        let Self {
+            balances,
+            claims,
+            held,
+            waiting,
+            burnt,
+            token_supply: _,
+        } = self;
+        for part in [balances, claims, held, waiting, burnt] {
             for (denom, amount) in part {
                 add(&mut total, *denom, *amount);
             }
@@ -86,6 +96,11 @@ pub fn count_supply<'r>(
     let inbox = inbox_object(chain);
     let mut count = SupplyCount::default();
     for (key, value) in records {
+        if let Some(module) = modules::find(MODULES, key.module) {
+            for asset in module.held(key, value) {
+                add(&mut count.held, asset.denom, asset.amount);
+            }
+        }
         if key.module == CHANNELS && key.owner == inbox {
             count_messages(&mut count.waiting, std::iter::once(value));
             continue;

@@ -12,7 +12,7 @@ use crate::modules::account::state::{decode_nonce, encode_nonce, nonce_key};
 use crate::modules::bank::state::{balance_key, credit, debit};
 use crate::modules::{self, BANK, EXECUTOR};
 use crate::overlay::{Layer, Layered};
-use crate::plan::{Access, Plan, PlanContext};
+use crate::plan::{Access, Plan};
 use crate::requests;
 use crate::sheet::Sheet;
 use crate::view::{StateView, decode_amount, encode_amount};
@@ -177,12 +177,7 @@ impl Machine {
     ) -> Result<Sheet, Refusal> {
         let mut sheet = Sheet::with(&bundle.assets);
         for (module, call) in &decoded.calls {
-            let context = PlanContext {
-                network: scene.network,
-                chain: scene.chain,
-                sender: scene.sender,
-            };
-            let plan = call.plan(&context);
+            let plan = call.plan(&scene.plan_context());
             check_home(&scene, &plan).map_err(|error| (module.id(), Box::new(error)))?;
             let state = Layered {
                 overlay: &mut block.overlay,

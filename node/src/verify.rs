@@ -106,6 +106,8 @@ pub struct SupplyReport {
     pub fees: Amount,
     /// Claims.
     pub claims: Amount,
+    /// In records of modules, such as the reserves of pools.
+    pub held: Amount,
     /// In messages that are accepted and wait for gas.
     pub waiting: Amount,
     /// In messages that are sent and not accepted.
@@ -123,6 +125,7 @@ impl SupplyReport {
             self.balances,
             self.fees,
             self.claims,
+            self.held,
             self.waiting,
             self.in_flight,
             self.burnt,
@@ -213,12 +216,13 @@ impl fmt::Display for VerifyReport {
         for supply in &self.supply {
             writeln!(
                 formatter,
-                "{}: balances {} + fees {} + claims {} + waiting {} + in flight {} + burnt {} = \
-                 issued {}",
+                "{}: balances {} + fees {} + claims {} + held {} + waiting {} + in flight {} + \
+                 burnt {} = issued {}",
                 supply.denom,
                 supply.balances,
                 supply.fees,
                 supply.claims,
+                supply.held,
                 supply.waiting,
                 supply.in_flight,
                 supply.burnt,

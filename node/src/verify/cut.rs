@@ -3,7 +3,7 @@
 //!
 //! Copies end at different heights, so a destination may hold batches that no copy of the source
 //! reaches any more. The cut steps such destinations back to a block that accepted only what the
-//! sources have sent; on it balances + fees + claims + waiting + in flight + burnt = issued, for
+//! sources have sent; on it balances + fees + claims + held + waiting + in flight + burnt = issued, for
 //! every denom.
 
 use super::replay::{BatchMark, Replayed};
@@ -228,6 +228,7 @@ impl Parts {
         let count = count_supply(chain, records.iter().map(|(key, value)| (key, &**value)));
         merge(&mut self.total.balances, &count.balances);
         merge(&mut self.total.claims, &count.claims);
+        merge(&mut self.total.held, &count.held);
         merge(&mut self.total.waiting, &count.waiting);
         merge(&mut self.total.burnt, &count.burnt);
         merge(&mut self.total.token_supply, &count.token_supply);
@@ -246,6 +247,7 @@ impl Parts {
         let parts = [
             &total.balances,
             &total.claims,
+            &total.held,
             &total.waiting,
             &total.burnt,
             &total.token_supply,
@@ -275,6 +277,7 @@ impl Parts {
                     balances,
                     fees,
                     claims: of(&total.claims, denom),
+                    held: of(&total.held, denom),
                     waiting: of(&total.waiting, denom),
                     in_flight: of(&self.in_flight, denom),
                     burnt: of(&total.burnt, denom),
