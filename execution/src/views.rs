@@ -35,6 +35,7 @@ pub use crate::modules::channels::state::{
     inbox_body_key, outbound_key, request_key, turns_key,
 };
 pub use crate::modules::crosslinks::state::shard_record_key;
+pub use crate::modules::dex::state::{PoolFee, PoolRecord, pool_key, share_denom};
 pub use crate::modules::epochs::state::{
     Mix, Seat, Seating, Stage, committee_key, epoch_key, instance_key, kept_key, mix_key, over_key,
     ready_key, seating_key,
@@ -125,6 +126,11 @@ pub fn token(state: &dyn StateRead, denom: &Denom) -> Option<TokenRecord> {
 /// Supply of a token, in the state of its creator's shard.
 pub fn token_supply(state: &dyn StateRead, denom: &Denom) -> Amount {
     decode_amount(state.get(&supply_key(denom)).as_ref()).unwrap_or(Amount::ZERO)
+}
+
+/// A pool, in the state of its shard.
+pub fn pool(state: &dyn StateRead, pool: &Address) -> Option<PoolRecord> {
+    record(state, &pool_key(pool))
 }
 
 /// Which facts a shard's state holds.

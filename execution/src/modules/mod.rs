@@ -8,6 +8,7 @@ pub mod bank;
 pub mod beacon_facts;
 pub mod channels;
 pub mod crosslinks;
+pub mod dex;
 pub mod epochs;
 pub mod evidence;
 pub mod staking;
@@ -40,6 +41,8 @@ pub const EPOCHS: ModuleId = ModuleId::new(7);
 pub const STAKING: ModuleId = ModuleId::new(8);
 /// On the beacon: offences that were punished.
 pub const EVIDENCE: ModuleId = ModuleId::new(9);
+/// Exchange: pools of two denoms.
+pub const DEX: ModuleId = ModuleId::new(10);
 
 /// All modules, in order of number.
 pub const MODULES: &[&dyn Module] = &[
@@ -52,6 +55,7 @@ pub const MODULES: &[&dyn Module] = &[
     &epochs::EpochsModule,
     &staking::StakingModule,
     &evidence::EvidenceModule,
+    &dex::DexModule,
 ];
 
 /// The module of a number.

@@ -3,15 +3,15 @@
 //! All of them touch the object of one denom and nothing else; units enter and leave by the sheet
 //! of the bundle. A denom is minted, burnt and changed on the shard of its creator.
 
-use super::state::{TokenRecord, supply_key, token_key};
+use super::issue;
+use super::state::{TokenRecord, token_key};
 use crate::error::CallError;
 use crate::gas;
 use crate::module::{Call, Environment};
 use crate::plan::{Access, Plan, PlanContext};
-use crate::view::{decode_amount, encode_amount};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
-use skerry_types::amount::{Amount, Asset};
+use skerry_types::amount::Asset;
 use skerry_types::codec::{self, Version};
 use skerry_types::ids::{Address, Denom, Gas};
 
@@ -47,7 +47,8 @@ pub enum TokenCall {
         /// What.
         asset: Asset,
     },
-    /// Takes units from the sheet and destroys them. Anybody, on the denom's shard.
+    /// Takes units from the sheet and destroys them. Anybody, on the denom's shard; not of a denom
+    /// that a module issues.
     Burn {
         /// What.
         asset: Asset,
@@ -245,27 +246,9 @@ fn authorized(
     })
 }
 
-fn supply_of(environment: &mut Environment<'_, '_>, denom: &Denom) -> Result<Amount, CallError> {
-    decode_amount(environment.view.get(supply_key(denom))?.as_ref())
-}
-
-fn set_supply(
-    environment: &mut Environment<'_, '_>,
-    denom: &Denom,
-    supply: Amount,
-) -> Result<(), CallError> {
-    match encode_amount(supply) {
-        Some(value) => environment.view.put(supply_key(denom), value),
-        None => environment.view.delete(supply_key(denom)),
-    }
-}
-
 fn mint(environment: &mut Environment<'_, '_>, asset: Asset) -> Result<(), CallError> {
     authorized(environment, &asset.denom)?;
-    let supply = supply_of(environment, &asset.denom)?
-        .checked_add(asset.amount)
-        .ok_or(CallError::Overflow { what: "the supply" })?;
-    set_supply(environment, &asset.denom, supply)?;
+    issue::issue(&mut environment.view, &asset)?;
     environment.sheet.put(asset)?;
     let sender = environment.scene.sender;
     environment.event(
@@ -277,24 +260,20 @@ fn mint(environment: &mut Environment<'_, '_>, asset: Asset) -> Result<(), CallE
 }
 
 fn burn(environment: &mut Environment<'_, '_>, asset: Asset) -> Result<(), CallError> {
-    existing(environment, &asset.denom)?;
+    let denom = asset.denom;
+    if existing(environment, &denom)?.is_of_module(&denom) {
+        return Err(CallError::Refused {
+            code: "NOT_BURNABLE",
+            detail: format!("{denom} is given back by a call of the module that issued it"),
+        });
+    }
     environment.sheet.take(asset)?;
-    let supply = supply_of(environment, &asset.denom)?;
-    let rest = supply
-        .checked_sub(asset.amount)
-        .ok_or_else(|| CallError::Refused {
-            code: "ABOVE_SUPPLY",
-            detail: format!(
-                "the supply of {} is {supply}, not {}",
-                asset.denom, asset.amount
-            ),
-        })?;
-    set_supply(environment, &asset.denom, rest)?;
+    issue::retire(&mut environment.view, &asset)?;
     let sender = environment.scene.sender;
     environment.event(
         sender,
         "burn",
-        &[("denom", &asset.denom), ("amount", &asset.amount)],
+        &[("denom", &denom), ("amount", &asset.amount)],
     );
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! are honest.
 
 pub mod calls;
+pub(crate) mod issue;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -66,9 +67,10 @@ impl Module for TokenModule {
             [RECORD] => {
                 let record =
                     decode_record::<TokenRecord>(value).map_err(|error| error.to_string())?;
-                let denom = Denom::created(&record.creator, &record.name);
-                let same = denom.object() == key.owner;
-                same.then_some(())
+                let denom = Denom::new(*key.owner.as_bytes());
+                let is_created = Denom::created(&record.creator, &record.name) == denom;
+                (is_created || record.is_of_module(&denom))
+                    .then_some(())
                     .ok_or_else(|| "not the denom of creator and name".to_owned())
             }
             [SUPPLY] => match read_amount(value) {

@@ -19,9 +19,9 @@ pub struct TokenRecord {
     /// Version byte.
     #[serde(skip)]
     pub version: Version,
-    /// Who created it.
+    /// Who created it; of a denom that a module issues, the denom's own object.
     pub creator: Address,
-    /// Its name, which the denom commits to.
+    /// Its name, which the denom commits to, unless a module issues it.
     pub name: String,
     /// Short form for people.
     pub symbol: String,
@@ -31,6 +31,13 @@ pub struct TokenRecord {
     pub metadata: String,
     /// Who may mint and change it; nobody once renounced.
     pub authority: Option<Address>,
+}
+
+impl TokenRecord {
+    /// Whether a module issues it, under the id of its own object.
+    pub fn is_of_module(&self, denom: &Denom) -> bool {
+        self.creator == denom.object()
+    }
 }
 
 /// Key of the [`TokenRecord`].
