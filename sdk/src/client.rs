@@ -262,6 +262,18 @@ impl Client {
         present(reply.token, "token")
     }
 
+    /// A pool of the exchange; [`crate::exchange::Pool`] reads the reply.
+    ///
+    /// # Errors
+    /// When no pool has the address.
+    pub async fn pool(&self, pool: &Address) -> Result<v1::GetPoolResponse, ClientError> {
+        let message = v1::GetPoolRequest {
+            pool: pool.to_string(),
+        };
+        let request = request(message, Duration::ZERO);
+        self.check(service!(self, StateServiceClient).get_pool(request).await)
+    }
+
     /// All validators whose bond is not home again, and the open epoch.
     ///
     /// # Errors

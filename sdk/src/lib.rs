@@ -6,6 +6,7 @@
 //! | [`keys`] | how is a key made, kept and opened |
 //! | [`builder`] | how does a wish become a signed transaction |
 //! | [`client`] | what can a node be asked |
+//! | [`exchange`] | what does a swap through pools bring or cost |
 //! | [`light`] | what does a proof show, starting from a genesis, or a checkpoint beside it |
 //!
 //! The crate holds no state and starts no tasks. It signs only what [`builder`] has put together,
@@ -13,5 +14,6 @@
 
 pub mod builder;
 pub mod client;
+pub mod exchange;
 pub mod keys;
 pub mod light;

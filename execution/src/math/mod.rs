@@ -63,6 +63,17 @@ impl U256 {
         Self([first, second, third, fourth])
     }
 
+    /// Reads what [`fmt::Display`] writes; `None` when it is no number below 2^256.
+    pub fn from_decimal(text: &str) -> Option<Self> {
+        let mut number = (!text.is_empty()).then_some(Self::ZERO)?;
+        for character in text.chars() {
+            let digit = u128::from(character.to_digit(10)?);
+            number = number.checked_mul(Self::new(10))?;
+            number = number.checked_add(Self::new(digit))?;
+        }
+        Some(number)
+    }
+
     /// The number, when it is below 2^128.
     pub const fn to_u128(self) -> Option<u128> {
         match self.0 {

@@ -203,6 +203,18 @@ fn numbers_are_printed_and_stored() {
         let value = draws.amount(128);
         assert_eq!(U256::new(value).to_string(), value.to_string());
         assert_eq!(U256::new(value).to_u128(), Some(value));
+        let number = number(&mut draws);
+        assert_eq!(U256::from_decimal(&number.to_string()), Some(number));
+    }
+    for text in [
+        "",
+        "-1",
+        "1 ",
+        "0x1",
+        &format!("{largest}0"),
+        &largest.replace("35", "36"),
+    ] {
+        assert_eq!(U256::from_decimal(text), None, "{text}");
     }
     let bytes = borsh::to_vec(&U256::new(0x0102)).unwrap();
     assert_eq!((bytes.len(), &bytes[..3]), (32, &[2, 1, 0][..]));

@@ -9,6 +9,7 @@ use crate::start::StartArgs;
 use crate::verify::VerifyArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skerry_proto::v1::Stage;
+use skerry_sdk::exchange::Slippage;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, ValidatorId};
 use std::path::PathBuf;
@@ -315,6 +316,112 @@ pub enum TxCommand {
     /// Validators of one's own.
     #[command(subcommand)]
     Stake(StakeCommand),
+    /// Pools of two denoms: make one, add to it, take from it.
+    #[command(subcommand)]
+    Pool(PoolCommand),
+    /// Exchange one denom for another through pools of the sender's shard.
+    Swap(SwapArgs),
+}
+
+/// The pools that a swap goes through.
+#[derive(Clone, Debug, Args)]
+pub struct Route {
+    /// The pool, or several in order: sk1…,sk1…
+    #[arg(
+        long = "pool",
+        value_name = "POOL",
+        value_delimiter = ',',
+        required = true
+    )]
+    pub pools: Vec<Address>,
+}
+
+/// Which end of a swap is fixed.
+#[derive(Clone, Copy, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Exact {
+    /// Give exactly this: 5sker, or 10:skd1… in base units of another token.
+    #[arg(long, value_name = "AMOUNT")]
+    pub input: Option<Asset>,
+    /// Receive exactly this.
+    #[arg(long, value_name = "AMOUNT")]
+    pub output: Option<Asset>,
+}
+
+/// `skerry tx swap`
+#[derive(Clone, Debug, Args)]
+pub struct SwapArgs {
+    /// Through which pools.
+    #[command(flatten)]
+    pub route: Route,
+    /// What is fixed.
+    #[command(flatten)]
+    pub exact: Exact,
+    /// Receive at least this for an exact input; from the quote unless given.
+    #[arg(long, value_name = "AMOUNT", conflicts_with_all = ["output", "slippage"])]
+    pub min_output: Option<Asset>,
+    /// Give at most this for an exact output; from the quote unless given.
+    #[arg(long, value_name = "AMOUNT", conflicts_with_all = ["input", "slippage"])]
+    pub max_input: Option<Asset>,
+    /// By how many per cent it may end worse than the quote.
+    #[arg(long, value_name = "PERCENT", default_value = "0.5")]
+    pub slippage: Slippage,
+    /// How it is sent.
+    #[command(flatten)]
+    pub sending: Sending,
+}
+
+/// `skerry tx pool …`
+#[derive(Debug, Subcommand)]
+pub enum PoolCommand {
+    /// Make a pool on the sender's shard with a first deposit, which sets its price.
+    Create {
+        /// The first deposit: two denoms, such as --asset 5sker --asset 10:skd1…
+        #[arg(long = "asset", value_name = "AMOUNT", required = true)]
+        assets: Vec<Asset>,
+        /// The part of every input that stays in the pool, in millionths, at most 100000.
+        #[arg(long, value_name = "MILLIONTHS", default_value_t = 3_000)]
+        fee_ppm: u32,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
+    /// Deposit in the ratio of the reserves, and receive shares.
+    Add {
+        /// The pool.
+        #[arg(long, value_name = "POOL")]
+        pool: Address,
+        /// The most to give of each denom: --maximum 5sker --maximum 10:skd1…
+        #[arg(long = "maximum", value_name = "AMOUNT", required = true)]
+        maximum: Vec<Asset>,
+        /// Receive at least so many shares; from what the reserves give now unless given.
+        #[arg(long, value_name = "UNITS", conflicts_with = "slippage")]
+        min_shares: Option<Amount>,
+        /// By how many per cent it may end worse than at the reserves of now.
+        #[arg(long, value_name = "PERCENT", default_value = "0.5")]
+        slippage: Slippage,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
+    /// Give shares back, and receive their part of both reserves.
+    Remove {
+        /// The pool.
+        #[arg(long, value_name = "POOL")]
+        pool: Address,
+        /// How many shares.
+        #[arg(long, value_name = "UNITS")]
+        shares: Amount,
+        /// Receive at least this of each denom; from what the reserves give now unless given.
+        #[arg(long = "minimum", value_name = "AMOUNT", conflicts_with = "slippage")]
+        minimum: Vec<Asset>,
+        /// By how many per cent it may end worse than at the reserves of now.
+        #[arg(long, value_name = "PERCENT", default_value = "0.5")]
+        slippage: Slippage,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
 }
 
 /// `skerry tx stake …`
@@ -490,6 +597,26 @@ pub enum QueryCommand {
     },
     /// The validators: bonds, stages, seats.
     Validators {
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
+    /// What a pool holds.
+    Pool {
+        /// The pool.
+        pool: Address,
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
+    /// What a swap would bring or cost now; nothing is sent.
+    Quote {
+        /// Through which pools.
+        #[command(flatten)]
+        route: Route,
+        /// What is fixed.
+        #[command(flatten)]
+        exact: Exact,
         /// The node to talk to.
         #[command(flatten)]
         rpc: Rpc,

@@ -10,7 +10,7 @@
 //! | [`args`] | the options of all commands |
 //! | `keys` | `keys …` |
 //! | `votes` | `keys votes …` |
-//! | `tx`, `token`, `stake` | `tx …` |
+//! | `tx`, `token`, `stake`, `pool` | `tx …`; `pool` also `query pool` and `query quote` |
 //! | `query` | `query …` |
 //! | `genesis` | `genesis …` |
 //! | `node` | `node init`, `node status`, `devnet status` and `devnet faucet` |
@@ -21,6 +21,7 @@ mod keys;
 mod node;
 pub mod output;
 mod passphrase;
+mod pool;
 mod query;
 mod stake;
 #[cfg(test)]

@@ -372,6 +372,9 @@ fn hint(reason: ErrorReason) -> Option<&'static str> {
         R::ValidUntilTooFar => Some("give a smaller --valid-for"),
         R::ChainMismatch => Some("the node belongs to another network; check --rpc"),
         R::DenomUnknown => Some("check the denom; that of a token is in what its creation printed"),
+        R::PoolUnknown => {
+            Some("check the address; that of a pool is in what `skerry tx pool create` printed")
+        }
         R::TxUnknown => Some("check the hash, or ask the node that the transaction was sent to"),
         R::BlockUnknown => Some("leave out the height for the newest block"),
         R::ChainUnknown => Some("skerry node status lists the chains that this node follows"),
@@ -408,6 +411,16 @@ impl Output {
             silent: true,
             ..Self::new(Value::Null, "")
         }
+    }
+
+    /// Adds a field for programs, and lines for people.
+    #[must_use]
+    pub(super) fn with(mut self, name: &str, value: Value, lines: &str) -> Self {
+        if let Value::Object(fields) = &mut self.data {
+            fields.insert(name.to_owned(), value);
+        }
+        self.text.push_str(lines);
+        self
     }
 
     /// Adds a warning.

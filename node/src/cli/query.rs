@@ -3,6 +3,7 @@
 use super::args::QueryCommand;
 use super::genesis::read_genesis;
 use super::output::{CliError, Exit, Output};
+use super::pool;
 use super::tx::{status_json, status_text};
 use crate::runner::now_ms;
 use crate::snapshot::check::Checkpoint;
@@ -56,6 +57,10 @@ pub(super) async fn run(command: QueryCommand) -> Result<Output, CliError> {
         }
         QueryCommand::Validators { rpc } => {
             Ok(validators(&Client::new(&rpc.rpc)?.validators().await?))
+        }
+        QueryCommand::Pool { pool, rpc } => pool::show(&Client::new(&rpc.rpc)?, &pool).await,
+        QueryCommand::Quote { route, exact, rpc } => {
+            pool::show_quote(&Client::new(&rpc.rpc)?, &route.pools, exact).await
         }
         QueryCommand::Checkpoint { rpc } => checkpoint(&Client::new(&rpc.rpc)?).await,
         QueryCommand::Node { rpc } => node(&Client::new(&rpc.rpc)?).await,
@@ -146,11 +151,11 @@ fn validators(reply: &v1::ListValidatorsResponse) -> Output {
     Output::new(json!({"epoch": reply.epoch, "validators": list}), text)
 }
 
-fn asset_json(asset: &v1::Asset) -> Value {
+pub(super) fn asset_json(asset: &v1::Asset) -> Value {
     json!({"denom": asset.denom, "amount": asset.amount})
 }
 
-fn block_ref(block: Option<&v1::BlockRef>) -> Value {
+pub(super) fn block_ref(block: Option<&v1::BlockRef>) -> Value {
     block.map_or(
         Value::Null,
         |block| json!({"height": block.height, "digest": block.digest}),
@@ -158,7 +163,7 @@ fn block_ref(block: Option<&v1::BlockRef>) -> Value {
 }
 
 /// An amount for people.
-fn pretty(asset: &v1::Asset) -> String {
+pub(super) fn pretty(asset: &v1::Asset) -> String {
     let parsed = skerry_proto::convert::asset(asset);
     parsed.map_or_else(
         |_| format!("{} {}", asset.amount, asset.denom),

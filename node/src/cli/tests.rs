@@ -9,7 +9,7 @@ use serde_json::json;
 use skerry_proto::v1::{self, Outcome, Stage};
 use skerry_sdk::keys::{AccountKey, KeyError, KeyFile, Protection};
 use skerry_types::amount::Asset;
-use skerry_types::ids::{Address, Digest};
+use skerry_types::ids::{Address, Denom, Digest};
 use std::time::Duration;
 
 fn parse(line: &str) -> Result<Cli, clap::Error> {
@@ -39,6 +39,17 @@ fn the_documented_lines_are_understood() {
         format!("tx wait {hash} --wait-for executed-remotely"),
         format!("tx status {hash}"),
         "tx token create --key-file k --name Gold --symbol GLD --supply 100".to_owned(),
+        format!(
+            "tx pool create --key-file k --asset 5sker --asset 10:{denom} --fee-ppm 500",
+            denom = Denom::created(&to, "Gold")
+        ),
+        format!("tx pool add --key-file k --pool {to} --maximum 1sker --maximum 1stsker"),
+        format!("tx pool remove --key-file k --pool {to} --shares 20 --slippage 1"),
+        format!("tx swap --key-file k --pool {to} --input 1sker --slippage 0.25"),
+        format!("tx swap --key-file k --pool {to},{to} --input 1sker --min-output 1stsker"),
+        format!("tx swap --key-file k --pool {to} --output 1stsker --max-input 2sker --json"),
+        format!("query pool {to}"),
+        format!("query quote --pool {to} --output 5stsker --json"),
         format!("query account {to} --rpc http://h:1 --json"),
         format!("query account {to} --verify --trust genesis.json"),
         format!("query account {to} --verify --trust genesis.json --checkpoint 41:{hash}"),
@@ -97,6 +108,14 @@ fn mistakes_are_refused_before_anything_happens() {
             "query account {to} --checkpoint 41:{hash}",
             hash = Digest::ZERO
         ),
+        format!("query quote --pool {to}"),
+        format!("query quote --pool {to} --input 1sker --output 1stsker"),
+        "query quote --input 1sker".to_owned(),
+        format!("tx swap --key-file k --pool {to} --output 1sker --min-output 1stsker"),
+        format!("tx swap --key-file k --pool {to} --input 1sker --max-input 1sker"),
+        format!("tx swap --key-file k --pool {to} --input 1sker --min-output 1stsker --slippage 1"),
+        format!("tx swap --key-file k --pool {to} --input 1sker --slippage 101"),
+        "tx pool create --key-file k --fee-ppm 500".to_owned(),
         "query block shard-2/1".to_owned(),
         "db verify".to_owned(),
         "keys new".to_owned(),

@@ -7,6 +7,7 @@
 use super::args::{Rpc, Sending, TxCommand, Waiting};
 use super::keys;
 use super::output::{CliError, Exit, Output, note};
+use super::pool;
 use super::stake;
 use super::token;
 use serde_json::{Value, json};
@@ -66,6 +67,8 @@ pub(super) async fn run(command: TxCommand, json: bool) -> Result<Output, CliErr
         }
         TxCommand::Token(command) => token::run(command, json).await,
         TxCommand::Stake(command) => stake::run(command, json).await,
+        TxCommand::Pool(command) => pool::run(command, json).await,
+        TxCommand::Swap(args) => pool::swap(args, json).await,
     }
 }
 
@@ -99,6 +102,22 @@ pub(super) async fn network_of(client: &Client) -> Result<NetworkTerms, CliError
 
 /// Signs and sends a draft, and waits as asked.
 pub(super) async fn send(draft: &Draft, sending: &Sending, json: bool) -> Result<Output, CliError> {
+    deliver(draft, sending, json).await?.conclude(sending)
+}
+
+/// A transaction that was sent, as far as it was waited for.
+pub(super) struct Delivery {
+    client: Client,
+    deadline: Instant,
+    pub(super) status: v1::TransactionStatus,
+}
+
+/// [`send`] up to the result.
+pub(super) async fn deliver(
+    draft: &Draft,
+    sending: &Sending,
+    json: bool,
+) -> Result<Delivery, CliError> {
     let deadline = Instant::now() + sending.waiting.timeout;
     let client = Client::new(&sending.rpc.rpc)?;
     let NetworkTerms { chain_id, base_fee } = network_of(&client).await?;
@@ -106,7 +125,37 @@ pub(super) async fn send(draft: &Draft, sending: &Sending, json: bool) -> Result
     let gas_price = sending.gas_price.unwrap_or(base_fee);
     let (hash, status) = submit(&client, draft, sending, &key, chain_id, gas_price).await?;
     let status = follow(&client, &hash, status, &sending.waiting, deadline).await?;
-    conclude(status, &sending.waiting, &sending.rpc)
+    Ok(Delivery {
+        client,
+        deadline,
+        status,
+    })
+}
+
+impl Delivery {
+    /// Result or error from where the transaction got to.
+    pub(super) fn conclude(self, sending: &Sending) -> Result<Output, CliError> {
+        conclude(self.status, &sending.waiting, &sending.rpc)
+    }
+
+    /// What the modules told of a transaction that succeeded; nothing where it has not, or its
+    /// receipt is not final before the time is over.
+    pub(super) async fn events(&self) -> Result<Vec<v1::Event>, CliError> {
+        let hash = skerry_proto::convert::digest("hash", &self.status.hash);
+        let hash = hash.map_err(ClientError::from)?;
+        while self.status.outcome() == Outcome::Succeeded {
+            let reply = self.client.transaction(&hash).await?;
+            let receipt = reply.transaction.and_then(|found| found.receipt);
+            if let Some(receipt) = receipt {
+                return Ok(receipt.events);
+            }
+            if Instant::now() >= self.deadline {
+                break;
+            }
+            tokio::time::sleep(RETRY_INTERVAL).await;
+        }
+        Ok(Vec::new())
+    }
 }
 
 async fn submit(

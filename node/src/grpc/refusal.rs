@@ -86,7 +86,9 @@ pub(super) fn code_of(reason: ErrorReason) -> Code {
         | R::GasLimitTooLow
         | R::Expired
         | R::ValidUntilTooFar => Code::FailedPrecondition,
-        R::ChainUnknown | R::DenomUnknown | R::TxUnknown | R::BlockUnknown => Code::NotFound,
+        R::ChainUnknown | R::DenomUnknown | R::PoolUnknown | R::TxUnknown | R::BlockUnknown => {
+            Code::NotFound
+        }
         R::HeightPruned => Code::OutOfRange,
         R::RequestTooLarge | R::MempoolFull | R::RateLimited => Code::ResourceExhausted,
         R::TargetUnsupported => Code::Unimplemented,

@@ -6,9 +6,10 @@ use super::node::anchor;
 use super::refusal::Refusal;
 use super::status::{Submitted, beacon_height};
 use crate::view::NodeView;
-use skerry_execution::views::{self, ValidatorRecord, ValidatorStage};
+use skerry_execution::views::{self, PoolRecord, ValidatorRecord, ValidatorStage};
 use skerry_proto::convert;
 use skerry_proto::v1::{self, ErrorReason};
+use skerry_types::amount::Amount;
 use skerry_types::committee::Committee;
 use skerry_types::ids::{Address, ChainRef, Epoch, Height, ValidatorId};
 use std::sync::Arc;
@@ -119,6 +120,27 @@ impl StateService for Service {
         }))
     }
 
+    async fn get_pool(
+        &self,
+        request: Request<v1::GetPoolRequest>,
+    ) -> Result<Response<v1::GetPoolResponse>, Status> {
+        let address =
+            convert::address("pool", &request.into_inner().pool).map_err(Refusal::from)?;
+        let home = self.view.home(&address);
+        let chain = self.view.chain(home).ok_or_else(|| not_followed(home))?;
+        let snapshot = chain.snapshot();
+        let record = views::pool(&snapshot.state, &address).ok_or_else(|| {
+            let message = format!("no pool has the address {address}");
+            Refusal::new(ErrorReason::PoolUnknown, message).with("pool", address)
+        })?;
+        let shares = views::token_supply(&snapshot.state, &views::share_denom(&address));
+        Ok(Response::new(v1::GetPoolResponse {
+            pool: Some(pool(&address, &record, shares)),
+            anchor: Some(anchor(&self.view, chain, snapshot.executed)),
+            state_root: snapshot.state.root().to_string(),
+        }))
+    }
+
     async fn list_validators(
         &self,
         _: Request<v1::ListValidatorsRequest>,
@@ -148,6 +170,22 @@ impl StateService for Service {
             epoch: epoch.epoch.get(),
             anchor: Some(anchor(&self.view, chain, snapshot.executed)),
         }))
+    }
+}
+
+fn pool(address: &Address, record: &PoolRecord, shares: Amount) -> v1::Pool {
+    v1::Pool {
+        address: address.to_string(),
+        reserves: record.reserves.iter().map(Into::into).collect(),
+        fee_ppm: record.fee_ppm.millionths(),
+        share_denom: views::share_denom(address).to_string(),
+        shares: shares.to_string(),
+        cumulative_prices: record
+            .cumulative_prices
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        time_ms: record.time.get(),
     }
 }
 

@@ -437,6 +437,8 @@ async fn reads_are_exact_and_bad_names_have_their_own_reasons() {
     assert_eq!(reason(block), Some(ErrorReason::BlockUnknown));
     let token = client.token(&Denom::new([5; 32])).await.unwrap_err();
     assert_eq!(reason(token), Some(ErrorReason::DenomUnknown));
+    let pool = client.pool(&poor().address()).await.unwrap_err();
+    assert_eq!(reason(pool), Some(ErrorReason::PoolUnknown));
     let wait = Duration::from_millis(20);
     let proof = client
         .proof(&rich().address(), Height::new(1), wait)

@@ -128,6 +128,13 @@ impl StateService for Proxy {
         Err(Status::unimplemented("not asked for here"))
     }
 
+    async fn get_pool(
+        &self,
+        _: Request<v1::GetPoolRequest>,
+    ) -> Result<Response<v1::GetPoolResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
     async fn list_validators(
         &self,
         _: Request<v1::ListValidatorsRequest>,

@@ -92,7 +92,11 @@ fn check_denoms([first, second]: &[Asset; 2]) -> Result<(), String> {
     Err(format!("{problem}, they must be strictly increasing"))
 }
 
-fn check_route(route: &[Address]) -> Result<(), String> {
+/// Whether a swap may go through these pools, by their number and that none is there twice.
+///
+/// # Errors
+/// Says what is wrong.
+pub fn check_route(route: &[Address]) -> Result<(), String> {
     if route.is_empty() || route.len() > ROUTE_POOLS_MAX {
         let count = route.len();
         return Err(format!(

@@ -45,6 +45,10 @@ impl PoolFee {
     pub const fn new(millionths: u32) -> Self {
         Self(millionths)
     }
+    /// The millionths, as they are stored.
+    pub const fn millionths(self) -> u32 {
+        self.0
+    }
     /// The millionths.
     pub fn get(self) -> u128 {
         u128::from(self.0)
