@@ -15,6 +15,7 @@
 //! | `epochs` | do committees change while nodes come and go |
 //! | `snapshot` | can a node join by taking over states, and go on after a kill |
 //! | `staking` | can a validator join, and leave with its bond |
+//! | `pool` | does a pool exchange as quoted, and in the order of the blocks |
 //! | `copies` | what happens when two nodes run one vote key |
 //! | `double_signer` | is a key that contradicts itself jailed and slashed |
 //! | `history` | what happens when a validator loses data or vote log, or moves |
@@ -33,6 +34,7 @@ mod history;
 mod kills;
 mod load;
 mod net;
+mod pool;
 mod power;
 mod proof_flips;
 mod seats;
