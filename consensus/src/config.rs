@@ -24,10 +24,10 @@ pub const VIEWS_AHEAD_MAX: u64 = 4;
 pub const TIMEOUT_MS_MAX: u64 = 60_000;
 /// Ancestors are fetched one by one up to this many heights; beyond it the glue is asked to sync.
 pub const WALK_HEIGHTS_MAX: u64 = 16;
-/// Bytes of blocks are taken up to this many heights above the newest final block that is here: a
-/// replica further behind is synced first, and fetches them then.
+/// Where more is final than is here, bytes of blocks are taken up to this many heights above the newest
+/// final block that is: a replica further behind is synced first, and fetches them then.
 pub const KEEP_HEIGHTS_MAX: u64 = 64;
-/// Headers above that which are remembered.
+/// Headers above that which are remembered without them.
 pub const FAR_HEADERS_MAX: usize = 1_024;
 /// Most fetches in flight.
 pub const FETCHES_MAX: usize = 64;

@@ -23,6 +23,10 @@ impl Replica {
             return;
         }
         let Some(parent) = self.find_parent() else {
+            if self.behind_at.is_some() {
+                // It is to be synced first, which takes longer than a view.
+                self.nullify(out);
+            }
             return;
         };
         let seal = parent

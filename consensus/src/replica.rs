@@ -71,7 +71,7 @@ pub struct Replica {
     last_position: LogPosition,
     /// Own votes that count once they are durable.
     undurable: VecDeque<(LogPosition, Vote)>,
-    behind_at: Option<TimeMs>,
+    pub(crate) behind_at: Option<TimeMs>,
     /// Whether a vote of the own key was seen that is not in the log.
     saw_foreign: bool,
 }
@@ -440,7 +440,7 @@ impl Replica {
         );
         debug_assert!(
             self.tree.far() <= FAR_HEADERS_MAX,
-            "headers far above the root are few"
+            "headers without bytes are few"
         );
     }
 
@@ -472,6 +472,7 @@ impl Replica {
             }
             Statement::Finalize { view, .. } => {
                 self.finalization = Some(certificate);
+                self.tree.on_final(view);
                 self.timeouts = 0;
                 self.rounds = self.rounds.split_off(&view);
                 self.uncertified = self.uncertified.split_off(&view.next());

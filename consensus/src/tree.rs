@@ -17,6 +17,8 @@ const RECENT_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     root: Parent,
+    /// The newest view known to be final: above the root's while something on the way is missing.
+    final_view: View,
     genesis_height: Height,
     nodes: BTreeMap<Digest, Node>,
     recent: BTreeMap<Height, Digest>,
@@ -84,6 +86,7 @@ impl Tree {
         let recent = BTreeMap::from([(root.height, root.digest)]);
         let genesis_height = config.genesis_height;
         let mut tree = Self {
+            final_view: root.view,
             root,
             genesis_height,
             nodes: BTreeMap::new(),
@@ -114,23 +117,28 @@ impl Tree {
         self.nodes.len()
     }
 
-    /// Whether a height lies so far above the root that no bytes are taken for it.
-    pub(crate) fn is_far(&self, height: Height) -> bool {
-        height.above(self.root.height) > KEEP_HEIGHTS_MAX
+    /// A view is final, whether its block is here or not.
+    pub(crate) fn on_final(&mut self, view: View) {
+        self.final_view = self.final_view.max(view);
     }
 
-    /// How many headers so far up are remembered.
+    /// Whether a height lies so far above the root that no bytes are taken for it: only where more is
+    /// final than is here. A chain that finalizes nothing for long may grow as far as it likes.
+    pub(crate) fn is_far(&self, height: Height) -> bool {
+        self.final_view > self.root.view && height.above(self.root.height) > KEEP_HEIGHTS_MAX
+    }
+
+    /// How many headers are remembered without their bytes.
     pub(crate) fn far(&self) -> usize {
         let nodes = self.nodes.values();
-        nodes.filter(|node| self.is_far(node.header.height)).count()
+        nodes.filter(|node| node.bytes == Bytes::Missing).count()
     }
 
-    /// Forgets headers far up when there are too many: what is final by then is synced, and what is
-    /// proposed later comes again.
+    /// Forgets headers without bytes when there are too many: what is final by then is synced, and
+    /// what is proposed later comes again.
     fn make_room(&mut self) {
         if self.nodes.len() >= FAR_HEADERS_MAX && self.far() >= FAR_HEADERS_MAX {
-            let height = self.root.height.saturating_add(KEEP_HEIGHTS_MAX);
-            self.nodes.retain(|_, node| node.header.height <= height);
+            self.nodes.retain(|_, node| node.bytes != Bytes::Missing);
         }
     }
 
@@ -222,8 +230,10 @@ impl Tree {
             if height <= self.root.height {
                 return vec![Need::Dead];
             }
+            let is_far = self.final_view > self.root.view
+                && height.above(self.root.height) > KEEP_HEIGHTS_MAX;
             match node.bytes {
-                Bytes::Missing if height.above(self.root.height) > KEEP_HEIGHTS_MAX => {
+                Bytes::Missing if is_far => {
                     needs.push(Need::Behind(height, at));
                     return needs;
                 }

@@ -1361,6 +1361,50 @@ fn a_replica_far_behind_takes_no_bytes_and_remembers_few_headers() {
 }
 
 #[test]
+fn a_leader_that_must_be_synced_first_gives_up_at_once() {
+    let mut solo = Solo::leading(4);
+    let number = (5..=8).find(|it| solo.leader(*it) == solo.me);
+    let number = number.expect("one in four");
+    let (top, leader) = (KEEP_HEIGHTS_MAX + 1, solo.leader(number - 1));
+    let header = solo.header(number - 1, top, Digest::new([9; 32]));
+    assert_ne!(leader, solo.me);
+    solo.tell_certificate(finalize(number - 2, Digest::new([9; 32])));
+    solo.propose(
+        number - 1,
+        &header,
+        Some(notarize(number - 2, header.parent)),
+    );
+    let out = solo.tell_certificate(finalize(number - 1, header.digest()));
+    assert_eq!(cast(&out), [nullify(number)], "{out:?}");
+}
+
+#[test]
+fn a_chain_that_finalizes_nothing_may_grow_far() {
+    let mut solo = Solo::leading(4);
+    let far = KEEP_HEIGHTS_MAX + 6;
+    let mut parent = (solo.genesis(), None);
+    let mut taken = 0;
+    for number in 1..=far {
+        let header = Header {
+            kind: BlockKind::Idle,
+            body_root: Digest::ZERO,
+            ..solo.header(number, number, parent.0)
+        };
+        let statement = notarize(number, header.digest());
+        if solo.leader(number) != solo.me {
+            let out = solo.propose(number, &header, parent.1);
+            let block = |it: &Output| matches!(it, Output::Block { .. });
+            assert!(out.iter().any(block), "height {number}: {out:?}");
+            taken += 1;
+        }
+        solo.tell_certificate(statement);
+        solo.tell_certificate(nullify(number));
+        parent = (header.digest(), Some(statement));
+    }
+    assert!(taken > KEEP_HEIGHTS_MAX / 2);
+}
+
+#[test]
 fn votes_are_kept_for_near_views_and_once() {
     let mut solo = Solo::leading(4);
     let leader = solo.leader(1);

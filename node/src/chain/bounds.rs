@@ -4,6 +4,7 @@
 use super::ChainNode;
 use super::epochs::{EARLY_BYTES_MAX, EARLY_FRAMES_MAX};
 use super::evidence::CLAIMS_MAX;
+use super::instance::NOTARIZED_MAX;
 use super::proving::PROVING_MAX;
 use super::sync::{UNSETTLED_BYTES_MAX, UNSETTLED_MAX};
 use crate::beacon::EPOCHS_PER_SHARD;
@@ -26,7 +27,7 @@ pub struct Held {
 
 impl ChainNode {
     /// All that is held of what others sent. Takes a moment, whatever there is.
-    pub fn held(&self) -> [Held; 11] {
+    pub fn held(&self) -> [Held; 12] {
         let held = |what, count, most| Held { what, count, most };
         let chains = self.shared.network.chains.len();
         let limits = self.mempool.limits();
@@ -46,6 +47,11 @@ impl ChainNode {
                 "claims being judged",
                 self.accusations.open_claims(),
                 CLAIMS_MAX,
+            ),
+            held(
+                "notarized blocks",
+                self.instance.notarized.len(),
+                NOTARIZED_MAX,
             ),
             held("blocks", self.tree.len(), blocks),
             held("bytes of blocks", self.tree.bytes(), bytes),

@@ -93,7 +93,7 @@ impl ChainNode {
                 certificates,
             } => self.serve_block(&self.instance, to, digest, certificates, out),
             CoreOutput::Notarized { view, digest } => {
-                self.instance.notarized.insert(digest, view);
+                self.instance.note_notarized(digest, view);
                 if let Some(entry) = self.tree.get(&digest) {
                     let ids = entry
                         .work
@@ -381,6 +381,13 @@ impl ChainNode {
         }))
     }
 
+    /// Whether a leader has looked a second time for what it lacks: where all have restarted and must
+    /// execute, views shall not follow each other as fast as messages do.
+    fn has_rechecked(&self) -> bool {
+        let building = self.instance.building.as_ref();
+        building.is_some_and(|it| it.since.saturating_add(RECHECK_MS) <= self.now)
+    }
+
     /// Whether final blocks wait to be executed, more than are on their way in a network that is well:
     /// a node that has just caught up has their bytes, and must execute them before it knows what it
     /// would sign.
@@ -398,8 +405,8 @@ impl ChainNode {
                 }
                 return;
             }
-            None if self.lags_in_execution() => {
-                // What is missing is seconds away: nobody needs to wait for it.
+            None if self.has_rechecked() && self.lags_in_execution() => {
+                // What is missing may be seconds away: nobody needs to wait for it.
                 if let Some(Building { view, .. }) = self.instance.building.take() {
                     let reason = BuildRefusal::Unready;
                     let gives_up = Core::CannotBuild { view, reason };

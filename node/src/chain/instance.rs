@@ -18,6 +18,9 @@ use skerry_types::ids::{Digest, Epoch, Height, LogPosition, MemberIndex, TimeMs,
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+/// Notarized blocks whose reports wait to be compared.
+pub(super) const NOTARIZED_MAX: usize = 128;
+
 /// What an instance begins with.
 pub(super) struct Beginning<'l> {
     /// Its members.
@@ -130,6 +133,18 @@ impl Instance {
             durable,
             held: VecDeque::new(),
         })
+    }
+
+    /// Notes a notarized block whose report is to be compared. Of many, as while a node catches up, the
+    /// newest: the others are compared when they are final.
+    pub(super) fn note_notarized(&mut self, digest: Digest, view: View) {
+        self.notarized.insert(digest, view);
+        if self.notarized.len() > NOTARIZED_MAX {
+            let oldest = self.notarized.iter().min_by_key(|(_, view)| **view);
+            if let Some(oldest) = oldest.map(|(digest, _)| *digest) {
+                self.notarized.remove(&oldest);
+            }
+        }
     }
 
     /// Its epoch.
