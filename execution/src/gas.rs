@@ -22,6 +22,8 @@ pub const KEY_WRITTEN: u64 = 1_000;
 pub const KEY_CREATED: u64 = 2_500;
 /// One stored byte of a record of free length.
 pub const STORED_BYTE: u64 = 25;
+/// One event of a few attributes: its bytes in the receipt, where each is worth one of the wire form.
+pub const EVENT: u64 = 2_500;
 /// A message by itself: decoding, cursors, receipt.
 pub const MESSAGE: u64 = 2_500;
 /// One byte of a message.

@@ -113,8 +113,9 @@ pub struct PlanContext<'a> {
 impl PlanContext<'_> {
     /// The object that this operation makes for `module`; it lives near the sender.
     ///
-    /// A nonce is used once, so the id is new. A message has none, but runs away from the sender's
-    /// home, where the executor refuses whatever touches the sender's objects.
+    /// A nonce is used once, so the id is new. A message has none: its bundle must not make objects
+    /// by this, and on a shard cannot, since what it would make lives at the sender's home; no module
+    /// of the beacon does.
     pub fn new_object(&self, module: ModuleId) -> Address {
         let Nonce { stream, sequence } = self.nonce;
         Address::of_object(module.get(), &self.sender, stream, sequence, self.operation)

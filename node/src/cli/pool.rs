@@ -68,7 +68,7 @@ async fn create(
     let call = json!({"create_pool": {"assets": assets, "fee_ppm": fee_ppm}});
     let draft = attach_all(Draft::new(), &assets)?.call("dex", &call)?;
     let delivery = deliver(&draft, sending, json).await?;
-    let events = delivery.events().await?;
+    let events = delivery.events().await;
     let output = conclude(delivery, sending, "deposit more of both")?;
     let Some(made) = of_name(&events, "create_pool").next() else {
         return Ok(output);
@@ -115,7 +115,7 @@ async fn add(
     }});
     let draft = attach_all(Draft::new(), &maximum)?.call("dex", &call)?;
     let delivery = deliver(&draft, sending, json).await?;
-    let events = delivery.events().await?;
+    let events = delivery.events().await;
     let output = conclude(delivery, sending, "the reserves moved: send it again")?;
     Ok(tell_of_shares(
         output,
@@ -171,7 +171,7 @@ async fn remove(
         }],
     )?;
     let delivery = deliver(&draft.call("dex", &call)?, sending, json).await?;
-    let events = delivery.events().await?;
+    let events = delivery.events().await;
     let output = conclude(delivery, sending, "the reserves moved: send it again")?;
     Ok(tell_of_shares(
         output,
@@ -221,7 +221,7 @@ pub(super) async fn swap(args: SwapArgs, json: bool) -> Result<Output, CliError>
     let (call, attached) = swap_call(&args, &quote)?;
     let draft = Draft::new().attach(attached)?.call("dex", &call)?;
     let delivery = deliver(&draft, sending, json).await?;
-    let events = delivery.events().await?;
+    let events = delivery.events().await;
     let again = "the reserves moved, and the swap cost its fee alone: send it again, or accept more \
                  with --slippage";
     let output = conclude(delivery, sending, again)?;

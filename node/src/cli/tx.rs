@@ -138,23 +138,25 @@ impl Delivery {
         conclude(self.status, &sending.waiting, &sending.rpc)
     }
 
-    /// What the modules told of a transaction that succeeded; nothing where it has not, or its
-    /// receipt is not final before the time is over.
-    pub(super) async fn events(&self) -> Result<Vec<v1::Event>, CliError> {
-        let hash = skerry_proto::convert::digest("hash", &self.status.hash);
-        let hash = hash.map_err(ClientError::from)?;
+    /// What the modules told of a transaction that succeeded; nothing where it has not, or where no
+    /// final receipt is to be had before the time is over: what happened has happened, whether the
+    /// node can still be asked or not.
+    pub(super) async fn events(&self) -> Vec<v1::Event> {
+        let Ok(hash) = skerry_proto::convert::digest("hash", &self.status.hash) else {
+            return Vec::new();
+        };
         while self.status.outcome() == Outcome::Succeeded {
-            let reply = self.client.transaction(&hash).await?;
-            let receipt = reply.transaction.and_then(|found| found.receipt);
-            if let Some(receipt) = receipt {
-                return Ok(receipt.events);
+            let reply = self.client.transaction(&hash).await;
+            let found = reply.ok().and_then(|reply| reply.transaction);
+            if let Some(receipt) = found.and_then(|found| found.receipt) {
+                return receipt.events;
             }
             if Instant::now() >= self.deadline {
                 break;
             }
             tokio::time::sleep(RETRY_INTERVAL).await;
         }
-        Ok(Vec::new())
+        Vec::new()
     }
 }
 

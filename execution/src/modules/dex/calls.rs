@@ -2,8 +2,8 @@
 //!
 //! What is given comes from the sheet of the bundle and what is received goes there, so exchanges,
 //! deposits and anything else combine in one bundle, and leftovers go home. The sheet may dip below
-//! zero in between, but never for shares: who could withdraw shares that are only owed would empty a
-//! pool for the length of a bundle and exchange at a fee on what is left.
+//! zero in between, but what is withdrawn are shares that are there: owed ones could be more than there
+//! are at all, which must not look like a broken invariant.
 
 use super::math::{self, Deposit, LOCKED_SHARES};
 use super::state::{PoolFee, PoolRecord, pool_key, refused, share_denom};
@@ -27,8 +27,8 @@ pub const ROUTE_POOLS_MAX: usize = 4;
 const POOL_BYTES: usize = 173;
 /// Bytes of the record of its shares, at most.
 const SHARES_BYTES: usize = 128;
-/// Gas of the formulas, checks and the event of one pool: about a microsecond.
-const FORMULAS: u64 = 500;
+/// Gas of the formulas and checks of one pool, about a microsecond, and of its event.
+const FORMULAS: u64 = 500 + gas::EVENT;
 
 /// A call of `dex`. The order of the variants is part of the encoding.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]

@@ -998,10 +998,10 @@ fn refusals_say_what_is_wrong() {
     assert_eq!(fail(&mut world, bob, &[lot], &[call]), "ELSEWHERE_OBJECT");
 }
 
-/// Guard: `remove` wants shares that are held. With owed ones anybody could take nearly all liquidity
-/// out, exchange at a fee on the rest, and put it back, all in one bundle.
+/// Guard: `remove` wants shares that are held. Owed ones could be more than there are: what anybody may
+/// ask for must not raise an alarm. Nor is liquidity borrowed for the length of a bundle.
 #[test]
-fn liquidity_is_not_borrowed_to_evade_the_fee() {
+fn shares_that_are_not_there_are_not_withdrawn() {
     let (mut world, alice, carol) = world();
     let pair = [
         asset(Denom::SKER, 500 * E18),
@@ -1035,7 +1035,58 @@ fn liquidity_is_not_borrowed_to_evade_the_fee() {
         asset(Denom::STSKER, 400 * E18),
     ];
     assert_eq!(fail(&mut world, carol, &attached, &calls), "SHEET_NEGATIVE");
+    let too_many = DexCall::Remove {
+        pool,
+        shares: Amount::new(501 * E18),
+        minimum: zeros,
+    };
+    assert_eq!(fail(&mut world, carol, &[], &[too_many]), "SHEET_NEGATIVE");
     assert_eq!(record(&world, &pool).reserves, pair);
+}
+
+#[test]
+fn two_pools_of_one_bundle_are_two() {
+    let (mut world, alice, _) = world();
+    let pair = five_and_ten();
+    let both = pair.map(|of| asset(of.denom, 2 * of.amount.get()));
+    let events = run(
+        &mut world,
+        alice,
+        &both,
+        &[create(pair, 0), create(pair, 3_000)],
+    );
+    let made = events.iter().filter(|event| event.name == "create_pool");
+    let pools: Vec<Address> = made.map(|event| event.owner).collect();
+    let [first, second] = pools[..] else {
+        panic!("{pools:?}")
+    };
+    assert_ne!(first, second);
+    let fees = [first, second].map(|pool| record(&world, &pool).fee_ppm.get());
+    assert_eq!(fees, [0, 3_000]);
+    conserved(&world);
+}
+
+/// Guard: the last look at the product, whatever was quoted.
+#[test]
+fn an_exchange_that_lowers_the_product_is_an_alarm() {
+    let mut pool = PoolRecord::new(five_and_ten(), V2_FEE, TimeMs::new(1));
+    let input = asset(Denom::SKER, E18);
+    let output = pool.quote_output(input).unwrap();
+    let more = asset(output.denom, output.amount.get() + 1);
+    assert_eq!(
+        pool.exchange(input, more).unwrap_err().code(),
+        "BROKEN_INVARIANT"
+    );
+    let other = Asset {
+        denom: Denom::RSSKER,
+        ..output
+    };
+    assert_eq!(
+        pool.exchange(input, other).unwrap_err().code(),
+        "BROKEN_INVARIANT"
+    );
+    assert_eq!(pool.reserves, five_and_ten());
+    pool.exchange(input, output).unwrap();
 }
 
 /// Takes from one pool what is not there yet, uses it in another, and repays: the sheet dips below
@@ -1399,14 +1450,14 @@ fn gas_is_by_keys() {
         minimum_output: least,
     };
     let table = [
-        (create(pair, 0), 5 * 3_500 + 301 * 25 + 500),
+        (create(pair, 0), 5 * 3_500 + 301 * 25 + 3_000),
         (
             DexCall::Add {
                 pool,
                 maximum: pair,
                 minimum_shares: Amount::ZERO,
             },
-            2 * 1_000 + 3_500 + 500,
+            2 * 1_000 + 3_500 + 3_000,
         ),
         (
             DexCall::Remove {
@@ -1414,10 +1465,10 @@ fn gas_is_by_keys() {
                 shares: Amount::ZERO,
                 minimum: pair,
             },
-            2 * 1_000 + 2 * 3_500 + 500,
+            2 * 1_000 + 2 * 3_500 + 3_000,
         ),
-        (swap(1), 1_500 + 3_500),
-        (swap(4), 4 * 1_500 + 3_500),
+        (swap(1), 4_000 + 3_500),
+        (swap(4), 4 * 4_000 + 3_500),
     ];
     for (call, expected) in table {
         assert_eq!(call.gas(), Gas::new(expected), "{call:?}");
