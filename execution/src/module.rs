@@ -14,9 +14,10 @@ use skerry_types::genesis::Genesis;
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, Height, ModuleId, TimeMs};
 use skerry_types::merkle::OwnerEntry;
 use skerry_types::message::{MessageId, Payload};
-use skerry_types::receipt::Event;
+use skerry_types::receipt::{Attribute, AttributeValue, Event};
 use skerry_types::state::{ChangeSet, StateKey};
 use skerry_types::transaction::Nonce;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A kind of calls with the records that they keep.
@@ -259,14 +260,22 @@ impl Environment<'_, '_> {
         self.effects.sent.push((destination, payload));
     }
 
-    /// Tells the world.
-    pub fn event(&mut self, owner: Address, name: &str, attributes: &[(&str, &dyn ToString)]) {
-        let text = |(key, value): &(&str, &dyn ToString)| ((*key).to_owned(), value.to_string());
+    /// Tells the world. The list of attributes is all that this allocates.
+    pub fn event<const N: usize>(
+        &mut self,
+        owner: Address,
+        name: &'static str,
+        attributes: [(&'static str, AttributeValue); N],
+    ) {
+        let attribute = |(name, value)| Attribute {
+            name: Cow::Borrowed(name),
+            value,
+        };
         self.effects.events.push(Event {
             module: self.view.module,
             owner,
-            name: name.to_owned(),
-            attributes: attributes.iter().map(text).collect(),
+            name: Cow::Borrowed(name),
+            attributes: attributes.into_iter().map(attribute).collect(),
         });
     }
 }

@@ -37,6 +37,7 @@ use skerry_types::message::{Batch, BatchProof, Flow, InboundBatch, Message, Payl
 use skerry_types::receipt::{Receipt, Status};
 use skerry_types::state::StateKey;
 use skerry_types::transaction::{Authenticator, Target};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 const RICH: u128 = 1 << 90;
@@ -82,8 +83,22 @@ fn local_transfer_is_credited_and_fee_split() {
         views::balance(world.state(shard(0)), &fees, &Denom::SKER).get(),
         gas * 3
     );
-    assert_eq!(receipt.events[0].name, "transfer");
-    assert_eq!(receipt.events[0].owner, carol.address);
+    let [event] = &receipt.events[..] else {
+        panic!("{receipt:?}")
+    };
+    assert_eq!((event.owner, &*event.name), (carol.address, "transfer"));
+    let told = event.attributes.iter();
+    let told: Vec<(&str, String)> = told.map(|it| (&*it.name, it.value.to_string())).collect();
+    let expected = [
+        ("sender", alice.address.to_string()),
+        ("denom", "sker".to_owned()),
+        ("amount", "5".to_owned()),
+    ];
+    assert_eq!(told, expected);
+    // No name was copied.
+    let mut names = event.attributes.iter().map(|it| &it.name);
+    assert!(names.all(|name| matches!(name, Cow::Borrowed(_))));
+    assert!(matches!(event.name, Cow::Borrowed(_)));
 }
 
 #[test]

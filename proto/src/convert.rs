@@ -9,7 +9,7 @@ use skerry_types::amount::{Amount, Asset};
 use skerry_types::block::{BlockKind, BlockRef, Body, Header};
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, ParseIdError, Sequence};
 use skerry_types::message::MessageId;
-use skerry_types::receipt::{Event, Failure, Receipt, Status};
+use skerry_types::receipt::{Attribute, Event, Failure, Receipt, Status};
 use std::str::FromStr;
 use v1::ErrorReason;
 
@@ -129,14 +129,14 @@ impl From<&Failure> for v1::Failure {
 
 impl From<&Event> for v1::Event {
     fn from(event: &Event) -> Self {
-        let attribute = |(key, value): &(String, String)| v1::Attribute {
-            key: key.clone(),
-            value: value.clone(),
+        let attribute = |attribute: &Attribute| v1::Attribute {
+            key: attribute.name.to_string(),
+            value: attribute.value.to_string(),
         };
         Self {
             module: event.module.get().into(),
             owner: event.owner.to_string(),
-            name: event.name.clone(),
+            name: event.name.to_string(),
             attributes: event.attributes.iter().map(attribute).collect(),
         }
     }

@@ -5,9 +5,10 @@ use crate::{FILE_DESCRIPTOR_SET, convert, v1};
 use prost::Message as _;
 use prost_types::field_descriptor_proto::{Label, Type};
 use prost_types::{DescriptorProto, FileDescriptorSet};
-use skerry_types::amount::Asset;
-use skerry_types::ids::{Address, ChainRef, Digest, Sequence, ShardId};
+use skerry_types::amount::{Amount, Asset};
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, ModuleId, Sequence, ShardId};
 use skerry_types::message::MessageId;
+use skerry_types::receipt::{Attribute, Event};
 use std::fmt::Write as _;
 
 const SNAPSHOT: &str = include_str!("../proto/skerry.v1.txt");
@@ -134,6 +135,40 @@ fn assets_and_message_ids_survive_both_ways() {
         sequence: Sequence::new(7),
     };
     assert_eq!(convert::message_id(&(&id).into()), Ok(id));
+}
+
+#[test]
+fn attributes_of_an_event_become_text() {
+    let owner = Address::new([7; 32]);
+    let attribute = |name: &'static str, value| Attribute {
+        name: name.into(),
+        value,
+    };
+    let event = Event {
+        module: ModuleId::new(2),
+        owner,
+        name: "transfer".into(),
+        attributes: vec![
+            attribute("sender", owner.into()),
+            attribute("denom", Denom::STSKER.into()),
+            attribute("amount", Amount::MAX.into()),
+            attribute("validator", 7_u32.into()),
+            attribute("to", "nobody".into()),
+        ],
+    };
+    let event = v1::Event::from(&event);
+    let (owner, most) = (owner.to_string(), u128::MAX.to_string());
+    assert_eq!((&*event.name, &event.owner), ("transfer", &owner));
+    let pairs = event.attributes.iter();
+    let pairs: Vec<(&str, &str)> = pairs.map(|it| (&*it.key, &*it.value)).collect();
+    let expected = [
+        ("sender", owner.as_str()),
+        ("denom", "stsker"),
+        ("amount", &most),
+        ("validator", "7"),
+        ("to", "nobody"),
+    ];
+    assert_eq!(pairs, expected);
 }
 
 #[test]

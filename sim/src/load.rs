@@ -15,7 +15,7 @@ use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{Version, encode};
 use skerry_types::crypto::ed25519::SecretKey;
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, Height, ModuleId};
-use skerry_types::receipt::{Receipt, Status, Subject};
+use skerry_types::receipt::{AttributeValue, Receipt, Status, Subject};
 use skerry_types::transaction::{Bundle, Nonce, Operation, Target, TransactionBody};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -473,11 +473,12 @@ impl Load {
         }
         counts.note("replies");
         for event in &receipt.events {
-            let mut attributes = event.attributes.iter();
-            let amount = attributes.find(|(name, _)| name == "amount");
-            let amount: i128 = amount
-                .and_then(|(_, amount)| amount.parse().ok())
-                .ok_or_else(|| format!("the reply to {origin} credits {event:?}"))?;
+            let amount = match event.attribute("amount") {
+                Some(AttributeValue::Amount(amount)) => i128::try_from(amount.get()).ok(),
+                _ => None,
+            };
+            let amount =
+                amount.ok_or_else(|| format!("the reply to {origin} credits {event:?}"))?;
             *self.expected.entry(event.owner).or_default() += amount;
         }
         Ok(())

@@ -3,9 +3,11 @@
 use crate::amount::Amount;
 use crate::codec::Version;
 use crate::crypto::hash::{Purpose, hash_of};
-use crate::ids::{Address, Digest, Gas, ModuleId};
+use crate::ids::{Address, Denom, Digest, Gas, ModuleId};
 use crate::message::MessageId;
 use borsh::{BorshDeserialize, BorshSerialize};
+use std::borrow::Cow;
+use std::fmt;
 
 /// What a receipt is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
@@ -54,10 +56,35 @@ pub struct Event {
     pub module: ModuleId,
     /// Whom it is about.
     pub owner: Address,
-    /// Name, such as `transfer`.
-    pub name: String,
+    /// Name, such as `transfer`. Borrowed where it is told, owned where it is decoded.
+    pub name: Cow<'static, str>,
     /// Attributes in order.
-    pub attributes: Vec<(String, String)>,
+    pub attributes: Vec<Attribute>,
+}
+
+/// One thing that an event says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Attribute {
+    /// Name, such as `amount`. Borrowed where it is told, owned where it is decoded.
+    pub name: Cow<'static, str>,
+    /// What is said.
+    pub value: AttributeValue,
+}
+
+/// What an attribute says, as it is. Text is made of it where somebody reads it: rendering an address
+/// would cost more than all else of a transfer. The order of the variants is part of the encoding.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub enum AttributeValue {
+    /// An account or an object.
+    Address(Address),
+    /// A token.
+    Denom(Denom),
+    /// Base units of a denom that another attribute or the event's name gives.
+    Amount(Amount),
+    /// A count, or the number of something, such as a validator.
+    Number(u64),
+    /// Anything else.
+    Text(Cow<'static, str>),
 }
 
 /// What happened.
@@ -83,5 +110,62 @@ impl Receipt {
     /// The receipt's hash, a leaf of the receipts root.
     pub fn hash(&self) -> Digest {
         hash_of(Purpose::RECEIPT, self)
+    }
+}
+
+impl Event {
+    /// What the attribute `name` says, if there is one.
+    pub fn attribute(&self, name: &str) -> Option<&AttributeValue> {
+        let found = self.attributes.iter().find(|it| it.name == name);
+        found.map(|attribute| &attribute.value)
+    }
+}
+
+impl fmt::Display for AttributeValue {
+    /// The text that users read: that of the type it holds.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(formatter),
+            Self::Denom(denom) => denom.fmt(formatter),
+            Self::Amount(amount) => amount.fmt(formatter),
+            Self::Number(number) => number.fmt(formatter),
+            Self::Text(text) => text.fmt(formatter),
+        }
+    }
+}
+
+impl From<Address> for AttributeValue {
+    fn from(address: Address) -> Self {
+        Self::Address(address)
+    }
+}
+
+impl From<Denom> for AttributeValue {
+    fn from(denom: Denom) -> Self {
+        Self::Denom(denom)
+    }
+}
+
+impl From<Amount> for AttributeValue {
+    fn from(amount: Amount) -> Self {
+        Self::Amount(amount)
+    }
+}
+
+impl From<u32> for AttributeValue {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<&'static str> for AttributeValue {
+    fn from(text: &'static str) -> Self {
+        Self::Text(Cow::Borrowed(text))
+    }
+}
+
+impl From<String> for AttributeValue {
+    fn from(text: String) -> Self {
+        Self::Text(Cow::Owned(text))
     }
 }

@@ -672,7 +672,7 @@ fn a_request_is_decided_where_it_runs_and_ends_with_its_reply() {
         let event = skerry_types::receipt::Event {
             module: ModuleId::new(2),
             owner: rich().address(),
-            name: "transfer".to_owned(),
+            name: "transfer".into(),
             attributes: Vec::new(),
         };
         let receipt = Receipt {

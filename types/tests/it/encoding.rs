@@ -15,7 +15,7 @@ use skerry_types::genesis::Genesis;
 use skerry_types::ids::{Address, ChainRef, Denom, Gas, Height, MemberIndex, ModuleId, ShardId};
 use skerry_types::limits;
 use skerry_types::message::{Batch, BatchRecord, Message};
-use skerry_types::receipt::Receipt;
+use skerry_types::receipt::{AttributeValue, Receipt};
 use skerry_types::snapshot::Chunk;
 use skerry_types::state::StateKey;
 use skerry_types::transaction::{
@@ -110,6 +110,27 @@ fn flags_and_tags_have_one_encoding_each() {
         decode::<String>(&[1, 0, 0, 0, 0xff], 9).is_err(),
         "not UTF-8"
     );
+}
+
+#[test]
+fn what_an_attribute_says_begins_with_its_kind() {
+    let (user, text) = (fixed::user(1), [1, 0, 0, 0, b'x']);
+    let cases: [(AttributeValue, &[u8]); 5] = [
+        (user.into(), user.as_bytes()),
+        (Denom::SKER.into(), Denom::SKER.as_bytes()),
+        (Amount::new(258).into(), &258_u128.to_le_bytes()),
+        (7_u32.into(), &7_u64.to_le_bytes()),
+        ("x".into(), &text),
+    ];
+    for (kind, (value, rest)) in (0_u8..).zip(cases) {
+        let bytes = [&[kind], rest].concat();
+        assert_eq!(encode(&value), bytes);
+        assert_eq!(decode(&bytes, bytes.len()), Ok(value));
+    }
+    let refused = |bytes: &[u8]| decode::<AttributeValue>(bytes, 99).is_err();
+    assert!(refused(&[5, 1, 0, 0, 0, b'x']), "no such kind");
+    assert!(refused(&[4, 1, 0, 0, 0, 0xff]), "not UTF-8");
+    assert!(refused(&[4, 0xff, 0xff, 0xff, 0xff, b'x']), "too short");
 }
 
 #[test]

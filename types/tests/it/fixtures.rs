@@ -22,7 +22,7 @@ use skerry_types::merkle::{KeyProof, PathProof};
 use skerry_types::message::{
     Batch, BatchProof, ChannelSummary, Flow, InboundBatch, Message, MessageId, Payload,
 };
-use skerry_types::receipt::{Event, Failure, Receipt, Status, Subject};
+use skerry_types::receipt::{Attribute, Event, Failure, Receipt, Status, Subject};
 use skerry_types::transaction::{
     Authenticator, Bundle, Nonce, Operation, SignedTransaction, Target, TransactionBody, Witness,
 };
@@ -510,10 +510,25 @@ pub(crate) fn receipt() -> Receipt {
         events: vec![Event {
             module: ModuleId::new(2),
             owner: user(1),
-            name: "transfer".to_owned(),
-            attributes: vec![("amount".to_owned(), "5000000000".to_owned())],
+            name: "transfer".into(),
+            attributes: attributes(),
         }],
     }
+}
+
+/// One of each kind.
+pub(crate) fn attributes() -> Vec<Attribute> {
+    let attribute = |name: &'static str, value| Attribute {
+        name: name.into(),
+        value,
+    };
+    vec![
+        attribute("sender", user(2).into()),
+        attribute("denom", Denom::SKER.into()),
+        attribute("amount", Amount::new(5_000_000_000).into()),
+        attribute("validator", 7_u32.into()),
+        attribute("to", "nobody".into()),
+    ]
 }
 
 pub(crate) fn failed_receipt() -> Receipt {

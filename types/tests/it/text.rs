@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{Address, ChainRef, Denom, Digest};
+use skerry_types::receipt::AttributeValue;
 
 #[test]
 fn addresses_and_denoms_read_what_they_print() {
@@ -19,6 +20,24 @@ fn addresses_and_denoms_read_what_they_print() {
         assert_eq!(denom.to_string().parse(), Ok(denom));
     }
     assert_eq!(digest(0xab).to_string().parse(), Ok(digest(0xab)));
+}
+
+#[test]
+fn what_an_attribute_says_reads_as_what_it_holds() {
+    let gold = Denom::created(&user(1), "gold");
+    let cases: [(AttributeValue, String); 8] = [
+        (user(1).into(), user(1).to_string()),
+        (Denom::SKER.into(), "sker".to_owned()),
+        (gold.into(), gold.to_string()),
+        (Amount::MAX.into(), u128::MAX.to_string()),
+        (7_u32.into(), "7".to_owned()),
+        (AttributeValue::Number(u64::MAX), u64::MAX.to_string()),
+        ("nobody".into(), "nobody".to_owned()),
+        (String::new().into(), String::new()),
+    ];
+    for (value, text) in cases {
+        assert_eq!(value.to_string(), text, "{value:?}");
+    }
 }
 
 #[test]

@@ -110,7 +110,7 @@ impl Call for AccountCall {
         environment
             .view
             .put_record(authenticator_key(&sender), &record)?;
-        environment.event(sender, "rotate_key", &[]);
+        environment.event(sender, "rotate_key", []);
         Ok(())
     }
 

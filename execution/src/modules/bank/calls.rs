@@ -135,6 +135,7 @@ fn claim(
     }
     environment.view.delete(key)?;
     environment.sheet.put(Asset { denom, amount })?;
-    environment.event(owner, "claim", &[("denom", &denom), ("amount", &amount)]);
+    let told = [("denom", denom.into()), ("amount", amount.into())];
+    environment.event(owner, "claim", told);
     Ok(())
 }

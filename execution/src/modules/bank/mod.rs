@@ -42,10 +42,10 @@ fn transfer_event(
     environment.event(
         recipient,
         "transfer",
-        &[
-            ("sender", &sender),
-            ("denom", &asset.denom),
-            ("amount", &asset.amount),
+        [
+            ("sender", sender.into()),
+            ("denom", asset.denom.into()),
+            ("amount", asset.amount.into()),
         ],
     );
 }

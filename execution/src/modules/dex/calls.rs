@@ -279,14 +279,14 @@ fn create_pool(
     environment.event(
         pool,
         "create_pool",
-        &[
-            ("creator", &creator),
-            ("denom_0", &first.denom),
-            ("amount_0", &first.amount),
-            ("denom_1", &second.denom),
-            ("amount_1", &second.amount),
-            ("fee_ppm", &fee_ppm.get()),
-            ("shares", &amount),
+        [
+            ("creator", creator.into()),
+            ("denom_0", first.denom.into()),
+            ("amount_0", first.amount.into()),
+            ("denom_1", second.denom.into()),
+            ("amount_1", second.amount.into()),
+            ("fee_ppm", fee_ppm.millionths().into()),
+            ("shares", amount.into()),
         ],
     );
     Ok(())
@@ -440,11 +440,11 @@ fn exchange(
     environment.event(
         *pool,
         "swap",
-        &[
-            ("denom_in", &input.denom),
-            ("amount_in", &input.amount),
-            ("denom_out", &output.denom),
-            ("amount_out", &output.amount),
+        [
+            ("denom_in", input.denom.into()),
+            ("amount_in", input.amount.into()),
+            ("denom_out", output.denom.into()),
+            ("amount_out", output.amount.into()),
         ],
     );
     Ok(())
@@ -506,7 +506,7 @@ fn slippage(what: &str, expected: Amount, actual: Amount) -> CallError {
 fn tell_of_shares(
     environment: &mut Environment<'_, '_>,
     pool: Address,
-    name: &str,
+    name: &'static str,
     amounts: [Amount; 2],
     shares: Amount,
 ) {
@@ -515,11 +515,11 @@ fn tell_of_shares(
     environment.event(
         pool,
         name,
-        &[
-            ("owner", &owner),
-            ("amount_0", &first),
-            ("amount_1", &second),
-            ("shares", &shares),
+        [
+            ("owner", owner.into()),
+            ("amount_0", first.into()),
+            ("amount_1", second.into()),
+            ("shares", shares.into()),
         ],
     );
 }

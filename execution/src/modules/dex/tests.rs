@@ -642,9 +642,8 @@ fn shares_of(world: &World, pool: &Address) -> u128 {
     views::token_supply(world.state(shard(0)), &share_denom(pool)).get()
 }
 
-fn attribute<'e>(event: &'e Event, name: &str) -> &'e str {
-    let found = event.attributes.iter().find(|(key, _)| key == name);
-    &found.unwrap().1
+fn attribute(event: &Event, name: &str) -> String {
+    event.attribute(name).unwrap().to_string()
 }
 
 /// The pair of the first row of Uniswap's table.

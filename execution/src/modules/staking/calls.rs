@@ -367,9 +367,19 @@ fn open_epoch(environment: &mut Environment<'_, '_>) -> Result<Epoch, CallError>
     Ok(record.map_or(Epoch::ZERO, |record| record.epoch))
 }
 
-fn tell(environment: &mut Environment<'_, '_>, name: &str, validator: ValidatorId, amount: Amount) {
+fn tell(
+    environment: &mut Environment<'_, '_>,
+    name: &'static str,
+    validator: ValidatorId,
+    amount: Amount,
+) {
     let operator = environment.scene.sender;
-    let attributes: [(&str, &dyn ToString); 2] =
-        [("validator", &validator.get()), ("amount", &amount)];
-    environment.event(operator, name, &attributes);
+    environment.event(
+        operator,
+        name,
+        [
+            ("validator", validator.get().into()),
+            ("amount", amount.into()),
+        ],
+    );
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use skerry_types::amount::Asset;
 use skerry_types::codec::{self, Version};
 use skerry_types::ids::{Address, Denom, Gas};
+use skerry_types::receipt::AttributeValue;
 
 /// Longest name, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -184,7 +185,8 @@ impl Call for TokenCall {
                     authority: *authority,
                 };
                 environment.view.put_record(token_key(&denom), &record)?;
-                environment.event(sender, "create_token", &[("denom", &denom), ("name", name)]);
+                let told = [("denom", denom.into()), ("name", name.clone().into())];
+                environment.event(sender, "create_token", told);
                 Ok(())
             }
             Self::Mint { asset } => mint(environment, *asset),
@@ -198,11 +200,11 @@ impl Call for TokenCall {
                 let mut record = authorized(environment, &denom)?;
                 record.authority = *to;
                 environment.view.put_record(token_key(&denom), &record)?;
-                let heir = to.map_or_else(|| "nobody".to_owned(), |to| to.to_string());
+                let heir = to.map_or_else(|| "nobody".into(), AttributeValue::Address);
                 environment.event(
                     sender,
                     "transfer_authority",
-                    &[("denom", &denom), ("to", &heir)],
+                    [("denom", denom.into()), ("to", heir)],
                 );
                 Ok(())
             }
@@ -254,7 +256,10 @@ fn mint(environment: &mut Environment<'_, '_>, asset: Asset) -> Result<(), CallE
     environment.event(
         sender,
         "mint",
-        &[("denom", &asset.denom), ("amount", &asset.amount)],
+        [
+            ("denom", asset.denom.into()),
+            ("amount", asset.amount.into()),
+        ],
     );
     Ok(())
 }
@@ -273,7 +278,7 @@ fn burn(environment: &mut Environment<'_, '_>, asset: Asset) -> Result<(), CallE
     environment.event(
         sender,
         "burn",
-        &[("denom", &denom), ("amount", &asset.amount)],
+        [("denom", denom.into()), ("amount", asset.amount.into())],
     );
     Ok(())
 }
