@@ -2,9 +2,9 @@
 //! a fenced shard is not cross-linked), acknowledgements,
 //! accepting inbound batches, executing inbound messages in their gas lane, transactions, hooks.
 //!
-//! This sequential executor is the specification. It is a function of its arguments and never
-//! panics; what must not happen (a batch off its cursor, a transaction of another shard) is skipped
-//! with an alarm, since [`crate::validate`] made such a block invalid before.
+//! Transactions one after the other are the specification; [`crate::parallel`] gives the same bytes
+//! by several threads. Execution is a function of its arguments and never panics; what must not
+//! happen (a batch off its cursor, a transaction of another shard) is skipped with an alarm, since [`crate::validate`] made such a block invalid before.
 
 use crate::error::CrossLinkSkip;
 use crate::fees::Ledger;
@@ -15,15 +15,16 @@ use crate::modules::{MODULES, beacon_facts, channels, crosslinks, epochs, eviden
 use crate::network::NetworkInfo;
 use crate::outbox::Outbox;
 use crate::overlay::BlockOverlay;
-use crate::requests::Backlog;
-use crate::transaction::Machine;
+use crate::parallel::{self, Mode, Platform, Stage, Unwatched, Watch};
+use crate::requests::{self, Backlog};
+use crate::transaction::{Machine, Ran, Sent, prepare};
 use crate::views;
 use skerry_types::amount::Amount;
 use skerry_types::beacon::{Facts, SystemOperation};
 use skerry_types::block::{BlockRef, ExecutionResult};
 use skerry_types::crypto::bls::Signature;
 use skerry_types::crypto::hash::{Purpose, hash_parts, list_root};
-use skerry_types::ids::{ChainRef, Digest, Gas, Height, ShardId, TimeMs};
+use skerry_types::ids::{ChainRef, Digest, Gas, Height, TimeMs};
 use skerry_types::message::{Batch, ChannelSummary, channels_root};
 use skerry_types::receipt::Receipt;
 use skerry_types::state::{ChangeSet, StateRead};
@@ -111,44 +112,59 @@ impl Outcome {
 
 /// Executes a working block on its parent's state.
 pub fn execute(context: &BlockContext, work: &BlockWork, parent: &dyn StateRead) -> Outcome {
-    execute_with(MODULES, context, work, parent)
+    execute_as(Mode::Sequential, &Unwatched, context, work, parent)
 }
 
-/// [`execute`] with another table of modules.
-pub fn execute_with(
-    modules: &[&'static dyn Module],
+/// [`execute`] in a mode of choice. The outcome is the same in all of them.
+pub fn execute_as(
+    mode: Mode,
+    watch: &dyn Watch,
     context: &BlockContext,
     work: &BlockWork,
     parent: &dyn StateRead,
 ) -> Outcome {
-    let depth = context.chain.shard().map_or(0, ShardId::depth);
+    execute_with(MODULES, mode, watch, context, work, parent)
+}
+
+/// [`execute_as`] with another table of modules.
+pub fn execute_with(
+    modules: &[&'static dyn Module],
+    mode: Mode,
+    watch: &dyn Watch,
+    context: &BlockContext,
+    work: &BlockWork,
+    parent: &dyn StateRead,
+) -> Outcome {
+    execute_on::<parallel::Os>(modules, mode, watch, context, work, parent)
+}
+
+/// [`execute_with`] on threads of `P`.
+pub(crate) fn execute_on<P: Platform>(
+    modules: &[&'static dyn Module],
+    mode: Mode,
+    watch: &dyn Watch,
+    context: &BlockContext,
+    work: &BlockWork,
+    parent: &dyn StateRead,
+) -> Outcome {
     let mut block = Block {
-        context,
-        modules,
-        overlay: BlockOverlay::new(parent, depth),
+        space: Workspace::new(context, modules, parent),
         outbox: Outbox::new(&context.network, context.chain),
-        ledger: Ledger::default(),
         receipts: Vec::with_capacity(work.transactions.len()),
-        alarms: Vec::new(),
-        fences: Fences::default(),
-        backlog: Backlog::default(),
     };
     let skipped = block.beacon_part(work);
-    let mut inbox = Inbox::load(&mut block.overlay, context);
+    let mut inbox = Inbox::load(&mut block.space.overlay, context);
     for batch in &work.inbound {
         if let Err(alarm) = inbox.accept(batch) {
-            block.alarms.push(alarm);
+            block.space.alarms.push(alarm);
         }
     }
     let mut machine = Machine::default();
     inbox.execute(&mut block, &mut machine, || transactions_gas(modules, work));
-    for transaction in &work.transactions {
-        let receipt = machine.run(&mut block, transaction);
-        block.receipts.push(receipt);
-    }
-    inbox.store(&mut block.overlay);
+    block.transactions::<P>(&mut machine, mode, watch, &work.transactions);
+    inbox.store(&mut block.space.overlay);
     block.hooks(&mut machine);
-    block.finish(skipped)
+    block.finish::<P>(mode, watch, skipped)
 }
 
 fn transactions_gas(modules: &[&'static dyn Module], work: &BlockWork) -> Gas {
@@ -160,28 +176,106 @@ fn transactions_gas(modules: &[&'static dyn Module], work: &BlockWork) -> Gas {
         })
 }
 
-/// A block while it executes.
-pub(crate) struct Block<'a> {
+/// What calls run over, and what is summed beside the state.
+pub(crate) struct Workspace<'a> {
     pub(crate) context: &'a BlockContext,
     pub(crate) modules: &'a [&'static dyn Module],
     pub(crate) overlay: BlockOverlay<'a>,
-    pub(crate) outbox: Outbox<'a>,
     pub(crate) ledger: Ledger,
-    pub(crate) receipts: Vec<Receipt>,
     pub(crate) alarms: Vec<String>,
     pub(crate) fences: Fences,
     pub(crate) backlog: Backlog,
 }
 
+impl<'a> Workspace<'a> {
+    pub(crate) fn new(
+        context: &'a BlockContext,
+        modules: &'a [&'static dyn Module],
+        parent: &'a dyn StateRead,
+    ) -> Self {
+        Self {
+            context,
+            modules,
+            overlay: BlockOverlay::new(parent),
+            ledger: Ledger::default(),
+            alarms: Vec::new(),
+            fences: Fences::default(),
+            backlog: Backlog::default(),
+        }
+    }
+}
+
+/// A block while it executes.
+pub(crate) struct Block<'a> {
+    pub(crate) space: Workspace<'a>,
+    pub(crate) outbox: Outbox<'a>,
+    pub(crate) receipts: Vec<Receipt>,
+}
+
 impl Block<'_> {
+    /// Executes transactions, beside each other where the mode says so and they can be.
+    fn transactions<P: Platform>(
+        &mut self,
+        machine: &mut Machine,
+        mode: Mode,
+        watch: &dyn Watch,
+        transactions: &[Arc<CheckedTransaction>],
+    ) {
+        if transactions.is_empty() {
+            return;
+        }
+        let sent = self.outbox.sent(&mut self.space.overlay, ChainRef::Beacon);
+        self.space.backlog.begin(sent);
+        if let Mode::Workers(workers) = mode
+            && let Some(all) = parallel::run::<P>(workers, watch, &mut self.space, transactions)
+        {
+            for (transaction, ran) in transactions.iter().zip(all) {
+                self.emit(transaction, ran);
+            }
+            return;
+        }
+        self.space.overlay.reserve(transactions.len());
+        for transaction in transactions {
+            let prepared = prepare(self.space.context, self.space.modules, transaction);
+            let ran = machine.run(&mut self.space, transaction, &prepared);
+            self.emit(transaction, ran);
+        }
+    }
+
+    /// Numbers what a transaction sends and keeps its receipt.
+    fn emit(&mut self, transaction: &CheckedTransaction, ran: Ran) {
+        let Ran { mut receipt, sent } = ran;
+        let overlay = &mut self.space.overlay;
+        for sent in sent {
+            let (destination, payload) = match sent {
+                Sent::Payload {
+                    destination,
+                    payload,
+                } => (destination, *payload),
+                Sent::Request { destination, gas } => {
+                    let body = transaction.body();
+                    let id = self.outbox.next(overlay, destination);
+                    let payload =
+                        requests::request(id, body.sender, gas, body.gas_price, &body.bundle);
+                    requests::note(overlay, &id, body.sender);
+                    (destination, payload)
+                }
+            };
+            let origin = transaction.id();
+            let id = self.outbox.send(overlay, destination, origin, payload);
+            receipt.messages.push(id);
+        }
+        self.receipts.push(receipt);
+    }
+
     /// Imports facts or applies evidence and cross-links, then forgets what the destinations accepted.
     fn beacon_part(&mut self, work: &BlockWork) -> Vec<CrossLinkSkip> {
-        let Self {
+        let Workspace {
             context,
             overlay,
             ledger,
             ..
-        } = self;
+        } = &mut self.space;
         if context.chain.is_beacon() {
             epochs::note_own_instance(overlay, context);
             let evidence = work.system.iter().filter_map(|operation| match operation {
@@ -206,38 +300,52 @@ impl Block<'_> {
     }
 
     fn hooks(&mut self, machine: &mut Machine) {
-        self.outbox.store(&mut self.overlay, self.context.height);
-        for module in self.modules {
-            if let Err(alarm) = machine.hook(self, *module) {
-                self.alarms.push(alarm);
+        let space = &mut self.space;
+        self.outbox.store(&mut space.overlay, space.context.height);
+        for module in space.modules {
+            if let Err(alarm) = machine.hook(space, *module) {
+                space.alarms.push(alarm);
             }
         }
-        if self.context.chain.is_beacon() {
-            epochs::end_of_block(&mut self.overlay, self.context, &mut self.alarms);
+        if space.context.chain.is_beacon() {
+            epochs::end_of_block(&mut space.overlay, space.context, &mut space.alarms);
         }
     }
 
-    fn finish(mut self, skipped: Vec<CrossLinkSkip>) -> Outcome {
-        let context = self.context;
-        let after = self.overlay.as_state();
+    fn finish<P: Platform>(
+        self,
+        mode: Mode,
+        watch: &dyn Watch,
+        skipped: Vec<CrossLinkSkip>,
+    ) -> Outcome {
+        let Workspace {
+            context,
+            overlay,
+            ledger,
+            alarms,
+            ..
+        } = self.space;
+        let after = overlay.as_state();
         let channels = views::channel_summaries(&after, &context.network, context.chain);
         let facts = context
             .chain
             .is_beacon()
             .then(|| views::beacon_facts(&after, &context.network));
-        let hashes: Vec<Digest> = self.receipts.iter().map(Receipt::hash).collect();
+        let changes = overlay.into_changes();
+        watch.ended(0, Stage::Merge);
+        let hashes = parallel::hashes::<P>(mode, &self.receipts);
         Outcome {
-            changes: self.overlay.into_changes(),
+            changes,
             outgoing: self.outbox.into_batches(),
             channels_root: channels_root(&channels),
             channels,
             facts,
             receipts_root: list_root(&hashes),
             receipts: self.receipts,
-            gas: self.ledger.gas,
-            burnt: self.ledger.burnt_sker(),
+            gas: ledger.gas,
+            burnt: ledger.burnt_sker(),
             skipped,
-            alarms: std::mem::take(&mut self.alarms),
+            alarms,
         }
     }
 }

@@ -149,6 +149,15 @@ impl Ledger {
         });
     }
 
+    /// Adds what another part of the block has counted.
+    pub(crate) fn absorb(&mut self, other: Self) {
+        self.gas = self.gas.saturating_add(other.gas.get());
+        self.totals.tips = saturating_sum(self.totals.tips, other.totals.tips);
+        for (denom, amount) in other.totals.burnt {
+            self.burn(Asset { denom, amount });
+        }
+    }
+
     /// Counts destroyed value.
     pub(crate) fn burn(&mut self, asset: Asset) {
         if !asset.amount.is_zero() {

@@ -160,7 +160,7 @@ impl<'w> Inbox<'w> {
         if !self.channels.iter().any(Channel::is_due) {
             return;
         }
-        let parameters = &block.context.network.parameters;
+        let parameters = &block.space.context.network.parameters;
         let spare = parameters.block_gas.saturating_sub(transactions().get());
         let lane = parameters.inbound_gas.max(spare);
         let count = self.channels.len();
@@ -231,7 +231,7 @@ impl Channel<'_> {
         used: Gas,
         lane: Gas,
     ) -> Option<Gas> {
-        let (destination, network) = (block.context.chain, &block.context.network);
+        let (destination, network) = (block.space.context.chain, &block.space.context.network);
         let sequence = self.state.executed_cursor();
         let id = MessageId {
             source: self.source,
@@ -251,8 +251,8 @@ impl Channel<'_> {
             (next.wire.len(), next.message)
         } else {
             let key = inbox_body_key(destination, self.source, sequence);
-            let slot = block.overlay.slot(key);
-            let stored = block.overlay.value(slot).cloned();
+            let slot = block.space.overlay.slot(key);
+            let stored = block.space.overlay.value(slot).cloned();
             let wire = stored.as_deref().unwrap_or(&[]);
             let message = decode_message(wire);
             let flow = flow_of(network, wire.len(), message.as_ref());
@@ -260,9 +260,12 @@ impl Channel<'_> {
                 return None;
             }
             if stored.is_none() {
-                block.alarms.push(format!("the body of {id} is missing"));
+                block
+                    .space
+                    .alarms
+                    .push(format!("the body of {id} is missing"));
             }
-            block.overlay.set(slot, None);
+            block.space.overlay.set(slot, None);
             (wire.len(), message)
         };
         let mut flow = flow_of(network, bytes, message.as_ref());
@@ -270,7 +273,7 @@ impl Channel<'_> {
         (flow.sker, flow.stsker, flow.rssker) = (0, 0, 0);
         self.state.executed = add_flow(self.state.executed, &flow);
         let receipt = deliver(block, machine, id, (bytes, gas), message);
-        block.ledger.gas = block.ledger.gas.saturating_add(gas.get());
+        block.space.ledger.gas = block.space.ledger.gas.saturating_add(gas.get());
         block.receipts.push(receipt);
         Some(gas)
     }
@@ -313,9 +316,9 @@ fn deliver(
                 recipient: *recipient,
                 assets,
             };
-            match check_transfer(block.context, &incoming) {
+            match check_transfer(block.space.context, &incoming) {
                 Err(refusal) => Some(refusal),
-                Ok(()) => match machine.receive(block, &incoming, origin) {
+                Ok(()) => match machine.receive(&mut block.space, &incoming, origin) {
                     Ok((status, events)) => {
                         receipt.status = status;
                         receipt.events = events;
@@ -370,7 +373,7 @@ fn deliver(
     if let Some(status) = refusal {
         receipt.status = status;
         for asset in assets_of(&message.payload) {
-            block.ledger.burn(*asset);
+            block.space.ledger.burn(*asset);
         }
     }
     receipt

@@ -23,6 +23,7 @@
 //! | [`fence`] | what counts of a shard with two histories |
 //! | [`inbox`], [`outbox`] | how messages arrive and leave |
 //! | [`requests`] | how a bundle runs on another chain, and what comes home |
+//! | [`parallel`] | how the transactions of a block run beside each other |
 //! | [`module`], [`plan`], [`view`], [`sheet`] | what a module is and what it may touch |
 //! | [`modules`] | which modules exist |
 //! | [`views`] | how others read the state |
@@ -53,6 +54,7 @@ pub mod modules;
 pub mod network;
 pub mod outbox;
 mod overlay;
+pub mod parallel;
 pub mod plan;
 pub mod proofs;
 pub mod requests;

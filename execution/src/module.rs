@@ -133,7 +133,7 @@ impl std::fmt::Display for Place {
 }
 
 /// A decoded call.
-pub trait Call {
+pub trait Call: Send + Sync {
     /// What it costs, from the call alone.
     fn gas(&self) -> Gas;
 

@@ -4,7 +4,7 @@
 //! to keep until the batch is acknowledged.
 
 use crate::gas;
-use crate::modules::channels::state::{batch_record_key, outbound_key};
+use crate::modules::channels::state::{OutboundState, batch_record_key, outbound_key};
 use crate::network::NetworkInfo;
 use crate::overlay::BlockOverlay;
 use crate::requests;
@@ -81,9 +81,19 @@ pub const fn within(lower: &Flow, upper: &Flow) -> bool {
         && lower.rssker <= upper.rssker
 }
 
+fn stored(
+    overlay: &mut BlockOverlay<'_>,
+    source: ChainRef,
+    destination: ChainRef,
+) -> OutboundState {
+    let stored = overlay.get(outbound_key(source, destination));
+    let state = stored.and_then(|value| decode_record(&value).ok());
+    state.unwrap_or_default()
+}
+
 /// Messages of one block to one destination.
 struct Pending {
-    state: crate::modules::channels::state::OutboundState,
+    state: OutboundState,
     batches: Vec<(Batch, BatchRecord)>,
 }
 
@@ -105,16 +115,18 @@ impl<'n> Outbox<'n> {
 
     fn pending(&mut self, overlay: &mut BlockOverlay<'_>, destination: ChainRef) -> &mut Pending {
         let source = self.chain;
-        self.pending.entry(destination).or_insert_with(|| {
-            let stored = overlay.get(outbound_key(source, destination));
-            let state = stored
-                .and_then(|value| decode_record(&value).ok())
-                .unwrap_or_default();
-            Pending {
-                state,
-                batches: Vec::new(),
-            }
+        let entry = self.pending.entry(destination);
+        entry.or_insert_with(|| Pending {
+            state: stored(overlay, source, destination),
+            batches: Vec::new(),
         })
+    }
+
+    /// How many messages have left for a destination, ever.
+    pub(crate) fn sent(&self, overlay: &mut BlockOverlay<'_>, destination: ChainRef) -> u64 {
+        let pending = self.pending.get(&destination).map(|pending| pending.state);
+        let state = pending.unwrap_or_else(|| stored(overlay, self.chain, destination));
+        state.next().get()
     }
 
     /// The id of the next message to a destination.

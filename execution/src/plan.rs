@@ -1,7 +1,7 @@
 //! What a call touches, known from the call alone.
 //!
 //! A plan names whole objects: all keys of an owner. The view fails a call that touches anything
-//! else, so a plan is never wrong silently; the parallel scheduler will rely on that.
+//! else, so a plan is never wrong silently; [`crate::parallel`] relies on that.
 
 use crate::network::NetworkInfo;
 use skerry_types::ids::{Address, ChainRef, ModuleId};
@@ -15,7 +15,8 @@ pub enum Access {
     Read,
     /// Read and written; calls that share it run in order.
     Exclusive,
-    /// Amounts are added and fresh records inserted, nothing is read: calls that share it commute.
+    /// Amounts are added and fresh records inserted, nothing is read: calls that share it commute, as
+    /// long as no sum is too large. A block in which a record is inserted so runs in order.
     AddOnly,
 }
 

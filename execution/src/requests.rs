@@ -110,39 +110,48 @@ pub(crate) fn cost(bundle: &Bundle, inner: Gas) -> Result<BundleCost, Rejection>
     Ok(BundleCost { gas, lane })
 }
 
-/// Notes that a request was sent.
-pub(crate) fn note(block: &mut Block<'_>, request: &MessageId, sender: Address) {
+/// Notes that a request is sent.
+pub(crate) fn note(overlay: &mut BlockOverlay<'_>, request: &MessageId, sender: Address) {
     let record = RequestRecord {
         version: Version,
         sender,
     };
     let value = Value::from(codec::encode(&record));
-    block.overlay.put(request_key(request), Some(value));
+    overlay.put(request_key(request), Some(value));
 }
 
-/// How many messages of this shard the beacon has run, by the facts that a block runs with.
-#[derive(Debug, Default)]
+/// How many messages of this shard the beacon has run, by the facts that a block runs with, and how
+/// many were sent.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Backlog {
     executed: Option<u64>,
+    sent: u64,
 }
 
 impl Backlog {
+    /// Begins the transactions of a block when `sent` messages have left for the beacon, ever.
+    /// Nothing leaves for it but requests.
+    pub(crate) const fn begin(&mut self, sent: u64) {
+        self.sent = sent;
+    }
+
+    /// Counts a request.
+    pub(crate) const fn count(&mut self) {
+        self.sent = self.sent.saturating_add(1);
+    }
+
     /// Refuses a request while too many messages of this shard have not run on the beacon. What was
     /// accepted there counts until it has run, so that the beacon's inbox is bounded, too. Looks the
     /// facts up once.
     ///
     /// # Errors
-    /// When [`limits::BEACON_BACKLOG_MAX`] or more are under way; `next` is the new one's id.
+    /// When [`limits::BEACON_BACKLOG_MAX`] or more are under way.
     pub(crate) fn check(
         &mut self,
         overlay: &mut BlockOverlay<'_>,
-        next: &MessageId,
+        source: ChainRef,
+        destination: ChainRef,
     ) -> Result<(), CallError> {
-        let MessageId {
-            source,
-            destination,
-            sequence,
-        } = *next;
         let executed = *self.executed.get_or_insert_with(|| {
             let stored = overlay.get(facts_beacon_key(source));
             let channels = stored.and_then(|it| decode_record::<Vec<ChannelSummary>>(&it).ok());
@@ -151,7 +160,7 @@ impl Backlog {
             own.map_or(0, |summary| summary.executed)
         });
         let (waiting, limit) = (
-            sequence.get().saturating_sub(executed),
+            self.sent.saturating_sub(executed),
             limits::BEACON_BACKLOG_MAX,
         );
         if waiting < limit {
@@ -209,7 +218,7 @@ pub(crate) fn execute(
         beneficiary: arrived.beneficiary,
         assets,
     };
-    let (overlay, outbox) = (&mut block.overlay, &mut block.outbox);
+    let (overlay, outbox) = (&mut block.space.overlay, &mut block.outbox);
     let sent = outbox.send(overlay, arrived.id.source, arrived.origin, reply);
     receipt.messages = vec![sent];
     Ok(())
@@ -228,7 +237,7 @@ fn run(
         let refusal = CallError::Refused { code: name, detail };
         (code, Status::Failed(refusal.failure(EXECUTOR)))
     };
-    let decoded = fees::decode_bundle(block.modules, arrived.bundle)
+    let decoded = fees::decode_bundle(block.space.modules, arrived.bundle)
         .map_err(|error| failed(reply_code::UNKNOWN, &error))?;
     if arrived.gas < decoded.gas {
         let (expected, actual) = (decoded.gas, arrived.gas);
@@ -236,18 +245,24 @@ fn run(
         return Err(failed(reply_code::GAS, &error));
     }
     machine
-        .request(block, sender, arrived.origin, arrived.bundle, &decoded)
+        .request(
+            &mut block.space,
+            sender,
+            arrived.origin,
+            arrived.bundle,
+            decoded,
+        )
         .map_err(|failure| (reply_code::FAILED, Status::Failed(failure)))
 }
 
 /// Whether the source may send this; gives who asks.
 fn check(block: &Block<'_>, arrived: &Arrived<'_>) -> Result<Address, Status> {
-    let (id, here) = (arrived.id, block.context.chain);
+    let (id, here) = (arrived.id, block.space.context.chain);
     let Some(sender) = arrived.sender.filter(|_| arrived.hops == 0) else {
         let detail = "requests that come by another chain have no use yet".to_owned();
         return Err(dropped("NOT_AVAILABLE", detail));
     };
-    let home = block.context.network.home(&sender);
+    let home = block.space.context.network.home(&sender);
     if home != id.source || arrived.beneficiary != sender {
         let detail = format!(
             "{sender} lives on {home}, the message is from {}",
@@ -257,7 +272,7 @@ fn check(block: &Block<'_>, arrived: &Arrived<'_>) -> Result<Address, Status> {
     }
     let assets = &arrived.bundle.assets;
     let arrival = gas::message(arrived.bytes, assets.len());
-    let network = &block.context.network;
+    let network = &block.space.context.network;
     if lane(network, arrival, arrived.gas).is_none() {
         let (gas, limit) = (arrived.gas, gas_max(network));
         let detail = format!("it declares {gas} gas, a request has at most {limit} in all");
@@ -293,8 +308,8 @@ pub(crate) fn finish(
 ) -> Result<(), Status> {
     let Returned { id, request, .. } = *returned;
     let key = request_key(&request);
-    let waits = request.source == block.context.chain && request.destination == id.source;
-    let stored = block.overlay.get(key.clone()).filter(|_| waits);
+    let waits = request.source == block.space.context.chain && request.destination == id.source;
+    let stored = block.space.overlay.get(key.clone()).filter(|_| waits);
     let record = stored.and_then(|value| decode_record::<RequestRecord>(&value).ok());
     let fits = is_canonical(returned.assets);
     let record = record.filter(|record| record.sender == returned.beneficiary && fits);
@@ -309,9 +324,9 @@ pub(crate) fn finish(
             recipient: sender,
             assets: returned.assets,
         };
-        let received = machine.receive(block, &incoming, returned.origin);
+        let received = machine.receive(&mut block.space, &incoming, returned.origin);
         (receipt.status, receipt.events) = received.map_err(Status::Dropped)?;
     }
-    block.overlay.put(key, None);
+    block.space.overlay.put(key, None);
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::module::Module;
 use crate::modules::bank::calls::BankCall;
 use crate::modules::{BANK, MODULES};
 use crate::network::NetworkInfo;
+use crate::parallel::{Mode, Unwatched};
 use crate::views;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::beacon::{CrossLink, Facts, SystemOperation};
@@ -31,6 +32,7 @@ use skerry_types::transaction::{
 };
 use skerry_types::vote::Statement;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 /// A state in memory.
@@ -288,12 +290,16 @@ impl World {
     pub(crate) fn run(&mut self, chain: ChainRef, work: &BlockWork) -> Outcome {
         let context = self.context(chain);
         let state = &self.states[&chain];
-        let outcome = execute_with(self.modules, &context, work, state);
-        assert_eq!(
-            execute_with(self.modules, &context, work, state),
-            outcome,
-            "replay"
-        );
+        let in_mode = |mode| execute_with(self.modules, mode, &Unwatched, &context, work, state);
+        let outcome = in_mode(Mode::Sequential);
+        assert_eq!(in_mode(Mode::Sequential), outcome, "replay");
+        for workers in [1, 3].into_iter().filter_map(NonZeroUsize::new) {
+            assert_eq!(
+                in_mode(Mode::Workers(workers)),
+                outcome,
+                "{workers} workers"
+            );
+        }
         self.states.get_mut(&chain).unwrap().apply(&outcome.changes);
         *self.heights.get_mut(&chain).unwrap() += 1;
         self.summaries.insert(chain, outcome.channels.clone());

@@ -4,15 +4,15 @@
 //! and the nonce used, and nothing else changes. The same machine runs what modules do for inbound
 //! transfers and at the end of a block.
 
-use crate::block::Block;
+use crate::block::{BlockContext, Workspace};
 use crate::error::{CallError, Rejection};
 use crate::fees::{self, DecodedBundle};
-use crate::module::{Effects, Environment, Incoming, Module, Received, Scene};
-use crate::modules::account::state::{decode_nonce, encode_nonce, nonce_key};
-use crate::modules::bank::state::{balance_key, credit, debit};
+use crate::module::{Call, Effects, Environment, Incoming, Module, Received, Scene};
+use crate::modules::account::state::{decode_nonce, encode_nonce, nonce_slot};
+use crate::modules::bank::state::{balance_slot, credit, debit};
 use crate::modules::{self, BANK, EXECUTOR};
 use crate::overlay::{Layer, Layered};
-use crate::plan::{Access, Plan};
+use crate::plan::{Access, Plan, PlanContext};
 use crate::requests;
 use crate::sheet::Sheet;
 use crate::view::{StateView, decode_amount, encode_amount};
@@ -20,7 +20,7 @@ use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::Version;
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, ModuleId};
 use skerry_types::limits;
-use skerry_types::message::MessageId;
+use skerry_types::message::Payload;
 use skerry_types::receipt::{Event, Failure, Receipt, Status, Subject};
 use skerry_types::transaction::{Bundle, CheckedTransaction, Nonce};
 
@@ -34,6 +34,64 @@ pub(crate) struct Machine {
 
 /// A call's error with the module it is of.
 type Refusal = (ModuleId, Box<CallError>);
+
+/// A call with what it touches.
+pub(crate) struct PlannedCall {
+    module: &'static dyn Module,
+    call: Box<dyn Call>,
+    plan: Plan,
+}
+
+/// The calls of a bundle with what they touch.
+pub(crate) struct Calls {
+    calls: Vec<PlannedCall>,
+    /// Gas where the bundle runs.
+    gas: Gas,
+}
+
+impl Calls {
+    /// `context` is that of the first call.
+    fn plan(decoded: DecodedBundle, context: &PlanContext<'_>) -> Self {
+        let mut context = *context;
+        let planned = |(module, call): (&'static dyn Module, Box<dyn Call>)| {
+            let plan = call.plan(&context);
+            context.operation = context.operation.saturating_add(1);
+            PlannedCall { module, call, plan }
+        };
+        Self {
+            calls: decoded.calls.into_iter().map(planned).collect(),
+            gas: decoded.gas,
+        }
+    }
+
+    /// What the calls touch.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &(Address, Access)> {
+        self.calls.iter().flat_map(|call| call.plan.objects())
+    }
+}
+
+/// A transaction of which everything is known that its bytes tell.
+pub(crate) struct Prepared {
+    /// Its calls and the gas to charge, or why it should not be in a block.
+    pub(crate) calls: Result<(Calls, Gas), Rejection>,
+}
+
+/// What a transaction sends, not numbered yet.
+pub(crate) enum Sent {
+    /// By one of its calls.
+    Payload {
+        destination: ChainRef,
+        payload: Box<Payload>,
+    },
+    /// Its bundle, whose calls need `gas`.
+    Request { destination: ChainRef, gas: Gas },
+}
+
+/// What came of a transaction.
+pub(crate) struct Ran {
+    pub(crate) receipt: Receipt,
+    pub(crate) sent: Vec<Sent>,
+}
 
 /// What a transaction is charged.
 struct Charge {
@@ -55,12 +113,13 @@ fn void_of(rejection: &Rejection) -> Status {
 }
 
 impl Machine {
-    /// Runs a transaction and says what happened.
+    /// Runs a transaction and says what happened. What it sends is the caller's to number.
     pub(crate) fn run(
         &mut self,
-        block: &mut Block<'_>,
+        space: &mut Workspace<'_>,
         transaction: &CheckedTransaction,
-    ) -> Receipt {
+        prepared: &Prepared,
+    ) -> Ran {
         let mut receipt = Receipt {
             version: Version,
             subject: Subject::Transaction(transaction.id()),
@@ -70,44 +129,45 @@ impl Machine {
             messages: Vec::new(),
             events: Vec::new(),
         };
-        let (decoded, gas) = match decode(block, transaction) {
-            Ok(decoded) => decoded,
+        let mut sent = Vec::new();
+        let (calls, gas) = match &prepared.calls {
+            Ok(calls) => calls,
             Err(rejection) => {
                 // The block was invalid; nothing is charged and the operator is told.
-                block
+                space
                     .alarms
                     .push(format!("transaction {}: {rejection}", transaction.id()));
-                receipt.status = void_of(&rejection);
-                return receipt;
+                receipt.status = void_of(rejection);
+                return Ran { receipt, sent };
             }
         };
-        let charge = match charge(block, transaction, gas) {
+        let charge = match charge(space, transaction, *gas) {
             Ok(charge) => charge,
             Err(status) => {
                 receipt.status = status;
-                return receipt;
+                return Ran { receipt, sent };
             }
         };
-        block.ledger.charge(charge.gas, charge.fee, charge.burnt);
+        space.ledger.charge(charge.gas, charge.fee, charge.burnt);
         (receipt.gas, receipt.fee) = (charge.gas, charge.fee);
-        match self.bundle(block, transaction, &decoded) {
-            Ok((messages, events)) => (receipt.messages, receipt.events) = (messages, events),
+        match self.bundle(space, transaction, calls) {
+            Ok(done) => (sent, receipt.events) = (done, std::mem::take(&mut self.effects.events)),
             Err((module, error)) => {
-                self.forget(block);
+                self.forget(space);
                 if error.is_alarm() {
-                    block
+                    space
                         .alarms
                         .push(format!("transaction {}: {error}", transaction.id()));
                 }
                 receipt.status = Status::Failed(error.failure(module));
             }
         }
-        receipt
+        Ran { receipt, sent }
     }
 
-    fn forget(&mut self, block: &mut Block<'_>) {
+    fn forget(&mut self, space: &mut Workspace<'_>) {
         Layered {
-            overlay: &mut block.overlay,
+            overlay: &mut space.overlay,
             layer: &mut self.layer,
         }
         .revert();
@@ -115,79 +175,74 @@ impl Machine {
         self.trapped = None;
     }
 
+    /// Gives what is to be sent.
     fn bundle(
         &mut self,
-        block: &mut Block<'_>,
+        space: &mut Workspace<'_>,
         transaction: &CheckedTransaction,
-        decoded: &DecodedBundle,
-    ) -> Result<(Vec<MessageId>, Vec<Event>), Refusal> {
+        calls: &Calls,
+    ) -> Result<Vec<Sent>, Refusal> {
         let body = transaction.body();
         let bundle = &body.bundle;
         let executor = |error| (EXECUTOR, Box::new(error));
-        check_deadline(block, bundle).map_err(executor)?;
-        if let Some(destination) = requests::destination(bundle) {
-            check_fence(block, destination).map_err(executor)?;
-            let next = block.outbox.next(&mut block.overlay, destination);
-            let (backlog, overlay) = (&mut block.backlog, &mut block.overlay);
-            backlog.check(overlay, &next).map_err(executor)?;
+        check_deadline(space, bundle).map_err(executor)?;
+        let destination = requests::destination(bundle);
+        if let Some(destination) = destination {
+            check_fence(space, destination).map_err(executor)?;
+            let (backlog, overlay) = (&mut space.backlog, &mut space.overlay);
+            backlog
+                .check(overlay, space.context.chain, destination)
+                .map_err(executor)?;
         }
         let mut state = Layered {
-            overlay: &mut block.overlay,
+            overlay: &mut space.overlay,
             layer: &mut self.layer,
         };
         for asset in &bundle.assets {
             debit(&mut state, body.sender, *asset).map_err(executor)?;
         }
-        let origin = transaction.id();
-        if let Some(destination) = requests::destination(bundle) {
+        if let Some(destination) = destination {
             state.commit();
-            let id = block.outbox.next(&mut block.overlay, destination);
-            let (sender, price) = (body.sender, body.gas_price);
-            let payload = requests::request(id, sender, decoded.gas, price, bundle);
-            let (overlay, outbox) = (&mut block.overlay, &mut block.outbox);
-            let sent = outbox.send(overlay, destination, origin, payload);
-            requests::note(block, &sent, sender);
-            return Ok((vec![sent], Vec::new()));
+            space.backlog.count();
+            let gas = calls.gas;
+            return Ok(vec![Sent::Request { destination, gas }]);
         }
-        let scene = scene(block, body.sender, origin, body.nonce);
-        let sheet = self.calls(block, scene, bundle, decoded)?;
+        let scene = scene(space, body.sender, transaction.id(), body.nonce);
+        let sheet = self.calls(space, scene, bundle, calls)?;
         for (destination, _) in &self.effects.sent {
-            check_fence(block, *destination).map_err(executor)?;
+            check_fence(space, *destination).map_err(executor)?;
         }
-        self.finish(block, bundle, body.sender, &sheet)
+        self.finish(space, bundle, body.sender, &sheet)
             .map_err(executor)?;
-        let mut messages = Vec::with_capacity(self.effects.sent.len());
-        for (destination, payload) in self.effects.sent.drain(..) {
-            messages.push(
-                block
-                    .outbox
-                    .send(&mut block.overlay, destination, origin, payload),
-            );
-        }
-        Ok((messages, std::mem::take(&mut self.effects.events)))
+        let sent = self.effects.sent.drain(..);
+        Ok(sent
+            .map(|(destination, payload)| Sent::Payload {
+                destination,
+                payload: Box::new(payload),
+            })
+            .collect())
     }
 
     /// Runs the calls of a bundle one after the other; gives what is on the sheet then.
     fn calls(
         &mut self,
-        block: &mut Block<'_>,
+        space: &mut Workspace<'_>,
         mut scene: Scene<'_>,
         bundle: &Bundle,
-        decoded: &DecodedBundle,
+        calls: &Calls,
     ) -> Result<Sheet, Refusal> {
         let mut sheet = Sheet::with(&bundle.assets);
-        for (module, call) in &decoded.calls {
-            let plan = call.plan(&scene.plan_context());
-            check_home(&scene, &plan).map_err(|error| (module.id(), Box::new(error)))?;
+        for PlannedCall { module, call, plan } in &calls.calls {
+            check_home(&scene, plan).map_err(|error| (module.id(), Box::new(error)))?;
             let state = Layered {
-                overlay: &mut block.overlay,
+                overlay: &mut space.overlay,
                 layer: &mut self.layer,
             };
             let mut environment = Environment {
                 scene,
                 view: StateView {
                     state,
-                    plan: &plan,
+                    plan,
                     module: module.id(),
                     trapped: &mut self.trapped,
                 },
@@ -208,17 +263,17 @@ impl Machine {
     /// When a call refuses or the sheet does not end as it must; nothing has changed then.
     pub(crate) fn request(
         &mut self,
-        block: &mut Block<'_>,
+        space: &mut Workspace<'_>,
         sender: Address,
         origin: Digest,
         bundle: &Bundle,
-        decoded: &DecodedBundle,
+        decoded: DecodedBundle,
     ) -> Result<(Vec<Asset>, Vec<Event>), Failure> {
-        let ran = self.try_request(block, sender, origin, bundle, decoded);
+        let ran = self.try_request(space, sender, origin, bundle, decoded);
         ran.map_err(|(module, error)| {
-            self.forget(block);
+            self.forget(space);
             if error.is_alarm() {
-                block.alarms.push(format!("request of {origin}: {error}"));
+                space.alarms.push(format!("request of {origin}: {error}"));
             }
             error.failure(module)
         })
@@ -226,16 +281,17 @@ impl Machine {
 
     fn try_request(
         &mut self,
-        block: &mut Block<'_>,
+        space: &mut Workspace<'_>,
         sender: Address,
         origin: Digest,
         bundle: &Bundle,
-        decoded: &DecodedBundle,
+        decoded: DecodedBundle,
     ) -> Result<(Vec<Asset>, Vec<Event>), Refusal> {
         let executor = |error| (EXECUTOR, Box::new(error));
-        check_deadline(block, bundle).map_err(executor)?;
-        let scene = scene(block, sender, origin, Nonce::default());
-        let sheet = self.calls(block, scene, bundle, decoded)?;
+        check_deadline(space, bundle).map_err(executor)?;
+        let scene = scene(space, sender, origin, Nonce::default());
+        let calls = Calls::plan(decoded, &scene.plan_context());
+        let sheet = self.calls(space, scene, bundle, &calls)?;
         let left = sheet.finish(&bundle.minimum_outputs).map_err(executor)?;
         // Its one message is the reply, by which everything goes home.
         let Effects { credits, sent, .. } = &self.effects;
@@ -251,7 +307,7 @@ impl Machine {
             return Err(executor(CallError::Refused { code, detail }));
         }
         Layered {
-            overlay: &mut block.overlay,
+            overlay: &mut space.overlay,
             layer: &mut self.layer,
         }
         .commit();
@@ -261,14 +317,14 @@ impl Machine {
     /// Credits what the bundle earned and keeps its changes.
     fn finish(
         &mut self,
-        block: &mut Block<'_>,
+        space: &mut Workspace<'_>,
         bundle: &Bundle,
         sender: Address,
         sheet: &Sheet,
     ) -> Result<(), CallError> {
         let left = sheet.finish(&bundle.minimum_outputs)?;
         let mut state = Layered {
-            overlay: &mut block.overlay,
+            overlay: &mut space.overlay,
             layer: &mut self.layer,
         };
         for (owner, asset) in self.effects.credits.drain(..) {
@@ -287,22 +343,22 @@ impl Machine {
     /// When nothing was credited; the value is the caller's to count.
     pub(crate) fn receive(
         &mut self,
-        block: &mut Block<'_>,
+        space: &mut Workspace<'_>,
         incoming: &Incoming<'_>,
         origin: Digest,
     ) -> Result<(Status, Vec<Event>), Failure> {
-        let Some(bank) = modules::find(block.modules, BANK) else {
+        let Some(bank) = modules::find(space.modules, BANK) else {
             let what = "there is no bank".to_owned();
             return Err(CallError::Invariant { what }.failure(EXECUTOR));
         };
         let plan = Plan::of(incoming.recipient, Access::AddOnly);
         let mut sheet = Sheet::default();
-        let scene = scene(block, incoming.sender, origin, Nonce::default());
+        let scene = scene(space, incoming.sender, origin, Nonce::default());
         let mut environment = Environment {
             scene,
             view: StateView {
                 state: Layered {
-                    overlay: &mut block.overlay,
+                    overlay: &mut space.overlay,
                     layer: &mut self.layer,
                 },
                 plan: &plan,
@@ -316,7 +372,7 @@ impl Machine {
         match self.trapped.take().map_or(result, Err) {
             Ok(received) => {
                 Layered {
-                    overlay: &mut block.overlay,
+                    overlay: &mut space.overlay,
                     layer: &mut self.layer,
                 }
                 .commit();
@@ -327,8 +383,8 @@ impl Machine {
                 Ok((status, std::mem::take(&mut self.effects.events)))
             }
             Err(error) => {
-                self.forget(block);
-                block
+                self.forget(space);
+                space
                     .alarms
                     .push(format!("message {}: {error}", incoming.id));
                 Err(error.failure(BANK))
@@ -342,43 +398,43 @@ impl Machine {
     /// When it fails, which only a broken invariant can cause; its changes are dropped.
     pub(crate) fn hook(
         &mut self,
-        block: &mut Block<'_>,
+        space: &mut Workspace<'_>,
         module: &'static dyn Module,
     ) -> Result<(), String> {
-        let chain = block.context.chain;
+        let chain = space.context.chain;
         let plan = module.end_of_block_plan(chain);
         if plan.objects().is_empty() {
             return Ok(());
         }
         let mut view = StateView {
             state: Layered {
-                overlay: &mut block.overlay,
+                overlay: &mut space.overlay,
                 layer: &mut self.layer,
             },
             plan: &plan,
             module: module.id(),
             trapped: &mut self.trapped,
         };
-        let result = module.end_of_block(&block.ledger.totals, chain, &mut view);
+        let result = module.end_of_block(&space.ledger.totals, chain, &mut view);
         match self.trapped.take().map_or(result, Err) {
             Ok(()) => {
                 Layered {
-                    overlay: &mut block.overlay,
+                    overlay: &mut space.overlay,
                     layer: &mut self.layer,
                 }
                 .commit();
                 Ok(())
             }
             Err(error) => {
-                self.forget(block);
+                self.forget(space);
                 Err(format!("end of block of {}: {error}", module.name()))
             }
         }
     }
 }
 
-fn check_deadline(block: &Block<'_>, bundle: &Bundle) -> Result<(), CallError> {
-    let (deadline, actual) = (bundle.deadline, block.context.beacon.height);
+fn check_deadline(space: &Workspace<'_>, bundle: &Bundle) -> Result<(), CallError> {
+    let (deadline, actual) = (bundle.deadline, space.context.beacon.height);
     if deadline < actual {
         return Err(CallError::DeadlinePassed { deadline, actual });
     }
@@ -386,9 +442,9 @@ fn check_deadline(block: &Block<'_>, bundle: &Bundle) -> Result<(), CallError> {
 }
 
 /// Refuses a message from or to a fenced shard.
-fn check_fence(block: &mut Block<'_>, destination: ChainRef) -> Result<(), CallError> {
-    let (overlay, here) = (&mut block.overlay, block.context.chain);
-    block.fences.check(overlay, here, destination)
+fn check_fence(space: &mut Workspace<'_>, destination: ChainRef) -> Result<(), CallError> {
+    let (overlay, here) = (&mut space.overlay, space.context.chain);
+    space.fences.check(overlay, here, destination)
 }
 
 /// All objects of a bundle live on the executing chain.
@@ -403,8 +459,8 @@ fn check_home(scene: &Scene<'_>, plan: &Plan) -> Result<(), CallError> {
     Ok(())
 }
 
-fn scene<'s>(block: &Block<'s>, sender: Address, origin: Digest, nonce: Nonce) -> Scene<'s> {
-    let context = block.context;
+fn scene<'s>(space: &Workspace<'s>, sender: Address, origin: Digest, nonce: Nonce) -> Scene<'s> {
+    let context = space.context;
     Scene {
         network: &context.network,
         chain: context.chain,
@@ -418,14 +474,25 @@ fn scene<'s>(block: &Block<'s>, sender: Address, origin: Digest, nonce: Nonce) -
     }
 }
 
-/// Decodes the calls and checks what validation has checked before. Gives the gas to charge, too.
-fn decode(
-    block: &Block<'_>,
+/// Decodes the calls, checks what validation has checked before, and plans.
+pub(crate) fn prepare(
+    context: &BlockContext,
+    modules: &[&'static dyn Module],
     transaction: &CheckedTransaction,
-) -> Result<(DecodedBundle, Gas), Rejection> {
+) -> Prepared {
+    Prepared {
+        calls: decode(context, modules, transaction),
+    }
+}
+
+fn decode(
+    context: &BlockContext,
+    modules: &[&'static dyn Module],
+    transaction: &CheckedTransaction,
+) -> Result<(Calls, Gas), Rejection> {
     let body = transaction.body();
-    let network = &block.context.network;
-    let here = block.context.chain;
+    let network = &context.network;
+    let here = context.chain;
     if here.is_beacon() {
         return Err(Rejection::BeaconTakesNone);
     }
@@ -437,7 +504,7 @@ fn decode(
             here,
         });
     }
-    let decoded = fees::decode_bundle(block.modules, &body.bundle)?;
+    let decoded = fees::decode_bundle(modules, &body.bundle)?;
     let cost = fees::cost_of(&body.bundle, &decoded)?;
     let gas = cost
         .gas
@@ -453,26 +520,33 @@ fn decode(
             actual: body.gas_price,
         });
     }
-    Ok((decoded, gas))
+    let plan_context = PlanContext {
+        network,
+        chain: here,
+        sender: body.sender,
+        nonce: body.nonce,
+        operation: 0,
+    };
+    Ok((Calls::plan(decoded, &plan_context), gas))
 }
 
 /// Uses the nonce and takes the fee, or says why the transaction is void.
 fn charge(
-    block: &mut Block<'_>,
+    space: &mut Workspace<'_>,
     transaction: &CheckedTransaction,
     gas: Gas,
 ) -> Result<Charge, Status> {
     let body = transaction.body();
     let Nonce { stream, sequence } = body.nonce;
-    let nonce_slot = block.overlay.slot(nonce_key(&body.sender, stream));
-    let expected = decode_nonce(block.overlay.value(nonce_slot));
+    let nonce_slot = nonce_slot(&mut space.overlay, &body.sender, stream);
+    let expected = decode_nonce(space.overlay.value(nonce_slot));
     // The last number of a stream is never used, so that "next" always exists.
     if sequence != expected || sequence == u64::MAX {
         let detail = format!("nonce {sequence} of stream {stream}, the next is {expected}");
         return Err(void("WRONG_NONCE", detail));
     }
-    let slot = block.overlay.slot(balance_key(&body.sender, &Denom::SKER));
-    let actual = decode_amount(block.overlay.value(slot)).unwrap_or(Amount::ZERO);
+    let slot = balance_slot(&mut space.overlay, &body.sender, &Denom::SKER);
+    let actual = decode_amount(space.overlay.value(slot)).unwrap_or(Amount::ZERO);
     let fee = fees::fee(gas, body.gas_price);
     let Some((fee, rest)) = fee.and_then(|fee| Some((fee, actual.checked_sub(fee)?))) else {
         return Err(void_of(&Rejection::FeeUnpayable {
@@ -482,10 +556,10 @@ fn charge(
         }));
     };
     // The price is at least the base fee, so this is at most the fee.
-    let burnt = fees::fee(gas, block.context.network.parameters.base_fee).unwrap_or(fee);
-    block
+    let burnt = fees::fee(gas, space.context.network.parameters.base_fee).unwrap_or(fee);
+    space
         .overlay
         .set(nonce_slot, Some(encode_nonce(sequence.saturating_add(1))));
-    block.overlay.set(slot, encode_amount(rest));
+    space.overlay.set(slot, encode_amount(rest));
     Ok(Charge { gas, fee, burnt })
 }

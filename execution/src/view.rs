@@ -5,6 +5,7 @@
 
 use crate::error::CallError;
 use crate::overlay::Layered;
+use crate::parallel::WORKERS_MAX;
 use crate::plan::{Access, Plan};
 use borsh::{BorshDeserialize, BorshSerialize};
 use skerry_types::amount::Amount;
@@ -101,10 +102,14 @@ impl StateView<'_, '_> {
     /// When its owner is not declared for adding or writing, or the sum overflows.
     pub fn add(&mut self, key: StateKey, amount: Amount) -> Result<(), CallError> {
         self.require(&key.owner, Access::AddOnly)?;
+        let key_owner = key.owner;
         let slot = self.state.slot(key);
-        let sum = decode_amount(self.state.value(slot))?
-            .checked_add(amount)
-            .ok_or(CallError::Overflow { what: "a balance" })?;
+        let held = decode_amount(self.state.value(slot))?;
+        let sum = self.state.sum(held, amount)?;
+        // What others add beside this one might make it too large, and only a sum that is kept shows it.
+        if sum >= SHARED_SUM_MAX && !self.plan.allows(&key_owner, Access::Exclusive) {
+            self.state.overlay.note_order();
+        }
         self.state.set(slot, encode_amount(sum));
         Ok(())
     }
@@ -116,6 +121,9 @@ impl StateView<'_, '_> {
     pub fn insert(&mut self, key: StateKey, value: Value) -> Result<(), CallError> {
         self.require(&key.owner, Access::AddOnly)?;
         check_size(&key, &value)?;
+        if !self.plan.allows(&key.owner, Access::Exclusive) {
+            self.state.overlay.note_order();
+        }
         let slot = self.state.slot(key);
         if self.state.value(slot).is_some() {
             return Err(CallError::Invariant {
@@ -126,6 +134,9 @@ impl StateView<'_, '_> {
         Ok(())
     }
 }
+
+/// So many workers can add up to this much each without an overflow.
+const SHARED_SUM_MAX: Amount = Amount::new(u128::MAX / (WORKERS_MAX as u128));
 
 fn check_size(key: &StateKey, value: &Value) -> Result<(), CallError> {
     for (actual, limit) in [

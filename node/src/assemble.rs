@@ -46,6 +46,7 @@ use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Epoch};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -379,6 +380,7 @@ pub fn shared_with(
         chain_id: genesis.chain_id(),
         network: Arc::new(NetworkInfo::of(genesis)),
         judge: Judge::default(),
+        workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
     }))
 }
 

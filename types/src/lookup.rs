@@ -31,6 +31,11 @@ impl<K: Ord + Eq + Hash + fmt::Debug, V: fmt::Debug> fmt::Debug for Lookup<K, V>
 }
 
 impl<K: Eq + Hash, V> Lookup<K, V> {
+    /// Makes room for so many more keys.
+    pub fn reserve(&mut self, keys: usize) {
+        self.map.reserve(keys);
+    }
+
     /// The value of a key.
     pub fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
     where

@@ -64,7 +64,7 @@ pub fn record_path(module: ModuleId, local: &[u8]) -> Digest {
 pub type Value = Arc<[u8]>;
 
 /// Reads from one immutable state. There is no iteration: queues are counters, ordered sets pages.
-pub trait StateRead {
+pub trait StateRead: Sync {
     /// The value of a key, if it exists.
     fn get(&self, key: &StateKey) -> Option<Value>;
 }

@@ -9,10 +9,11 @@ use crate::committees::Committees;
 use crate::evidence::Judge;
 use crate::view::SubmitError;
 use skerry_consensus::check::{CheckJob, CheckResult};
-use skerry_execution::block::{BlockContext, BlockWork, execute};
+use skerry_execution::block::{BlockContext, BlockWork, execute_as};
 use skerry_execution::check::{AdmissionContext, check_against_state};
 use skerry_execution::error::ProofFailure;
 use skerry_execution::fence::check_fence;
+use skerry_execution::parallel::{Mode, Unwatched};
 use skerry_execution::proofs::{self, JurisdictionId};
 use skerry_execution::validate::{BlockInput, CheckedBody, validate_block};
 use skerry_execution::views;
@@ -30,6 +31,7 @@ use skerry_types::receipt::Receipt;
 use skerry_types::state::ChangeSet;
 use skerry_types::transaction::{CheckedTransaction, TransactionError};
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 pub use super::evidence::Accuser;
@@ -93,6 +95,8 @@ pub struct Shared {
     pub network: Arc<skerry_execution::network::NetworkInfo>,
     /// Who judges evidence.
     pub judge: Judge,
+    /// Workers of a large block. What executing gives does not depend on it.
+    pub workers: NonZeroUsize,
 }
 
 impl Shared {
@@ -607,7 +611,7 @@ pub struct ExecuteJob {
 }
 
 impl ExecuteJob {
-    fn run(self, _shared: &Shared) -> Executed {
+    fn run(self, shared: &Shared) -> Executed {
         let work = BlockWork {
             facts: self.work.body.facts.clone(),
             system: self.work.body.system.clone(),
@@ -620,7 +624,8 @@ impl ExecuteJob {
                 .collect(),
             transactions: self.work.transactions.clone(),
         };
-        let outcome = execute(&self.context, &work, &self.parent);
+        let mode = Mode::of_block(shared.workers, work.transactions.len());
+        let outcome = execute_as(mode, &Unwatched, &self.context, &work, &self.parent);
         let state = self.parent.apply(&outcome.changes);
         Executed {
             block: self.block,

@@ -18,7 +18,7 @@ use skerry_types::limits::CHUNK_BYTES_MAX;
 use skerry_types::message::Batch;
 use skerry_types::snapshot::{Chunk, Cursor, SnapshotError};
 use skerry_types::state::{StateKey, StateRead, Value};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Most batches that a base may have on their way to one destination; a state with more is not
 /// joined by snapshot.
@@ -257,7 +257,7 @@ fn write(import: &Import, after: Option<&Cursor>, chunk: &Chunk) -> Result<(), J
 /// Reads imported records; remembers the failure of the store, which a reader cannot be told.
 struct Imported<'a> {
     import: &'a Import,
-    failed: std::cell::RefCell<Option<StoreError>>,
+    failed: OnceLock<StoreError>,
 }
 
 impl StateRead for Imported<'_> {
@@ -265,7 +265,7 @@ impl StateRead for Imported<'_> {
         match self.import.get(key) {
             Ok(value) => value,
             Err(error) => {
-                *self.failed.borrow_mut() = Some(error);
+                self.failed.get_or_init(|| error);
                 None
             }
         }
@@ -279,7 +279,7 @@ fn plan(
 ) -> Result<Vec<WantedBatch>, JobError> {
     let state = Imported {
         import,
-        failed: std::cell::RefCell::default(),
+        failed: OnceLock::new(),
     };
     let mut wanted = Vec::new();
     for destination in chains.iter().copied().filter(|other| *other != chain) {

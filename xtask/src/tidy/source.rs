@@ -237,12 +237,14 @@ fn without_tests(lexed: &Lexed) -> Lexed {
     }
 }
 
-/// The code that the simulator runs as it is. `driver.rs` alone gives consensus time and disk, and
-/// `lookup.rs` wraps a hash map so that its order cannot be seen.
+/// The code that the simulator runs as it is. `driver.rs` alone gives consensus time and disk,
+/// `threads.rs` execution its threads, and `lookup.rs` wraps a hash map so that its order cannot be seen.
 fn is_deterministic(place: &Place<'_>) -> bool {
     match place.folder {
         "consensus" => !place.is_module("consensus/src", "driver"),
-        "execution" => !place.is_build_script,
+        "execution" => {
+            !place.is_build_script && !place.is_module("execution/src/parallel", "threads")
+        }
         "types" => !place.is_build_script && !place.is_module("types/src", "lookup"),
         "node" => {
             let glue = [

@@ -3,6 +3,7 @@
 //! A record with a nonce is never deleted: its transactions would count again.
 
 use crate::modules::ACCOUNT;
+use crate::overlay::{BlockOverlay, SlotIndex};
 use borsh::{BorshDeserialize, BorshSerialize};
 use skerry_types::codec::{VERSION, Version};
 use skerry_types::ids::Address;
@@ -23,12 +24,21 @@ pub struct AuthenticatorRecord {
 
 /// Key of the next nonce of a stream, of which [`read_nonce`] reads the value; absent is zero.
 pub fn nonce_key(owner: &Address, stream: u16) -> StateKey {
+    StateKey::new(*owner, ACCOUNT, nonce_local(stream))
+}
+
+const fn nonce_local(stream: u16) -> [u8; 3] {
     let [high, low] = stream.to_be_bytes();
-    StateKey {
-        owner: *owner,
-        module: ACCOUNT,
-        local: vec![NONCE, high, low],
-    }
+    [NONCE, high, low]
+}
+
+/// The slot of the next nonce of a stream.
+pub(crate) fn nonce_slot(
+    overlay: &mut BlockOverlay<'_>,
+    owner: &Address,
+    stream: u16,
+) -> SlotIndex {
+    overlay.slot_at(owner, ACCOUNT, &nonce_local(stream))
 }
 
 /// Key of the [`AuthenticatorRecord`]; absent while the first keys control the account.

@@ -5,7 +5,7 @@
 
 use crate::error::CallError;
 use crate::modules::BANK;
-use crate::overlay::{Layered, SlotIndex};
+use crate::overlay::{BlockOverlay, Layered, SlotIndex};
 use crate::view::{decode_amount, encode_amount};
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::ids::{Address, ChainRef, Denom, Sequence};
@@ -15,15 +15,24 @@ pub(crate) const BALANCE: u8 = b'b';
 pub(crate) const CLAIM: u8 = b'c';
 pub(crate) const BURNT: u8 = b'x';
 
+fn denom_local(tag: u8, denom: &Denom) -> [u8; 33] {
+    let mut local = [tag; 33];
+    let (_, name) = local.split_at_mut(1);
+    name.copy_from_slice(denom.as_bytes());
+    local
+}
+
 fn denom_key(owner: Address, tag: u8, denom: &Denom) -> StateKey {
-    let mut local = Vec::with_capacity(33);
-    local.push(tag);
-    local.extend_from_slice(denom.as_bytes());
-    StateKey {
-        owner,
-        module: BANK,
-        local,
-    }
+    StateKey::new(owner, BANK, denom_local(tag, denom))
+}
+
+/// The slot of a balance.
+pub(crate) fn balance_slot(
+    overlay: &mut BlockOverlay<'_>,
+    owner: &Address,
+    denom: &Denom,
+) -> SlotIndex {
+    overlay.slot_at(owner, BANK, &denom_local(BALANCE, denom))
 }
 
 /// Key of a balance: 16 bytes, little-endian.
@@ -74,13 +83,13 @@ pub fn burnt_key(chain: ChainRef, denom: &Denom) -> StateKey {
     denom_key(burnt_object(chain), BURNT, denom)
 }
 
-/// Takes from the balance in `slot`.
-pub(crate) fn debit_slot(
+/// Takes from a balance.
+pub(crate) fn debit(
     state: &mut Layered<'_, '_>,
-    slot: SlotIndex,
     owner: Address,
     asset: Asset,
 ) -> Result<(), CallError> {
+    let slot = balance_slot(state.overlay, &owner, &asset.denom);
     let actual = decode_amount(state.value(slot))?;
     let rest = actual
         .checked_sub(asset.amount)
@@ -94,27 +103,15 @@ pub(crate) fn debit_slot(
     Ok(())
 }
 
-/// Takes from a balance.
-pub(crate) fn debit(
-    state: &mut Layered<'_, '_>,
-    owner: Address,
-    asset: Asset,
-) -> Result<(), CallError> {
-    let slot = state.slot(balance_key(&owner, &asset.denom));
-    debit_slot(state, slot, owner, asset)
-}
-
 /// Adds to a balance.
 pub(crate) fn credit(
     state: &mut Layered<'_, '_>,
     owner: Address,
     asset: Asset,
 ) -> Result<(), CallError> {
-    let slot = state.slot(balance_key(&owner, &asset.denom));
+    let slot = balance_slot(state.overlay, &owner, &asset.denom);
     let held = decode_amount(state.value(slot))?;
-    let sum = held
-        .checked_add(asset.amount)
-        .ok_or(CallError::Overflow { what: "a balance" })?;
+    let sum = state.sum(held, asset.amount)?;
     state.set(slot, encode_amount(sum));
     Ok(())
 }

@@ -463,7 +463,7 @@ fn fence(world: &mut World) {
     let open = world.facts.epoch.epoch;
     let state = world.states.get_mut(&BEACON).unwrap();
     let before = state.clone();
-    let mut overlay = BlockOverlay::new(&before, 0);
+    let mut overlay = BlockOverlay::new(&before);
     crosslinks::fence(&mut overlay, shard(0), open);
     state.apply(&overlay.into_changes());
 }
@@ -623,7 +623,7 @@ fn slash(world: &mut World, number: u32) -> Option<Amount> {
     let network = world.network.clone();
     let state = world.states.get_mut(&BEACON).unwrap();
     let before = state.clone();
-    let mut overlay = BlockOverlay::new(&before, 0);
+    let mut overlay = BlockOverlay::new(&before);
     let mut ledger = Ledger::default();
     let validator = ValidatorId::new(number);
     let lost = punish(&mut overlay, &mut ledger, &network, validator, open);
