@@ -1,5 +1,6 @@
 //! `skerry bench`: floods a development network with pre-signed transfers and counts what becomes
-//! final, read from the blocks of validators that took none of them.
+//! final, read from the blocks of validators that took none of them. Four of its commands measure
+//! execution by itself, without a network; the rest of this page is not about them.
 //!
 //! Everything is signed before the clock starts. Submissions go in batches to the validators of
 //! each sender's home shard, at a steady rate whatever the network answers; a sender's next
@@ -18,15 +19,18 @@
 //! | `measure` | latencies, processor time, the machine's bound |
 //! | `delay` | a network's delay, on one machine |
 //! | `network` | `skerry bench network`: a network of its own, for one command |
+//! | `execution` | `skerry bench transfers` and others: how fast blocks are executed |
 
 mod audit;
 mod delay;
 mod drive;
+mod execution;
 mod measure;
 mod network;
 mod observe;
 mod plan;
 
+use self::execution::{ExecutionError, Workload};
 use self::measure::{Latency, Usage};
 use crate::cli::{CliError, Exit, Output};
 use crate::error::NodeError;
@@ -42,6 +46,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
+pub use execution::{SizeArgs, SkewedArgs};
 pub use network::NetworkArgs;
 
 /// How long accepted transfers may take to become final after the load has ended.
@@ -55,7 +60,7 @@ const WARM_UP_PARTS: u32 = 5;
 #[derive(Clone, Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct BenchArgs {
-    /// What to load, when it is not an existing network
+    /// What to measure, when it is not an existing network
     #[command(subcommand)]
     pub command: Option<BenchCommand>,
     /// gRPC of a validator that takes transactions; several times for several
@@ -75,11 +80,19 @@ pub struct BenchArgs {
     pub load: LoadArgs,
 }
 
-/// What `skerry bench` loads.
+/// What `skerry bench` loads, or executes.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum BenchCommand {
     /// Lay out a network, start it as processes, load it, print, and stop it
     Network(NetworkArgs),
+    /// Execute transfers between any two of many accounts
+    Transfers(SizeArgs),
+    /// Execute transfers between accounts of which few do the most
+    TransfersSkewed(SkewedArgs),
+    /// Execute swaps in one pool of the exchange, in both directions
+    OnePool(SizeArgs),
+    /// Execute swaps in 100 pools, few of which have the most, and three transfers for seven swaps
+    Pools(SizeArgs),
 }
 
 /// How a network is loaded.
@@ -130,6 +143,8 @@ enum BenchError {
     Client(#[from] ClientError),
     #[error("{0}")]
     Network(String),
+    #[error(transparent)]
+    Execution(#[from] ExecutionError),
 }
 
 impl From<BenchError> for CliError {
@@ -141,6 +156,15 @@ impl From<BenchError> for CliError {
             BenchError::Client(error) => error.into(),
             BenchError::Network(text) => Self::new(Exit::Unreachable, "BENCH", text)
                 .next("look into the nodes' logs, node.log in their homes"),
+            BenchError::Execution(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let made = Self::new(Exit::Failed, "BENCH_EXECUTION", error.to_string())
+                    .next("report it with the command line: its seed makes the same blocks again");
+                match cause {
+                    Some(cause) => made.why(cause),
+                    None => made,
+                }
+            }
         }
     }
 }
@@ -325,6 +349,16 @@ pub async fn run(args: BenchArgs) -> Result<Output, CliError> {
     } = args;
     let report = match command {
         Some(BenchCommand::Network(args)) => network::run(args).await?,
+        Some(BenchCommand::Transfers(size)) => {
+            return execution::run(Workload::Transfers, size).await;
+        }
+        Some(BenchCommand::TransfersSkewed(SkewedArgs { skew, size })) => {
+            return execution::run(Workload::TransfersSkewed { skew }, size).await;
+        }
+        Some(BenchCommand::OnePool(size)) => {
+            return execution::run(Workload::OnePool, size).await;
+        }
+        Some(BenchCommand::Pools(size)) => return execution::run(Workload::Pools, size).await,
         None if rpcs.is_empty() => network::run(NetworkArgs::with(load)).await?,
         None => {
             let file =

@@ -172,6 +172,14 @@ fn resident_of(pid: u32) -> Option<u64> {
     pages.checked_mul(PAGE_BYTES)
 }
 
+/// Most memory that this process has held so far.
+pub(super) fn peak_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    kilobytes.checked_mul(1_024)
+}
+
 /// Sum of a counter over all its labels.
 fn counter(text: &str, name: &str) -> f64 {
     let own = |line: &&str| {
@@ -254,7 +262,8 @@ pub(super) fn float(count: u64) -> f64 {
     count as f64
 }
 
-fn size(count: usize) -> f64 {
+/// [`float`] of a length.
+pub(super) fn size(count: usize) -> f64 {
     float(u64::try_from(count).unwrap_or(u64::MAX))
 }
 

@@ -56,7 +56,7 @@ pub enum Command {
     /// Give away test tokens.
     #[command(subcommand)]
     Faucet(FaucetCommand),
-    /// Load a development network and measure it.
+    /// Load a development network, or execute blocks alone, and measure it.
     Bench(BenchArgs),
     /// Examine data directories of stopped nodes.
     #[command(subcommand)]

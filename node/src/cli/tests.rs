@@ -55,6 +55,10 @@ fn the_documented_lines_are_understood() {
         format!("query account {to} --verify --trust genesis.json --checkpoint 41:{hash}"),
         "keys votes import --key k --in e --never-ran-elsewhere".to_owned(),
         "query block shard-0/1 12".to_owned(),
+        "bench transfers --threads 2 --accounts 1000000 --json".to_owned(),
+        "bench transfers-skewed --skew 1.4 --blocks 50 --block-transactions 10000".to_owned(),
+        "bench one-pool --seed 7".to_owned(),
+        "bench pools --threads 16 --json".to_owned(),
         "query shard".to_owned(),
         "genesis new --shards 2 --validators 8 --host-template v{i} --out net".to_owned(),
         "genesis new --shards 1 --validators 4 --seats 3,3,2,1 --out net --port-base 20000"
@@ -117,6 +121,12 @@ fn mistakes_are_refused_before_anything_happens() {
         format!("tx swap --key-file k --pool {to} --input 1sker --slippage 101"),
         "tx pool create --key-file k --fee-ppm 500".to_owned(),
         "query block shard-2/1".to_owned(),
+        "bench transfers --threads 0".to_owned(),
+        "bench transfers --accounts 1".to_owned(),
+        "bench transfers --skew 1.1".to_owned(),
+        "bench transfers-skewed --skew 4.5".to_owned(),
+        "bench one-pool --blocks 0".to_owned(),
+        "bench pools --block-transactions 20001".to_owned(),
         "db verify".to_owned(),
         "keys new".to_owned(),
     ] {
