@@ -324,8 +324,11 @@ impl Machine {
         if plan.planted == Some(Planted::LogForgotten) && self.generation > 1 {
             self.log.wipe();
         }
-        if std::mem::take(&mut self.lacks_log) {
+        if self.lacks_log {
+            // The command leaves a log that says so, or none: then it is given again.
+            self.log.wipe();
             self.declare_lost(now).map_err(|error| error.to_string())?;
+            self.lacks_log = false;
         }
         let (log, replayed) = VoteLog::open_device(Box::new(self.log.clone()), &mut |_| true)
             .map_err(|error| format!("vote log: {error}"))?;
