@@ -136,6 +136,7 @@ pub(crate) fn header(
         channels_root: Digest::ZERO,
         gas: Gas::ZERO,
         burnt: Amount::ZERO,
+        base_fee: Amount::ZERO,
     };
     Header {
         version: Version,

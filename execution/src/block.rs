@@ -91,6 +91,8 @@ pub struct Outcome {
     pub gas: Gas,
     /// Base units of `sker` destroyed.
     pub burnt: Amount,
+    /// Base fee of the block that follows at once; see [`views::base_fee`].
+    pub base_fee: Amount,
     /// Cross-links that changed nothing, and why. Part of no result.
     pub skipped: Vec<CrossLinkSkip>,
     /// Broken invariants, for the operator. Part of no result.
@@ -106,6 +108,7 @@ impl Outcome {
             channels_root: self.channels_root,
             gas: self.gas,
             burnt: self.burnt,
+            base_fee: self.base_fee,
         }
     }
 }
@@ -181,6 +184,8 @@ pub(crate) struct Workspace<'a> {
     pub(crate) context: &'a BlockContext,
     pub(crate) modules: &'a [&'static dyn Module],
     pub(crate) overlay: BlockOverlay<'a>,
+    /// Base fee of the block.
+    pub(crate) base_fee: Amount,
     pub(crate) ledger: Ledger,
     pub(crate) alarms: Vec<String>,
     pub(crate) fences: Fences,
@@ -193,10 +198,12 @@ impl<'a> Workspace<'a> {
         modules: &'a [&'static dyn Module],
         parent: &'a dyn StateRead,
     ) -> Self {
+        let parameters = &context.network.parameters;
         Self {
             context,
             modules,
             overlay: BlockOverlay::new(parent),
+            base_fee: views::base_fee(parent, parameters, context.chain, context.height),
             ledger: Ledger::default(),
             alarms: Vec::new(),
             fences: Fences::default(),
@@ -236,7 +243,13 @@ impl Block<'_> {
         }
         self.space.overlay.reserve(transactions.len());
         for transaction in transactions {
-            let prepared = prepare(self.space.context, self.space.modules, transaction);
+            let Workspace {
+                context,
+                modules,
+                base_fee,
+                ..
+            } = self.space;
+            let prepared = prepare(context, modules, base_fee, transaction);
             let ran = machine.run(&mut self.space, transaction, &prepared);
             self.emit(transaction, ran);
         }
@@ -331,6 +344,9 @@ impl Block<'_> {
             .chain
             .is_beacon()
             .then(|| views::beacon_facts(&after, &context.network));
+        let following = context.height.saturating_add(1);
+        let parameters = &context.network.parameters;
+        let base_fee = views::base_fee(&after, parameters, context.chain, following);
         let changes = overlay.into_changes();
         watch.ended(0, Stage::Merge);
         let hashes = parallel::hashes::<P>(mode, &self.receipts);
@@ -342,8 +358,9 @@ impl Block<'_> {
             facts,
             receipts_root: list_root(&hashes),
             receipts: self.receipts,
-            gas: ledger.gas,
+            gas: ledger.totals.gas,
             burnt: ledger.burnt_sker(),
+            base_fee,
             skipped,
             alarms,
         }

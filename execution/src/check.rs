@@ -25,6 +25,8 @@ pub struct AdmissionContext<'a> {
     pub chain: ChainRef,
     /// Height of the beacon reference.
     pub beacon_height: Height,
+    /// Base fee of the block; see [`views::base_fee`].
+    pub base_fee: Amount,
 }
 
 /// How a nonce relates to the account's next one.
@@ -43,6 +45,8 @@ pub struct Admission {
     pub gas: Gas,
     /// Base units of `sker` that it will be charged.
     pub fee: Amount,
+    /// Base units of `sker` that its sender holds.
+    pub funds: Amount,
     /// Whether it can be included now.
     pub nonce: NonceRelation,
 }
@@ -101,7 +105,7 @@ pub fn check_static(
             actual: expected,
         });
     }
-    let base_fee = context.network.parameters.base_fee;
+    let base_fee = context.base_fee;
     if body.gas_price < base_fee {
         return Err(Rejection::PriceTooLow {
             expected: base_fee,
@@ -171,5 +175,10 @@ pub fn check_against_state(
             actual: held,
         });
     }
-    Ok(Admission { gas, fee, nonce })
+    Ok(Admission {
+        gas,
+        fee,
+        funds: held,
+        nonce,
+    })
 }

@@ -133,14 +133,13 @@ pub fn fee(gas: Gas, price: Amount) -> Option<Amount> {
 /// Gas, tips and destruction of a block, summed beside the state.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    pub(crate) gas: Gas,
     pub(crate) totals: BlockTotals,
 }
 
 impl Ledger {
     /// Counts a fee that was debited: `burnt` of it is destroyed.
     pub(crate) fn charge(&mut self, gas: Gas, fee: Amount, burnt: Amount) {
-        self.gas = self.gas.saturating_add(gas.get());
+        self.use_gas(gas);
         let tip = fee.checked_sub(burnt).unwrap_or(Amount::ZERO);
         self.totals.tips = saturating_sum(self.totals.tips, tip);
         self.burn(Asset {
@@ -151,11 +150,16 @@ impl Ledger {
 
     /// Adds what another part of the block has counted.
     pub(crate) fn absorb(&mut self, other: Self) {
-        self.gas = self.gas.saturating_add(other.gas.get());
+        self.use_gas(other.totals.gas);
         self.totals.tips = saturating_sum(self.totals.tips, other.totals.tips);
         for (denom, amount) in other.totals.burnt {
             self.burn(Asset { denom, amount });
         }
+    }
+
+    /// Counts gas that was executed.
+    pub(crate) fn use_gas(&mut self, gas: Gas) {
+        self.totals.gas = self.totals.gas.saturating_add(gas.get());
     }
 
     /// Counts destroyed value.

@@ -23,6 +23,8 @@ pub struct GenesisOutcome {
     pub channels: Vec<ChannelSummary>,
     /// Their root.
     pub channels_root: Digest,
+    /// Base fee of the first block.
+    pub base_fee: Amount,
     /// On the beacon, the facts that its genesis shows; shards hold the same ones.
     pub facts: Option<Facts>,
 }
@@ -36,6 +38,7 @@ impl GenesisOutcome {
             channels_root: self.channels_root,
             gas: Gas::ZERO,
             burnt: Amount::ZERO,
+            base_fee: self.base_fee,
         }
     }
 }
@@ -62,6 +65,7 @@ pub fn genesis_changes(genesis: &Genesis, chain: ChainRef) -> GenesisOutcome {
         changes,
         channels_root: channels_root(&channels),
         channels,
+        base_fee: network.parameters.base_fee,
         facts: chain.is_beacon().then(|| genesis_facts(genesis)),
     }
 }

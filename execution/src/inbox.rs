@@ -273,7 +273,7 @@ impl Channel<'_> {
         (flow.sker, flow.stsker, flow.rssker) = (0, 0, 0);
         self.state.executed = add_flow(self.state.executed, &flow);
         let receipt = deliver(block, machine, id, (bytes, gas), message);
-        block.space.ledger.gas = block.space.ledger.gas.saturating_add(gas.get());
+        block.space.ledger.use_gas(gas);
         block.receipts.push(receipt);
         Some(gas)
     }

@@ -3,6 +3,7 @@
 //! A module is a folder under [`crate::modules`] and one line in its table. Everything around it,
 //! the gRPC API, the command line and the wallet included, handles its calls as bytes or JSON.
 
+use crate::block::BlockContext;
 use crate::error::CallError;
 use crate::network::NetworkInfo;
 use crate::plan::{Access, Plan, PlanContext};
@@ -75,10 +76,10 @@ pub trait Module: Sync {
     fn end_of_block(
         &self,
         totals: &BlockTotals,
-        chain: ChainRef,
+        context: &BlockContext,
         view: &mut StateView<'_, '_>,
     ) -> Result<(), CallError> {
-        let _ = (totals, chain, view);
+        let _ = (totals, context, view);
         Ok(())
     }
 
@@ -211,6 +212,8 @@ pub enum Received {
 /// What transactions and messages of a block left for the hooks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockTotals {
+    /// Gas of all that was executed.
+    pub gas: Gas,
     /// Tips, for the fee account.
     pub tips: Amount,
     /// What was destroyed: base fees, and what was dropped.

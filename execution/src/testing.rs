@@ -355,6 +355,12 @@ impl World {
         }
     }
 
+    /// Base fee of the next block.
+    pub(crate) fn base_fee(&self, chain: ChainRef) -> u128 {
+        let (context, parameters) = (self.context(chain), &self.network.parameters);
+        views::base_fee(self.state(chain), parameters, chain, context.height).get()
+    }
+
     pub(crate) fn balance(&self, user: &User, denom: skerry_types::ids::Denom) -> u128 {
         let chain = self.network.home(&user.address);
         views::balance(self.state(chain), &user.address, &denom).get()

@@ -595,8 +595,9 @@ fn conserve(seed: u64, seen: &mut BTreeMap<String, u64>) {
         let mut work = BlockWork::default();
         let mut drafts = Vec::new();
         for _ in 0..draws.below(12) {
-            let (index, draft) = random_draft(&mut draws, &parties, bits);
+            let (index, mut draft) = random_draft(&mut draws, &parties, bits);
             let expected = draft.sequence == parties[index].next;
+            draft.price += world.base_fee(here) - world.network.parameters.base_fee.get();
             let checked = draft.checked(world.network.chain_id);
             if expected {
                 parties[index].next += 1;

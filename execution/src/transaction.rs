@@ -415,7 +415,7 @@ impl Machine {
             module: module.id(),
             trapped: &mut self.trapped,
         };
-        let result = module.end_of_block(&space.ledger.totals, chain, &mut view);
+        let result = module.end_of_block(&space.ledger.totals, space.context, &mut view);
         match self.trapped.take().map_or(result, Err) {
             Ok(()) => {
                 Layered {
@@ -478,16 +478,18 @@ fn scene<'s>(space: &Workspace<'s>, sender: Address, origin: Digest, nonce: Nonc
 pub(crate) fn prepare(
     context: &BlockContext,
     modules: &[&'static dyn Module],
+    base_fee: Amount,
     transaction: &CheckedTransaction,
 ) -> Prepared {
     Prepared {
-        calls: decode(context, modules, transaction),
+        calls: decode(context, modules, base_fee, transaction),
     }
 }
 
 fn decode(
     context: &BlockContext,
     modules: &[&'static dyn Module],
+    base_fee: Amount,
     transaction: &CheckedTransaction,
 ) -> Result<(Calls, Gas), Rejection> {
     let body = transaction.body();
@@ -513,10 +515,9 @@ fn decode(
         let (expected, actual) = (gas, body.gas_limit);
         return Err(Rejection::GasLimitTooLow { expected, actual });
     }
-    let expected = network.parameters.base_fee;
-    if body.gas_price < expected {
+    if body.gas_price < base_fee {
         return Err(Rejection::PriceTooLow {
-            expected,
+            expected: base_fee,
             actual: body.gas_price,
         });
     }
@@ -556,7 +557,7 @@ fn charge(
         }));
     };
     // The price is at least the base fee, so this is at most the fee.
-    let burnt = fees::fee(gas, space.context.network.parameters.base_fee).unwrap_or(fee);
+    let burnt = fees::fee(gas, space.base_fee).unwrap_or(fee);
     space
         .overlay
         .set(nonce_slot, Some(encode_nonce(sequence.saturating_add(1))));

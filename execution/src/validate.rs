@@ -408,6 +408,12 @@ fn check_transactions(
         network: input.network,
         chain: input.chain,
         beacon_height: input.header.beacon.height,
+        base_fee: views::base_fee(
+            input.parent,
+            &input.network.parameters,
+            input.chain,
+            input.header.height,
+        ),
     };
     let mut seen = BTreeSet::new();
     for (index, wire_hash) in checked.wire_hashes().iter().enumerate() {

@@ -4,10 +4,10 @@
 //! absent; [`crate::module::Module::check_invariants`] is what finds them.
 
 use crate::fence::is_fencing;
-use crate::modules::BANK;
 use crate::modules::account::state::{AuthenticatorRecord, authenticator_key, decode_nonce};
 use crate::modules::bank::state::{BALANCE, read_claim_key, read_denom_key};
 use crate::modules::staking::state::read_live;
+use crate::modules::{BANK, fee_market};
 use crate::network::NetworkInfo;
 use crate::view::{decode_amount, decode_record, read_amount};
 use borsh::BorshDeserialize;
@@ -18,7 +18,8 @@ use skerry_types::codec::Version;
 use skerry_types::committee::Committee;
 use skerry_types::crypto::bls::PublicKey;
 use skerry_types::evidence::Evidence;
-use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Sequence, ValidatorId};
+use skerry_types::genesis::Parameters;
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Height, Sequence, ValidatorId};
 use skerry_types::limits;
 use skerry_types::merkle::OwnerEntry;
 use skerry_types::message::{BatchRecord, ChannelSummary, Flow, MessageId};
@@ -42,6 +43,7 @@ pub use crate::modules::epochs::state::{
 };
 pub use crate::modules::epochs::{deal::newcomers, settle_after};
 pub use crate::modules::evidence::state::{Offences, Punished, offences_key, offences_object};
+pub use crate::modules::fee_market::state::{PriceRecord, price_key};
 pub use crate::modules::staking::calls::registration_digest;
 pub use crate::modules::staking::state::{
     Stage as ValidatorStage, ValidatorRecord, pool as bond_pool, validator_key, vote_key_key,
@@ -55,6 +57,28 @@ fn record<T: BorshDeserialize>(state: &dyn StateRead, key: &StateKey) -> Option<
 /// The next number of an account's stream.
 pub fn next_nonce(state: &dyn StateRead, address: &Address, stream: u16) -> u64 {
     decode_nonce(state.get(&nonce_key(address, stream)).as_ref())
+}
+
+/// The least gas price of the block at `height` on this state, in base units of `sker` per unit of
+/// gas: the base fee, which is destroyed.
+pub fn base_fee(
+    state: &dyn StateRead,
+    parameters: &Parameters,
+    chain: ChainRef,
+    height: Height,
+) -> Amount {
+    let stored = record(state, &price_key(chain));
+    fee_market::price_at(stored.as_ref(), parameters, height)
+}
+
+/// A gas price that should do for the next blocks when the next one has `base_fee`: that where it is
+/// as low as it gets, else what it is after two more full blocks.
+pub fn gas_price(base_fee: Amount, parameters: &Parameters) -> Amount {
+    if base_fee <= parameters.base_fee {
+        return base_fee;
+    }
+    let following = |price| fee_market::after(price, parameters.block_gas, parameters);
+    following(following(base_fee))
 }
 
 /// What an account holds of a denom.

@@ -26,7 +26,7 @@ use skerry_proto::v1::{self, ErrorReason, Outcome, Stage};
 use skerry_sdk::builder::{Draft, Terms, VALID_FOR_BEACON_BLOCKS};
 use skerry_sdk::client::{Client, ClientError};
 use skerry_sdk::keys::{AccountKey, KeyError, KeyFile};
-use skerry_types::amount::{Amount, Asset};
+use skerry_types::amount::Asset;
 use skerry_types::codec;
 use skerry_types::ids::{Address, Digest, Height};
 use skerry_types::transaction::Nonce;
@@ -363,7 +363,6 @@ padding:0 1rem;color:#123}input,button{font:inherit;padding:.3rem .5rem}\
 #[derive(Clone, Copy, Debug)]
 struct Network {
     chain_id: Digest,
-    gas_price: Amount,
 }
 
 /// Sends the transfers, one after the other.
@@ -437,6 +436,7 @@ impl Worker {
         let reply = self
             .retry(ask.deadline, || self.client.account(&from, 0))
             .await?;
+        let gas_price = convert::amount("gas_price", &reply.gas_price);
         let beacon = reply
             .anchor
             .and_then(|anchor| anchor.beacon)
@@ -450,7 +450,7 @@ impl Worker {
                 sequence: reply.account.unwrap_or_default().next_nonce,
             },
             valid_until: Height::new(beacon).saturating_add(VALID_FOR_BEACON_BLOCKS),
-            gas_price: network.gas_price,
+            gas_price: gas_price.map_err(|error| Refused::Gateway(error.to_string()))?,
         };
         let failed = |error: &dyn std::error::Error| Refused::Failed(error.to_string());
         let draft = Draft::new()
@@ -470,10 +470,8 @@ impl Worker {
         let info = self.retry(deadline, || self.client.node_info()).await?;
         let unusable = |error: String| Refused::Gateway(error);
         let chain_id = convert::digest("chain_id", &info.chain_id);
-        let gas_price = convert::amount("base_fee", &info.base_fee);
         let network = Network {
             chain_id: chain_id.map_err(|error| unusable(error.to_string()))?,
-            gas_price: gas_price.map_err(|error| unusable(error.to_string()))?,
         };
         let allowed = self.file.check_network(network.chain_id);
         allowed.map_err(|error| unusable(error.to_string()))?;

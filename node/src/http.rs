@@ -201,7 +201,7 @@ async fn metrics(State(state): State<HttpState>) -> impl IntoResponse {
 
 type GaugeRow = (&'static str, &'static str, fn(&Snapshot) -> i64);
 
-fn gauges() -> [GaugeRow; 6] {
+fn gauges() -> [GaugeRow; 7] {
     [
         (
             "final_height",
@@ -221,6 +221,11 @@ fn gauges() -> [GaugeRow; 6] {
         ("mempool_transactions", "Transactions waiting", |snapshot| {
             i64::try_from(snapshot.mempool).unwrap_or(i64::MAX)
         }),
+        (
+            "base_fee",
+            "Least gas price of the next block, base units; on the beacon without use",
+            |snapshot| i64::try_from(snapshot.base_fee.get()).unwrap_or(i64::MAX),
+        ),
         (
             "connected_weight",
             "Weight of connected committee members",
@@ -284,7 +289,7 @@ async fn page(State(state): State<HttpState>) -> Html<String> {
                 table {
                     tr {
                         th { "chain" } th { "final height" } th { "executed" } th { "view" }
-                        th { "waiting" } th { "connected weight" } th { "state" }
+                        th { "waiting" } th { "base fee" } th { "connected weight" } th { "state" }
                     }
                     @for view in state.view.chains.values() {
                         @let snapshot = view.snapshot();
@@ -294,6 +299,7 @@ async fn page(State(state): State<HttpState>) -> Html<String> {
                             td { (snapshot.executed.height) }
                             td { (consensus_view(&snapshot)) }
                             td { (snapshot.mempool) }
+                            td { @if !view.chain.is_beacon() { (snapshot.base_fee) } }
                             td { (snapshot.connected_weight) " of " (snapshot.total_weight) }
                             td { (snapshot.trouble(now).unwrap_or_else(|| "finalizing".into())) }
                         }

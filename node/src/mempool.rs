@@ -56,6 +56,17 @@ impl Default for MempoolLimits {
     }
 }
 
+/// A transaction that asks for a place, with what the state said of it when it was checked.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The transaction.
+    pub transaction: Arc<CheckedTransaction>,
+    /// Base units of `sker` that it will be charged.
+    pub fee: Amount,
+    /// Base units of `sker` that its sender holds.
+    pub funds: Amount,
+}
+
 /// What became of an accepted transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
@@ -107,6 +118,15 @@ pub enum Refused {
         /// The transaction's price.
         offered: Amount,
     },
+    /// With it the fees of what waits would be more than its sender holds. A sender whose
+    /// transactions cannot all be paid would fill the pool with what no block takes.
+    #[error("the sender holds {funds} nsker, the fees of what waits would be {needed}")]
+    Overdrawn {
+        /// The fees of all that the sender has waiting, with this one's.
+        needed: Amount,
+        /// What the sender holds.
+        funds: Amount,
+    },
     /// The pool is full, and nothing in it is worth less.
     #[error("the mempool is full; the lowest gas price in it is {lowest}")]
     Full {
@@ -130,6 +150,8 @@ pub struct Budget {
     pub bytes: usize,
     /// Gas.
     pub gas: Gas,
+    /// The block's base fee: what pays less waits.
+    pub base_fee: Amount,
 }
 
 /// One stream of one sender.
@@ -166,6 +188,13 @@ struct TailKey {
 /// its arrival.
 type Place = (Height, u64);
 
+/// What one sender has waiting, over all its streams.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Held {
+    count: usize,
+    fees: Amount,
+}
+
 /// The waiting transactions of one shard.
 #[derive(Debug)]
 pub struct Mempool {
@@ -176,7 +205,7 @@ pub struct Mempool {
     expiries: BTreeMap<Place, Digest>,
     heads: BTreeSet<HeadKey>,
     tails: BTreeSet<TailKey>,
-    senders: Lookup<Address, usize>,
+    senders: Lookup<Address, Held>,
     bytes: usize,
     arrivals: u64,
     dropped: BTreeSet<Digest>,
@@ -202,14 +231,16 @@ impl Mempool {
     /// Takes a transaction. `next_sequence` is the next one of its stream by the state.
     ///
     /// # Errors
-    /// When the nonce or the price does not fit, or there is no room that it is worth. A refused
+    /// When the nonce or the price does not fit, the sender cannot pay for all that it has waiting,
+    /// or there is no room that it is worth. A refused
     /// transaction changes nothing.
     pub fn insert(
         &mut self,
-        transaction: Arc<CheckedTransaction>,
+        admitted: Admitted,
         next_sequence: u64,
         base_fee: Amount,
     ) -> Result<Inserted, Refused> {
+        let transaction = &admitted.transaction;
         if self.ids.contains_key(&transaction.id()) {
             return Ok(Inserted::Known);
         }
@@ -233,19 +264,12 @@ impl Mempool {
             if offered < needed {
                 return Err(Refused::ReplacementUnderpriced { needed, offered });
             }
-        } else if self
-            .senders
-            .get(&sender)
-            .is_some_and(|n| *n >= self.limits.per_sender_max)
-        {
-            return Err(Refused::SenderFull {
-                limit: self.limits.per_sender_max,
-            });
         }
+        self.check_sender(&sender, &admitted, old.as_ref())?;
         if let Some(old) = &old {
             self.take_out(old);
         }
-        let entry = Entry::new(transaction, self.arrivals);
+        let entry = Entry::new(admitted, self.arrivals);
         if let Err(refused) = self.make_room(key, &entry, next_sequence) {
             if let Some(old) = old {
                 self.put_in(old, next_sequence);
@@ -298,6 +322,10 @@ impl Mempool {
             let Some(candidate) = candidates.pop() else {
                 break;
             };
+            if candidate.entry.price() < budget.base_fee {
+                // All others pay no more.
+                break;
+            }
             let transaction = &candidate.entry.transaction;
             let size = transaction.wire().len().saturating_add(LENGTH_PREFIX_BYTES);
             let is_current = beacon_height <= transaction.body().valid_until;
@@ -406,6 +434,28 @@ impl Mempool {
         Ok(())
     }
 
+    /// Bounds what one sender has waiting: in number, and by what it can pay for. `old` gives way.
+    fn check_sender(
+        &self,
+        sender: &Address,
+        admitted: &Admitted,
+        old: Option<&Entry>,
+    ) -> Result<(), Refused> {
+        let held = self.senders.get(sender).copied().unwrap_or_default();
+        let limit = self.limits.per_sender_max;
+        if old.is_none() && held.count >= limit {
+            return Err(Refused::SenderFull { limit });
+        }
+        let freed = old.map_or(Amount::ZERO, |old| old.fee);
+        let others = held.fees.get().saturating_sub(freed.get());
+        let needed = Amount::new(others.saturating_add(admitted.fee.get()));
+        let funds = admitted.funds;
+        if needed > funds {
+            return Err(Refused::Overdrawn { needed, funds });
+        }
+        Ok(())
+    }
+
     /// Evicts tails that are worth less than `entry` until it fits; if that is not enough, puts
     /// them back and refuses it.
     fn make_room(&mut self, key: StreamKey, entry: &Entry, next: u64) -> Result<(), Refused> {
@@ -451,8 +501,10 @@ impl Mempool {
         self.bytes = self.bytes.saturating_add(entry.bytes());
         self.ids.insert(entry.id(), (key, entry.sequence()));
         self.expiries.insert(place_of(&entry), entry.id());
-        let count = self.senders.get_or_insert_with(key.sender, || 0);
-        *count = count.saturating_add(1);
+        let held = self.senders.get_or_insert_with(key.sender, Held::default);
+        held.count = held.count.saturating_add(1);
+        // Each sum was at most a balance when its last part was added.
+        held.fees = Amount::new(held.fees.get().saturating_add(entry.fee.get()));
         self.change_stream(key, next, |stream| {
             stream.set_next(next);
             stream.insert(entry);
@@ -490,9 +542,10 @@ impl Mempool {
         self.ids.remove(&entry.id());
         self.expiries.remove(&place_of(entry));
         let sender = entry.transaction.body().sender;
-        if let Some(count) = self.senders.get_mut(&sender) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
+        if let Some(held) = self.senders.get_mut(&sender) {
+            held.count = held.count.saturating_sub(1);
+            held.fees = Amount::new(held.fees.get().saturating_sub(entry.fee.get()));
+            if held.count == 0 {
                 self.senders.remove(&sender);
             }
         }

@@ -496,12 +496,23 @@ fn transactions(
     room: &Room,
     has_inbound: bool,
 ) -> Vec<Arc<CheckedTransaction>> {
+    let height = situation
+        .parent
+        .map_or(Height::ZERO, |parent| parent.height)
+        .next();
+    let base_fee = views::base_fee(
+        &executed.state,
+        &situation.network.parameters,
+        situation.chain,
+        height,
+    );
     let budget = Budget {
         transactions: situation
             .transactions_max
             .min(limits::BLOCK_TRANSACTIONS_MAX),
         bytes: room.left.min(TRANSACTIONS_ROOM),
         gas: check::transactions_gas_max(situation.network, has_inbound),
+        base_fee,
     };
     let state = &executed.state;
     let purses = RefCell::new(Purses::default());
@@ -509,6 +520,7 @@ fn transactions(
         network: situation.network,
         chain: situation.chain,
         beacon_height: newest.block.height,
+        base_fee,
     };
     situation.mempool.select(
         budget,

@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use skerry_execution::error::Rejection;
 use skerry_execution::views;
 use skerry_storage::{ChainStore, StateTree, StoreError};
+use skerry_types::amount::Amount;
 use skerry_types::block::{BlockRef, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::genesis::Genesis;
@@ -39,6 +40,8 @@ pub struct Snapshot {
     pub changed: BlockRef,
     /// State after `executed`.
     pub state: StateTree,
+    /// The least gas price of the next block; on the beacon, which takes no transactions, without use.
+    pub base_fee: Amount,
     /// The epoch whose committee is at work.
     pub epoch: Epoch,
     /// Consensus view, 0 on a follower.

@@ -199,6 +199,7 @@ pub fn block(header: &Header, transactions: &[Digest], body: Option<&Body>) -> v
         channels_root: result.channels_root.to_string(),
         reported_gas: result.gas.get(),
         reported_burnt: result.burnt.to_string(),
+        reported_base_fee: result.base_fee.to_string(),
         transactions: transactions.iter().map(ToString::to_string).collect(),
         inbound_messages: 0,
         cross_links: u32::try_from(cross_links).unwrap_or(u32::MAX),

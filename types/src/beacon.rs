@@ -104,7 +104,7 @@ pub struct ShardRecord {
     pub linked_at: Height,
     /// Supply of the three native denoms on the shard.
     pub supply: Vec<Asset>,
-    /// Base fee of the shard, for remote senders.
+    /// Base fee of the shard as its header reports it, for remote senders.
     pub base_fee: Amount,
     /// Whether two conflicting finalizations were seen.
     pub fenced: bool,

@@ -45,6 +45,9 @@ pub struct ExecutionResult {
     pub gas: Gas,
     /// Base units of `sker` burnt by this block.
     pub burnt: Amount,
+    /// Least gas price of the block that follows at once, in base units of `sker`. It falls by a rule
+    /// that everybody knows with every height that has no working block.
+    pub base_fee: Amount,
 }
 
 /// A block whose result a header reports.

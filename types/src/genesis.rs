@@ -58,7 +58,8 @@ pub struct Parameters {
     pub beacon_interval_ms: u64,
     /// Length of an epoch; 0 means that epoch 0 never ends.
     pub epoch_ms: u64,
-    /// Base fee of each shard, in base units of `sker` per unit of gas.
+    /// Lowest base fee of each shard, and its first, in base units of `sker` per unit of gas; zero means
+    /// that there is none.
     pub base_fee: Amount,
     /// Gas of a block.
     pub block_gas: Gas,

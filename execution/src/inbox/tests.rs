@@ -140,6 +140,7 @@ fn what_would_be_dropped_at_the_beacon_is_refused_at_home() {
             network: &world.network,
             chain: shard(0),
             beacon_height: Height::new(50),
+            base_fee: Amount::new(10),
         };
         let refused = check_static(&checked, world.state(shard(0)), &context).err();
         let (limit, actual) = (Gas::new(lane - 1), Gas::new(lane));
@@ -169,6 +170,8 @@ fn request_above_the_backlog_fails_at_home_for_the_fee_alone() {
         let drafts = (0..count).map(|_| {
             let draft = Draft {
                 sequence,
+                // Full blocks, one after the other, make it dearer.
+                price: 100,
                 ..draft(alice, vec![])
             };
             sequence += 1;

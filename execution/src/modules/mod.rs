@@ -11,6 +11,7 @@ pub mod crosslinks;
 pub mod dex;
 pub mod epochs;
 pub mod evidence;
+pub mod fee_market;
 pub mod staking;
 pub mod token;
 
@@ -44,6 +45,9 @@ pub const EVIDENCE: ModuleId = ModuleId::new(9);
 /// Exchange: pools of two denoms.
 pub const DEX: ModuleId = ModuleId::new(10);
 
+/// The base fee of each shard.
+pub const FEE_MARKET: ModuleId = ModuleId::new(11);
+
 /// All modules, in order of number.
 pub const MODULES: &[&dyn Module] = &[
     &account::AccountModule,
@@ -56,6 +60,7 @@ pub const MODULES: &[&dyn Module] = &[
     &staking::StakingModule,
     &evidence::EvidenceModule,
     &dex::DexModule,
+    &fee_market::FeeMarketModule,
 ];
 
 /// The module of a number.

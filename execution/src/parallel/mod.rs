@@ -40,6 +40,7 @@ use crate::module::Module;
 use crate::overlay::{self, Change, Contradiction};
 use crate::requests::Backlog;
 use crate::transaction::Ran;
+use skerry_types::amount::Amount;
 use skerry_types::ids::Digest;
 use skerry_types::receipt::Receipt;
 use skerry_types::state::StateRead;
@@ -122,6 +123,7 @@ impl Watch for Unwatched {
 struct Shared<'s, P: Platform> {
     context: &'s BlockContext,
     modules: &'s [&'static dyn Module],
+    base_fee: Amount,
     /// The state before the transactions.
     before: &'s dyn StateRead,
     transactions: &'s [Arc<CheckedTransaction>],
@@ -152,6 +154,7 @@ pub(crate) fn run<P: Platform>(
     let shared = Shared::<P> {
         context: space.context,
         modules: space.modules,
+        base_fee: space.base_fee,
         before: &before,
         transactions,
         backlog: space.backlog,

@@ -114,7 +114,7 @@ impl Chunk {
             if planner_of(position, parts) != worker {
                 continue;
             }
-            let prepared = prepare(shared.context, shared.modules, transaction);
+            let prepared = prepare(shared.context, shared.modules, shared.base_fee, transaction);
             if let Ok((calls, gas)) = &prepared.calls {
                 let body = transaction.body();
                 chunk.weights.push(gas.get());

@@ -20,6 +20,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const AMOUNT: u128 = 1_000;
 /// For how many beacon blocks a transfer is valid: longer than any run.
 const VALID_FOR: u64 = 15_000;
+/// How many times the lowest base fee is paid: everything is signed beforehand, and full blocks make
+/// the base fee rise.
+const PRICE_FACTOR: u128 = 16;
 /// Accounts that are asked for at once.
 pub(super) const ACCOUNTS_AT_ONCE: usize = 500;
 /// A step through the residues of 100 that spreads the transfers to other shards.
@@ -94,7 +97,8 @@ pub(super) async fn prepare(
     let orders = orders(&senders, count, args.cross_share);
     let chain_id = genesis.chain_id();
     let valid_until = beacon.saturating_add(VALID_FOR);
-    let price = genesis.parameters.base_fee;
+    let base_fee = genesis.parameters.base_fee;
+    let price = Amount::new(base_fee.get().saturating_mul(PRICE_FACTOR));
     let transfers = sign_all(&senders, &orders, args.threads, |sender, sequence| Terms {
         chain_id,
         sender,

@@ -7,7 +7,7 @@
 
 use super::blocks::Validity;
 use super::jobs::{Executed, Shared};
-use super::{ChainNode, CommitRequest, Output, Reported, Root, genesis_result, root_of};
+use super::{ChainNode, CommitRequest, Output, Reported, Root, root_of};
 use crate::beacon::BeaconFinal;
 use crate::committees::Committees;
 use crate::error::NodeError;
@@ -52,10 +52,7 @@ pub(super) fn load_root(
     };
     if store.genesis_result()?.is_none() {
         let state = skerry_storage::StateTree::empty().apply(&made.changes);
-        store.init_genesis(
-            &made.changes,
-            &genesis_result(state.root(), made.channels_root),
-        )?;
+        store.init_genesis(&made.changes, &made.result(state.root()))?;
     }
     let loaded = store.load()?;
     let result = store

@@ -2,11 +2,12 @@
 
 use super::jobs::{Job, TransactionsJob};
 use super::{ChainNode, Output};
-use crate::mempool::Inserted;
+use crate::mempool::{Admitted, Inserted};
 use crate::view::SubmitError;
 use crate::wire::{TRANSACTIONS_BYTES_MAX, kind};
 use skerry_consensus::output::To;
 use skerry_execution::views;
+use skerry_types::amount::Amount;
 use skerry_types::codec::{decode, encode};
 use skerry_types::ids::{Digest, Height, LogPosition, TimeMs};
 use skerry_types::transaction::CheckedTransaction;
@@ -60,6 +61,7 @@ impl ChainNode {
             tag: job_tag,
             chain: self.chain,
             beacon_height: self.beacon_height(),
+            base_fee: self.base_fee(),
             state: self.tree.root().executed.state.clone(),
             wires,
             known: self.cache.clone(),
@@ -70,6 +72,14 @@ impl ChainNode {
     fn beacon_height(&self) -> Height {
         let feed = self.feed.as_ref();
         feed.map_or(Height::ZERO, |feed| feed.newest().block.height)
+    }
+
+    /// Base fee of the block after the newest final one.
+    pub(super) fn base_fee(&self) -> Amount {
+        let root = self.tree.root();
+        let parameters = &self.shared.network.parameters;
+        let state = &root.executed.state;
+        views::base_fee(state, parameters, self.chain, root.block.height.next())
     }
 
     /// Transactions from a peer.
@@ -87,21 +97,26 @@ impl ChainNode {
     pub(super) fn on_checked(
         &mut self,
         job_tag: u64,
-        results: Vec<Result<Arc<CheckedTransaction>, SubmitError>>,
+        results: Vec<Result<Admitted, SubmitError>>,
         out: &mut Vec<Output>,
     ) {
         self.checking = self.checking.saturating_sub(results.len());
         let tag = self.submissions.remove(&job_tag).flatten();
+        let base_fee = self.base_fee();
         let mut answers = Vec::with_capacity(results.len());
         let mut taken = Vec::new();
         for result in results {
             let answer = match result {
-                Ok(transaction) => self.admit(&transaction).map(|inserted| {
-                    if inserted != Inserted::Known {
-                        taken.push(transaction.clone());
-                    }
-                    transaction.id()
-                }),
+                Ok(admitted) => {
+                    let transaction = admitted.transaction.clone();
+                    self.admit(admitted, base_fee).map(|inserted| {
+                        let id = transaction.id();
+                        if inserted != Inserted::Known {
+                            taken.push(transaction);
+                        }
+                        id
+                    })
+                }
                 Err(error) => Err(error),
             };
             answers.push(answer);
@@ -124,13 +139,12 @@ impl ChainNode {
         }
     }
 
-    fn admit(&mut self, transaction: &Arc<CheckedTransaction>) -> Result<Inserted, SubmitError> {
-        let body = transaction.body();
+    fn admit(&mut self, admitted: Admitted, base_fee: Amount) -> Result<Inserted, SubmitError> {
+        let body = admitted.transaction.body();
         let state = &self.tree.root().executed.state;
         // The check's state may have been passed since.
         let next = views::next_nonce(state, &body.sender, body.nonce.stream);
-        let base_fee = self.shared.network.parameters.base_fee;
-        Ok(self.mempool.insert(transaction.clone(), next, base_fee)?)
+        Ok(self.mempool.insert(admitted, next, base_fee)?)
     }
 
     /// Sends newly taken transactions to the other members, in frames below the limit.

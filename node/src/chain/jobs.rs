@@ -7,6 +7,7 @@ use super::cache::{Known, SignatureCache};
 use crate::beacon::digest_of;
 use crate::committees::Committees;
 use crate::evidence::Judge;
+use crate::mempool::Admitted;
 use crate::view::SubmitError;
 use skerry_consensus::check::{CheckJob, CheckResult};
 use skerry_execution::block::{BlockContext, BlockWork, execute_as};
@@ -18,6 +19,7 @@ use skerry_execution::proofs::{self, JurisdictionId};
 use skerry_execution::validate::{BlockInput, CheckedBody, validate_block};
 use skerry_execution::views;
 use skerry_storage::StateTree;
+use skerry_types::amount::Amount;
 use skerry_types::beacon::{CrossLink, Facts, Ready, ShardRecord, SystemOperation};
 use skerry_types::block::{BlockKind, BlockRef, Body, ExecutionResult, Header, reveal_message};
 use skerry_types::committee::VerifyingCommittee;
@@ -182,7 +184,7 @@ pub enum Done {
         /// Which submission.
         tag: u64,
         /// One result each.
-        results: Vec<Result<Arc<CheckedTransaction>, SubmitError>>,
+        results: Vec<Result<Admitted, SubmitError>>,
     },
     /// Of a validation.
     Validated {
@@ -320,6 +322,8 @@ pub struct TransactionsJob {
     pub chain: ChainRef,
     /// Height of the newest beacon block known.
     pub beacon_height: Height,
+    /// Base fee of the next block.
+    pub base_fee: Amount,
     /// The newest final state.
     pub state: StateTree,
     /// Wire bytes.
@@ -340,16 +344,16 @@ impl TransactionsJob {
             .flat_map(|(_, results)| results)
             .filter_map(|result| result.as_ref().ok())
             .filter(|(_, is_verified)| !is_verified)
-            .map(|(transaction, _)| transaction)
+            .map(|(admitted, _)| &admitted.transaction)
             .collect();
         let bad = bad_signatures(&unverified);
-        let judge = |result: Result<(Arc<CheckedTransaction>, bool), SubmitError>| {
-            let (transaction, is_verified) = result?;
-            if !is_verified && bad.contains(&transaction.wire_hash()) {
-                let sender = transaction.body().sender;
+        let judge = |result: Result<(Admitted, bool), SubmitError>| {
+            let (admitted, is_verified) = result?;
+            if !is_verified && bad.contains(&admitted.transaction.wire_hash()) {
+                let sender = admitted.transaction.body().sender;
                 return Err(TransactionError::Signature { sender }.into());
             }
-            Ok(transaction)
+            Ok(admitted)
         };
         checked
             .into_iter()
@@ -361,11 +365,12 @@ impl TransactionsJob {
     }
 
     /// Everything but the signatures; says of each transaction whether those are known to be good.
-    fn check(self, shared: &Shared) -> Vec<Result<(Arc<CheckedTransaction>, bool), SubmitError>> {
+    fn check(self, shared: &Shared) -> Vec<Result<(Admitted, bool), SubmitError>> {
         let admission = AdmissionContext {
             network: &shared.network,
             chain: self.chain,
             beacon_height: self.beacon_height,
+            base_fee: self.base_fee,
         };
         let hashes: Vec<Digest> = self
             .wires
@@ -382,8 +387,13 @@ impl TransactionsJob {
                     Arc::new(CheckedTransaction::decode_hashed(wire, hash, chain_id)?)
                 }
             };
-            check_against_state(&transaction, &self.state, &admission)?;
-            Ok((transaction, is_verified))
+            let admission = check_against_state(&transaction, &self.state, &admission)?;
+            let admitted = Admitted {
+                transaction,
+                fee: admission.fee,
+                funds: admission.funds,
+            };
+            Ok((admitted, is_verified))
         };
         let wires = self.wires.into_iter().zip(hashes);
         wires.zip(known).map(check).collect()
@@ -635,6 +645,7 @@ impl ExecuteJob {
                 channels_root: outcome.channels_root,
                 gas: outcome.gas,
                 burnt: outcome.burnt,
+                base_fee: outcome.base_fee,
             },
             state,
             changes: outcome.changes,

@@ -68,7 +68,7 @@ use skerry_network::Misbehaviour;
 use skerry_storage::{ChainStore, EpochRow, StateTree};
 use skerry_types::amount::Amount;
 use skerry_types::beacon::{CrossLink, Ready};
-use skerry_types::block::{BlockRef, ExecutionResult, Header, Report};
+use skerry_types::block::{BlockRef, Header, Report};
 use skerry_types::certificate::Certificate;
 use skerry_types::committee::{Committee, genesis_digest};
 use skerry_types::crypto::bls::{PublicKey, SecretKey};
@@ -777,6 +777,7 @@ impl ChainNode {
             executed: root.block,
             changed: root.executed.block,
             state: root.executed.state.clone(),
+            base_fee: self.base_fee(),
             view: self.instance.view,
             mempool: self.mempool.len(),
             connected_weight: self.connected_weight(),
@@ -848,15 +849,6 @@ pub(crate) fn start_of(shared: &Shared, chain: ChainRef) -> BlockRef {
     BlockRef {
         height: Height::ZERO,
         digest: genesis_digest(&shared.chain_id, chain),
-    }
-}
-
-/// The result of the genesis state.
-pub(crate) fn genesis_result(state_root: Digest, channels_root: Digest) -> ExecutionResult {
-    ExecutionResult {
-        state_root,
-        channels_root,
-        ..ExecutionResult::default()
     }
 }
 

@@ -243,7 +243,8 @@ pub struct Sending {
     /// Nonce within the stream; the account's next one unless given.
     #[arg(long, value_name = "NUMBER")]
     pub nonce: Option<u64>,
-    /// nsker per unit of gas; the base fee unless given.
+    /// nsker per unit of gas; what the node suggests unless given: the base fee where it is as low as
+    /// it gets, else somewhat more.
     #[arg(long, value_name = "NSKER")]
     pub gas_price: Option<Amount>,
     /// For how many beacon blocks it is valid.

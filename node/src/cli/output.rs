@@ -367,7 +367,7 @@ fn hint(reason: ErrorReason) -> Option<&'static str> {
         R::InsufficientBalance => {
             Some("send less, or fund the account; on a devnet: skerry devnet faucet ADDRESS")
         }
-        R::FeeTooLow => Some("leave out --gas-price to pay the base fee"),
+        R::FeeTooLow => Some("leave out --gas-price to pay what the shard takes now"),
         R::Expired => Some("send it again; it was not executed"),
         R::ValidUntilTooFar => Some("give a smaller --valid-for"),
         R::ChainMismatch => Some("the node belongs to another network; check --rpc"),

@@ -392,6 +392,7 @@ fn chain_json(chain: &v1::ChainStatus) -> Value {
         "mempool_transactions": chain.mempool_transactions,
         "waiting_for_quorum": chain.waiting_for_quorum,
         "time_ms": chain.time_ms,
+        "base_fee": (!chain.base_fee.is_empty()).then_some(&chain.base_fee),
         "detail": chain.detail,
     })
 }
@@ -403,8 +404,13 @@ fn chain_text(chain: &v1::ChainStatus) -> String {
     } else {
         &chain.detail
     };
+    let price = if chain.base_fee.is_empty() {
+        String::new()
+    } else {
+        format!(", base fee {}", chain.base_fee)
+    };
     format!(
-        "{:<12} height {height}, view {}, {} waiting  {state}",
+        "{:<12} height {height}, view {}, {} waiting{price}  {state}",
         chain.chain, chain.view, chain.mempool_transactions
     )
 }

@@ -2,7 +2,7 @@
 
 use super::args::StakeCommand;
 use super::output::{CliError, Output};
-use super::tx::{network_of, send};
+use super::tx::send;
 use crate::home;
 use serde_json::{Value, json};
 use skerry_execution::views::registration_digest;
@@ -19,7 +19,7 @@ pub(super) async fn run(command: StakeCommand, json: bool) -> Result<Output, Cli
             bond,
             sending,
         } => {
-            let chain_id = network_of(&Client::new(&sending.rpc.rpc)?).await?.chain_id;
+            let chain_id = Client::new(&sending.rpc.rpc)?.chain_id().await?;
             let secret = home::read_development_key(&validator_key, &chain_id)?;
             let operator = KeyFile::read(&sending.key_file)?.address();
             let vote_key = secret.public_key();

@@ -15,7 +15,6 @@ use skerry_proto::v1::{self, ErrorReason, Outcome, Stage};
 use skerry_sdk::builder::{Draft, Terms};
 use skerry_sdk::client::{Client, ClientError};
 use skerry_sdk::keys::{AccountKey, KeyFile};
-use skerry_types::amount::Amount;
 use skerry_types::codec;
 use skerry_types::ids::{Digest, Height};
 use skerry_types::transaction::Nonce;
@@ -83,23 +82,6 @@ pub(super) fn open_key(
     keys::open(&file, &sending.passphrase, json)
 }
 
-/// What of a network its transactions need.
-pub(super) struct NetworkTerms {
-    pub(super) chain_id: Digest,
-    pub(super) base_fee: Amount,
-}
-
-/// Asks a node for its network.
-pub(super) async fn network_of(client: &Client) -> Result<NetworkTerms, CliError> {
-    let info = client.node_info().await?;
-    let chain_id = skerry_proto::convert::digest("chain_id", &info.chain_id);
-    let base_fee = skerry_proto::convert::amount("base_fee", &info.base_fee);
-    Ok(NetworkTerms {
-        chain_id: chain_id.map_err(ClientError::from)?,
-        base_fee: base_fee.map_err(ClientError::from)?,
-    })
-}
-
 /// Signs and sends a draft, and waits as asked.
 pub(super) async fn send(draft: &Draft, sending: &Sending, json: bool) -> Result<Output, CliError> {
     deliver(draft, sending, json).await?.conclude(sending)
@@ -120,10 +102,9 @@ pub(super) async fn deliver(
 ) -> Result<Delivery, CliError> {
     let deadline = Instant::now() + sending.waiting.timeout;
     let client = Client::new(&sending.rpc.rpc)?;
-    let NetworkTerms { chain_id, base_fee } = network_of(&client).await?;
+    let chain_id = client.chain_id().await?;
     let key = open_key(sending, chain_id, json)?;
-    let gas_price = sending.gas_price.unwrap_or(base_fee);
-    let (hash, status) = submit(&client, draft, sending, &key, chain_id, gas_price).await?;
+    let (hash, status) = submit(&client, draft, sending, &key, chain_id).await?;
     let status = follow(&client, &hash, status, &sending.waiting, deadline).await?;
     Ok(Delivery {
         client,
@@ -166,11 +147,15 @@ async fn submit(
     sending: &Sending,
     key: &AccountKey,
     chain_id: Digest,
-    gas_price: Amount,
 ) -> Result<(Digest, v1::TransactionStatus), CliError> {
     let mut tries = 0;
     loop {
         let reply = client.account(&key.address(), sending.nonce_stream).await?;
+        let suggested = skerry_proto::convert::amount("gas_price", &reply.gas_price);
+        let gas_price = match sending.gas_price {
+            Some(price) => price,
+            None => suggested.map_err(ClientError::from)?,
+        };
         let (account, anchor) = (
             reply.account.unwrap_or_default(),
             reply.anchor.unwrap_or_default(),

@@ -68,6 +68,11 @@ fn status_of_chain(chain: &ChainView, health: ChainHealth) -> v1::ChainStatus {
         waiting_for_quorum: health.waiting_for_quorum,
         time_ms: header.map_or(0, |header| header.time.get()),
         detail: health.detail,
+        base_fee: if chain.chain.is_beacon() {
+            String::new()
+        } else {
+            snapshot.base_fee.to_string()
+        },
     }
 }
 

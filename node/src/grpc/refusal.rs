@@ -172,6 +172,9 @@ impl From<Refused> for Refusal {
                     .with("expected", needed)
                     .with("actual", offered)
             }
+            Refused::Overdrawn { needed, funds } => Self::new(R::InsufficientBalance, message)
+                .with("expected", needed)
+                .with("actual", funds),
             Refused::Full { lowest } => Self::new(R::MempoolFull, message)
                 .with("lowest", lowest)
                 .retry_after(soon),

@@ -41,9 +41,13 @@ impl Service {
             final_nonce,
         };
         let anchor = anchor(&self.view, chain, snapshot.executed);
+        let parameters = &self.view.genesis.parameters;
+        let base_fee = snapshot.base_fee;
         Ok(v1::GetAccountResponse {
             account: Some(account),
             anchor: Some(anchor),
+            base_fee: base_fee.to_string(),
+            gas_price: views::gas_price(base_fee, parameters).to_string(),
         })
     }
 }

@@ -91,6 +91,7 @@ fn chain(genesis: &Arc<Genesis>, chain: ChainRef) -> Arc<ChainView> {
         executed,
         changed: executed,
         state: state.clone(),
+        base_fee: outcome.base_fee,
         epoch: Epoch::ZERO,
         view: View::new(1),
         mempool: 0,
@@ -133,6 +134,7 @@ fn admit(
         network,
         chain: view.chain,
         beacon_height: Height::new(100),
+        base_fee: network.parameters.base_fee,
     };
     check_against_state(&checked, state, &context)?;
     view.note_received(&[checked.id()]);

@@ -4,7 +4,7 @@
 //! their start, and a vector costs a fraction of a tree's memory. Every entry carries the lowest
 //! price from the start of the stream to itself, which is what it is worth.
 
-use super::Worth;
+use super::{Admitted, Worth};
 use skerry_types::amount::Amount;
 use skerry_types::ids::{Digest, Height};
 use skerry_types::transaction::CheckedTransaction;
@@ -15,6 +15,8 @@ use std::sync::Arc;
 pub(super) struct Entry {
     /// The transaction.
     pub(super) transaction: Arc<CheckedTransaction>,
+    /// What it will be charged.
+    pub(super) fee: Amount,
     /// Its place in the order of arrival at this pool.
     pub(super) arrival: u64,
     /// Lowest price from the start of the stream to here.
@@ -22,10 +24,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub(super) fn new(transaction: Arc<CheckedTransaction>, arrival: u64) -> Self {
-        let floor = transaction.body().gas_price;
+    pub(super) fn new(admitted: Admitted, arrival: u64) -> Self {
+        let floor = admitted.transaction.body().gas_price;
         Self {
-            transaction,
+            transaction: admitted.transaction,
+            fee: admitted.fee,
             arrival,
             floor,
         }

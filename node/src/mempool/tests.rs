@@ -63,6 +63,19 @@ pub(crate) fn transaction(sketch: Sketch) -> Arc<CheckedTransaction> {
     Arc::new(CheckedTransaction::decode(wire, &Digest::ZERO).expect("well-formed"))
 }
 
+/// An admitted by somebody who can pay for anything.
+pub(crate) const fn of(transaction: Arc<CheckedTransaction>) -> Admitted {
+    Admitted {
+        transaction,
+        fee: Amount::new(1),
+        funds: Amount::MAX,
+    }
+}
+
+fn admitted(sketch: Sketch) -> Admitted {
+    of(transaction(sketch))
+}
+
 fn limits(transactions_max: usize) -> MempoolLimits {
     MempoolLimits {
         transactions_max,
@@ -73,7 +86,7 @@ fn limits(transactions_max: usize) -> MempoolLimits {
 fn pool_of(limits: MempoolLimits, sketches: &[Sketch]) -> Mempool {
     let mut pool = Mempool::new(limits);
     for sketch in sketches {
-        let inserted = pool.insert(transaction(*sketch), 0, Amount::ZERO);
+        let inserted = pool.insert(admitted(*sketch), 0, Amount::ZERO);
         assert_eq!(inserted, Ok(Inserted::New), "{sketch:?}");
     }
     check_invariants(&pool);
@@ -84,6 +97,7 @@ const ROOMY: Budget = Budget {
     transactions: 1_000,
     bytes: 1 << 20,
     gas: Gas::new(1 << 40),
+    base_fee: Amount::ZERO,
 };
 
 /// (sender, sequence) of what a block gets; sender by price-independent lookup.
@@ -119,8 +133,17 @@ fn check_invariants(pool: &Mempool) {
         pool.bytes
     );
     let senders = pool.senders.sorted();
-    let counted: usize = senders.into_iter().map(|(_, count)| *count).sum();
+    let counted: usize = senders.iter().map(|(_, held)| held.count).sum();
     assert_eq!(counted, entries.len());
+    for (sender, held) in senders {
+        let own = entries
+            .iter()
+            .filter(|entry| entry.transaction.body().sender == *sender);
+        assert_eq!(
+            own.map(|entry| entry.fee.get()).sum::<u128>(),
+            held.fees.get()
+        );
+    }
     for entry in &entries {
         assert!(Arc::ptr_eq(
             pool.get(&entry.id()).expect("indexed"),
@@ -154,7 +177,7 @@ fn check_invariants(pool: &Mempool) {
 fn same_transaction_again_is_known() {
     let mut pool = pool_of(limits(10), &[sketch(1, 0, 5)]);
     assert_eq!(
-        pool.insert(transaction(sketch(1, 0, 5)), 0, Amount::ZERO),
+        pool.insert(admitted(sketch(1, 0, 5)), 0, Amount::ZERO),
         Ok(Inserted::Known)
     );
     assert_eq!(pool.len(), 1);
@@ -163,7 +186,7 @@ fn same_transaction_again_is_known() {
 #[test]
 fn used_sequence_is_stale_and_next_one_is_taken() {
     let mut pool = Mempool::new(limits(10));
-    let stale = pool.insert(transaction(sketch(1, 4, 5)), 5, Amount::ZERO);
+    let stale = pool.insert(admitted(sketch(1, 4, 5)), 5, Amount::ZERO);
     assert_eq!(
         stale,
         Err(Refused::Stale {
@@ -172,7 +195,7 @@ fn used_sequence_is_stale_and_next_one_is_taken() {
         })
     );
     assert_eq!(
-        pool.insert(transaction(sketch(1, 5, 5)), 5, Amount::ZERO),
+        pool.insert(admitted(sketch(1, 5, 5)), 5, Amount::ZERO),
         Ok(Inserted::New)
     );
 }
@@ -183,7 +206,7 @@ fn sequence_beyond_the_gap_limit_is_refused_at_the_limit_taken() {
         future_gap_max: 3,
         ..limits(10)
     });
-    let far = pool.insert(transaction(sketch(1, 9, 5)), 5, Amount::ZERO);
+    let far = pool.insert(admitted(sketch(1, 9, 5)), 5, Amount::ZERO);
     assert_eq!(
         far,
         Err(Refused::TooFarAhead {
@@ -193,7 +216,7 @@ fn sequence_beyond_the_gap_limit_is_refused_at_the_limit_taken() {
         })
     );
     assert_eq!(
-        pool.insert(transaction(sketch(1, 8, 5)), 5, Amount::ZERO),
+        pool.insert(admitted(sketch(1, 8, 5)), 5, Amount::ZERO),
         Ok(Inserted::New)
     );
 }
@@ -202,12 +225,73 @@ fn sequence_beyond_the_gap_limit_is_refused_at_the_limit_taken() {
 fn price_below_the_base_fee_is_refused_at_it_taken() {
     let mut pool = Mempool::new(limits(10));
     let (base_fee, offered) = (Amount::new(10), Amount::new(9));
-    let low = pool.insert(transaction(sketch(1, 0, 9)), 0, base_fee);
+    let low = pool.insert(admitted(sketch(1, 0, 9)), 0, base_fee);
     assert_eq!(low, Err(Refused::BelowBaseFee { base_fee, offered }));
     assert_eq!(
-        pool.insert(transaction(sketch(1, 0, 10)), 0, base_fee),
+        pool.insert(admitted(sketch(1, 0, 10)), 0, base_fee),
         Ok(Inserted::New)
     );
+}
+
+#[test]
+fn what_pays_less_than_the_block_takes_waits_with_all_behind_it() {
+    let pool = pool_of(
+        limits(10),
+        &[
+            sketch(1, 0, 12),
+            sketch(1, 1, 9),
+            sketch(1, 2, 50),
+            sketch(2, 0, 10),
+            sketch(3, 0, 9),
+        ],
+    );
+    let at = |base_fee| Budget {
+        base_fee: Amount::new(base_fee),
+        ..ROOMY
+    };
+    assert_eq!(select(&pool, at(10)), expected(&[(1, 0), (2, 0)]));
+    assert_eq!(select(&pool, at(11)), expected(&[(1, 0)]));
+    assert_eq!(select(&pool, at(13)), expected(&[]));
+    let all = [(1, 0), (2, 0), (1, 1), (1, 2), (3, 0)];
+    let chosen = select(&pool, at(9));
+    assert_eq!(chosen.len(), all.len());
+    assert!(all.iter().all(|it| chosen.contains(&expected(&[*it])[0])));
+}
+
+#[test]
+fn sender_has_no_more_waiting_than_it_can_pay_for() {
+    let costing = |fee, sketch| Admitted {
+        fee: Amount::new(fee),
+        funds: Amount::new(100),
+        ..admitted(sketch)
+    };
+    let mut pool = Mempool::new(limits(10));
+    let mut insert = |fee, sketch| pool.insert(costing(fee, sketch), 0, Amount::ZERO);
+    assert_eq!(insert(60, sketch(1, 0, 5)), Ok(Inserted::New));
+    let overdrawn = |needed| {
+        Err(Refused::Overdrawn {
+            needed: Amount::new(needed),
+            funds: Amount::new(100),
+        })
+    };
+    assert_eq!(insert(41, sketch(1, 1, 5)), overdrawn(101));
+    assert_eq!(insert(40, sketch(1, 1, 5)), Ok(Inserted::New));
+    // All its streams count, and nobody else's.
+    let other_stream = Sketch {
+        stream: 1,
+        ..sketch(1, 0, 5)
+    };
+    assert_eq!(insert(1, other_stream), overdrawn(101));
+    assert_eq!(insert(100, sketch(2, 0, 5)), Ok(Inserted::New));
+    // A replacement frees what it replaces, no more.
+    assert_eq!(insert(61, sketch(1, 0, 50)), overdrawn(101));
+    let replaced = insert(60, sketch(1, 0, 50));
+    assert!(matches!(replaced, Ok(Inserted::Replaced { .. })));
+    // What leaves the pool counts no more.
+    pool.remove_final(&[], [(address(1), 0, 1)]);
+    check_invariants(&pool);
+    let freed = pool.insert(costing(60, sketch(1, 2, 5)), 1, Amount::ZERO);
+    assert_eq!(freed, Ok(Inserted::New));
 }
 
 #[test]
@@ -222,14 +306,14 @@ fn replacement_needs_a_tenth_more_rounded_up() {
         assert_eq!(replacement_price(Amount::new(old)), Amount::new(needed));
     }
     let mut pool = pool_of(limits(10), &[sketch(1, 0, 100)]);
-    let low = pool.insert(transaction(sketch(1, 0, 109)), 0, Amount::ZERO);
+    let low = pool.insert(admitted(sketch(1, 0, 109)), 0, Amount::ZERO);
     let (needed, offered) = (Amount::new(110), Amount::new(109));
     assert_eq!(
         low,
         Err(Refused::ReplacementUnderpriced { needed, offered })
     );
     let old = transaction(sketch(1, 0, 100)).id();
-    let replaced = pool.insert(transaction(sketch(1, 0, 110)), 0, Amount::ZERO);
+    let replaced = pool.insert(admitted(sketch(1, 0, 110)), 0, Amount::ZERO);
     assert_eq!(replaced, Ok(Inserted::Replaced { old }));
     assert!(!pool.contains(&old));
     assert_eq!(pool.take_dropped(), [old]);
@@ -253,12 +337,12 @@ fn sender_limit_counts_all_streams_and_lets_replacements_through() {
             },
         ],
     );
-    let third = pool.insert(transaction(sketch(1, 1, 50)), 0, Amount::ZERO);
+    let third = pool.insert(admitted(sketch(1, 1, 50)), 0, Amount::ZERO);
     assert_eq!(third, Err(Refused::SenderFull { limit: 2 }));
-    let replaced = pool.insert(transaction(sketch(1, 0, 50)), 0, Amount::ZERO);
+    let replaced = pool.insert(admitted(sketch(1, 0, 50)), 0, Amount::ZERO);
     assert!(matches!(replaced, Ok(Inserted::Replaced { .. })));
     assert_eq!(
-        pool.insert(transaction(sketch(2, 0, 5)), 0, Amount::ZERO),
+        pool.insert(admitted(sketch(2, 0, 5)), 0, Amount::ZERO),
         Ok(Inserted::New)
     );
 }
@@ -287,7 +371,7 @@ fn nothing_behind_a_gap_is_selected_until_it_closes() {
     );
     assert_eq!(select(&pool, ROOMY), expected(&[(1, 0)]));
     for closing in [sketch(1, 1, 5), sketch(2, 0, 1)] {
-        pool.insert(transaction(closing), 0, Amount::ZERO)
+        pool.insert(admitted(closing), 0, Amount::ZERO)
             .expect("room");
     }
     let all = expected(&[(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]);
@@ -410,7 +494,7 @@ fn many_well_paid_but_unpayable_transactions_do_not_shut_others_out() {
 #[test]
 fn full_pool_takes_only_what_pays_more_than_its_lowest_tail() {
     let mut pool = pool_of(limits(2), &[sketch(1, 0, 5), sketch(2, 0, 6)]);
-    let equal = pool.insert(transaction(sketch(3, 0, 5)), 0, Amount::ZERO);
+    let equal = pool.insert(admitted(sketch(3, 0, 5)), 0, Amount::ZERO);
     assert_eq!(
         equal,
         Err(Refused::Full {
@@ -418,7 +502,7 @@ fn full_pool_takes_only_what_pays_more_than_its_lowest_tail() {
         })
     );
     assert_eq!(
-        pool.insert(transaction(sketch(3, 0, 7)), 0, Amount::ZERO),
+        pool.insert(admitted(sketch(3, 0, 7)), 0, Amount::ZERO),
         Ok(Inserted::New)
     );
     assert_eq!(select(&pool, ROOMY), expected(&[(3, 0), (2, 0)]));
@@ -430,7 +514,7 @@ fn full_pool_takes_only_what_pays_more_than_its_lowest_tail() {
 #[test]
 fn among_equal_tails_the_newest_is_evicted() {
     let mut pool = pool_of(limits(2), &[sketch(1, 0, 5), sketch(2, 0, 5)]);
-    pool.insert(transaction(sketch(3, 0, 6)), 0, Amount::ZERO)
+    pool.insert(admitted(sketch(3, 0, 6)), 0, Amount::ZERO)
         .expect("worth more");
     assert_eq!(select(&pool, ROOMY), expected(&[(3, 0), (1, 0)]));
 }
@@ -438,11 +522,11 @@ fn among_equal_tails_the_newest_is_evicted() {
 #[test]
 fn well_paid_tail_behind_a_badly_paid_head_does_not_shield_it() {
     let mut pool = pool_of(limits(2), &[sketch(1, 0, 1), sketch(1, 1, 100)]);
-    pool.insert(transaction(sketch(2, 0, 2)), 0, Amount::ZERO)
+    pool.insert(admitted(sketch(2, 0, 2)), 0, Amount::ZERO)
         .expect("worth more than 1");
     assert_eq!(select(&pool, ROOMY), expected(&[(2, 0), (1, 0)]));
     // Nor does it push others out: it is worth what its head pays.
-    let behind = pool.insert(transaction(sketch(1, 1, 100)), 0, Amount::ZERO);
+    let behind = pool.insert(admitted(sketch(1, 1, 100)), 0, Amount::ZERO);
     assert_eq!(
         behind,
         Err(Refused::Full {
@@ -454,9 +538,9 @@ fn well_paid_tail_behind_a_badly_paid_head_does_not_shield_it() {
 #[test]
 fn what_lies_behind_a_gap_is_evicted_before_anything_else() {
     let mut pool = pool_of(limits(2), &[sketch(1, 0, 1), sketch(2, 5, 100)]);
-    let gapped = pool.insert(transaction(sketch(3, 5, 100)), 0, Amount::ZERO);
+    let gapped = pool.insert(admitted(sketch(3, 5, 100)), 0, Amount::ZERO);
     assert!(matches!(gapped, Err(Refused::Full { .. })));
-    pool.insert(transaction(sketch(3, 0, 1)), 0, Amount::ZERO)
+    pool.insert(admitted(sketch(3, 0, 1)), 0, Amount::ZERO)
         .expect("ready beats gapped");
     assert_eq!(select(&pool, ROOMY), expected(&[(1, 0), (3, 0)]));
 }
@@ -475,7 +559,7 @@ fn refused_newcomer_puts_back_what_it_pushed_out() {
         call: vec![0; size],
     }];
     let large = CheckedTransaction::decode(encode(&large), &Digest::ZERO).expect("well-formed");
-    let refused = pool.insert(Arc::new(large), 0, Amount::ZERO);
+    let refused = pool.insert(of(Arc::new(large)), 0, Amount::ZERO);
     assert_eq!(
         refused,
         Err(Refused::Full {
@@ -559,7 +643,7 @@ fn a_full_pool_is_filled_and_emptied_in_full_blocks() {
     });
     let watch = std::time::Instant::now();
     for transaction in &transactions {
-        pool.insert(Arc::clone(transaction), 0, Amount::ZERO)
+        pool.insert(of(Arc::clone(transaction)), 0, Amount::ZERO)
             .expect("room");
     }
     let inserted = watch.elapsed();
@@ -568,6 +652,7 @@ fn a_full_pool_is_filled_and_emptied_in_full_blocks() {
         transactions: 5_000,
         bytes: 6 << 20,
         gas: Gas::new(1 << 40),
+        base_fee: Amount::ZERO,
     };
     let (mut selecting, mut removing, mut blocks) = (Duration::ZERO, Duration::ZERO, 0);
     while !pool.is_empty() {
@@ -639,7 +724,7 @@ fn random_step(pool: &mut Mempool, nexts: &mut BTreeMap<Address, u64>, numbers: 
             };
             let next = nexts.get(&address(sender)).copied().unwrap_or(0);
             let before = pool.len();
-            match pool.insert(transaction(sketch), next, Amount::new(2)) {
+            match pool.insert(admitted(sketch), next, Amount::new(2)) {
                 Ok(_) => assert!(pool.contains(&transaction(sketch).id())),
                 Err(_) => assert_eq!(pool.len(), before),
             }

@@ -186,7 +186,9 @@ fn body_with_long_proofs_and_many_transactions_keeps_its_limit() {
             sequence: u64::from(number / 7),
         };
         let transaction = transaction(chain_id, &client, nonce);
-        let inserted = leader.mempool.insert(transaction, 0, base_fee);
+        let inserted = leader
+            .mempool
+            .insert(crate::mempool::tests::of(transaction), 0, base_fee);
         inserted.expect("there is room");
     }
     let Draft {

@@ -311,7 +311,7 @@ fn genesis_of(
     }
     let made = skerry_execution::genesis::genesis_changes(trust.genesis(), chain);
     let root = StateTree::empty().apply(&made.changes).root();
-    Ok(crate::chain::genesis_result(root, made.channels_root))
+    Ok(made.result(root))
 }
 
 /// The newest seals that lead to the base, so that the store can prove them to others: those that

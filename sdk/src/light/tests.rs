@@ -281,6 +281,7 @@ fn header(genesis: &Genesis, state_root: Digest) -> Header {
                 channels_root: Digest::ZERO,
                 gas: Gas::ZERO,
                 burnt: Amount::ZERO,
+                base_fee: Amount::ZERO,
             },
         },
         facts_root: Digest::new([9; 32]),

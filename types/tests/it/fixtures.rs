@@ -185,6 +185,7 @@ pub(crate) fn report() -> Report {
             channels_root: digest(0x53),
             gas: Gas::new(123_456),
             burnt: Amount::new(1_234_560),
+            base_fee: Amount::new(1_270),
         },
     }
 }

@@ -10,7 +10,7 @@ use crate::modules::account::calls::AccountCall;
 use crate::modules::account::state::{decode_nonce, encode_nonce};
 use crate::testing::{World, shard, transfer, user};
 use serde_json::json;
-use skerry_types::amount::Asset;
+use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{self, Version};
 use skerry_types::crypto::ed25519::PublicKey;
 use skerry_types::ids::{Digest, Height};
@@ -61,6 +61,7 @@ fn admission_tells_used_next_and_future_nonces_apart() {
             network: &world.network,
             chain: shard(0),
             beacon_height: Height::ZERO,
+            base_fee: Amount::new(10),
         };
         let checked = draft.checked(world.network.chain_id);
         check_against_state(&checked, world.state(shard(0)), &context)
@@ -81,6 +82,7 @@ fn fee_must_be_covered_for_admission() {
         network: &world.network,
         chain: shard(0),
         beacon_height: Height::ZERO,
+        base_fee: Amount::new(10),
     };
     let checked =
         transfer(alice, 0, alice.address, Asset::nsker(1)).checked(world.network.chain_id);

@@ -15,6 +15,7 @@ use self::state::{
     BALANCE, BURNT, balance_key, burnt_key, burnt_object, claim_key, fee_account, read_claim_key,
     read_denom_key,
 };
+use crate::block::BlockContext;
 use crate::error::CallError;
 use crate::module::{BlockTotals, Call, Environment, Incoming, Module, Received};
 use crate::modules::{self, BANK};
@@ -111,9 +112,10 @@ impl Module for BankModule {
     fn end_of_block(
         &self,
         totals: &BlockTotals,
-        chain: ChainRef,
+        context: &BlockContext,
         view: &mut StateView<'_, '_>,
     ) -> Result<(), CallError> {
+        let chain = context.chain;
         if !totals.tips.is_zero() {
             view.add(balance_key(&fee_account(chain), &Denom::SKER), totals.tips)?;
         }

@@ -242,7 +242,7 @@ fn raise(
         channels: channels.clone(),
         linked_at: context.height,
         supply,
-        base_fee: context.network.parameters.base_fee,
+        base_fee: header.report.result.base_fee,
         fenced: record.fenced,
     })
 }
