@@ -34,6 +34,7 @@ use crate::votes::{FirstUse, VoteHistory, VoteWriter, begin_if_first, key::recor
 use crate::wire::kind;
 use parking_lot::RwLock;
 use skerry_execution::network::NetworkInfo;
+use skerry_execution::parallel::Workers;
 use skerry_network::{
     Bytes, EventReceiver, Frame, HelloProof, Limits, NetworkConfig, NetworkEvent, NetworkHandle,
     NetworkKey, PeerKey,
@@ -380,7 +381,9 @@ pub fn shared_with(
         chain_id: genesis.chain_id(),
         network: Arc::new(NetworkInfo::of(genesis)),
         judge: Judge::default(),
-        workers: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        workers: Workers::of_processors(
+            std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        ),
     }))
 }
 

@@ -18,6 +18,7 @@ pub const ROWS: &[(&str, Scope)] = &[
     ("nullifications sent", Scope::Any),
     ("finalizations sent", Scope::Any),
     ("working blocks proposed", Scope::Any),
+    ("blocks executed by several workers", Scope::Any),
     ("idle blocks proposed", Scope::Any),
     ("seals proposed", Scope::Any),
     ("seals proposed again", Scope::Any),

@@ -24,12 +24,20 @@ use skerry::assemble::shared_with;
 use skerry::chain::jobs::{Done, Shared};
 use skerry::chain::{Input, Output, Peer};
 use skerry::wire::{RangeReply, kind};
+use skerry_execution::parallel::Workers;
 use skerry_types::codec::{decode, encode};
 use skerry_types::crypto::scheme::MockScheme;
 use skerry_types::ids::{ChainRef, Digest, Epoch, Height};
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+/// Who executes the blocks of every second node: two workers are enough for all ways that threads
+/// have to meet, and three make that some have nothing to do.
+const SEVERAL: Workers = Workers {
+    most: NonZeroUsize::new(3).expect("three"),
+    transactions_min: 2,
+};
 /// How long after healing everything must be well.
 const BOUND: u64 = 60 * SECOND;
 /// Events of one run; more mean that something runs in circles.
@@ -166,6 +174,8 @@ enum Event {
 pub struct World {
     plan: Plan,
     shared: Arc<Shared>,
+    /// The same for every second node, which executes all blocks by several workers.
+    parallel: Arc<Shared>,
     machines: Vec<Machine>,
     network: Network,
     checks: Checks,
@@ -206,8 +216,14 @@ impl World {
         plan.genesis
             .check(false)
             .map_err(|error| error.to_string())?;
-        let shared =
-            shared_with(&plan.genesis, Arc::new(MockScheme)).map_err(|error| error.to_string())?;
+        let shared = || {
+            let shared = shared_with(&plan.genesis, Arc::new(MockScheme));
+            shared.map_err(|error| error.to_string())
+        };
+        let (shared, mut parallel) = (shared()?, shared()?);
+        if let Some(parallel) = Arc::get_mut(&mut parallel) {
+            parallel.workers = SEVERAL;
+        }
         let root = Random::new(plan.seed).fork("run");
         let nodes = plan.keys.len().saturating_add(1);
         let mut machines: Vec<Machine> =
@@ -222,6 +238,7 @@ impl World {
         }
         let mut world = Self {
             shared,
+            parallel,
             machines,
             network: Network::new(root.fork("network")),
             checks: Checks::new(&plan),

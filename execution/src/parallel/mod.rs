@@ -63,14 +63,32 @@ pub enum Mode {
 /// Fewer transactions run one after the other: to wake threads takes as long.
 pub const TRANSACTIONS_MIN: usize = 256;
 
-impl Mode {
-    /// For a block of so many transactions, where there may be so many workers.
+/// Which blocks are executed by how many workers. No outcome depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Workers {
+    /// How many there are.
+    pub most: NonZeroUsize,
+    /// Transactions of a block from which on they are used.
+    pub transactions_min: usize,
+}
+
+impl Workers {
+    /// As many as there are processors, from [`TRANSACTIONS_MIN`] transactions on.
     #[must_use]
-    pub const fn of_block(workers: NonZeroUsize, transactions: usize) -> Self {
-        if transactions < TRANSACTIONS_MIN || workers.get() == 1 {
-            Self::Sequential
+    pub const fn of_processors(processors: NonZeroUsize) -> Self {
+        Self {
+            most: processors,
+            transactions_min: TRANSACTIONS_MIN,
+        }
+    }
+
+    /// The mode for a block of so many transactions.
+    #[must_use]
+    pub const fn mode(self, transactions: usize) -> Mode {
+        if transactions < self.transactions_min || self.most.get() == 1 {
+            Mode::Sequential
         } else {
-            Self::Workers(workers)
+            Mode::Workers(self.most)
         }
     }
 }

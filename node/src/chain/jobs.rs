@@ -14,7 +14,7 @@ use skerry_execution::block::{BlockContext, BlockWork, execute_as};
 use skerry_execution::check::{AdmissionContext, check_against_state};
 use skerry_execution::error::ProofFailure;
 use skerry_execution::fence::check_fence;
-use skerry_execution::parallel::{Mode, Unwatched};
+use skerry_execution::parallel::{Unwatched, Workers};
 use skerry_execution::proofs::{self, JurisdictionId};
 use skerry_execution::validate::{BlockInput, CheckedBody, validate_block};
 use skerry_execution::views;
@@ -33,7 +33,6 @@ use skerry_types::receipt::Receipt;
 use skerry_types::state::ChangeSet;
 use skerry_types::transaction::{CheckedTransaction, TransactionError};
 use std::collections::BTreeSet;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 pub use super::evidence::Accuser;
@@ -97,8 +96,8 @@ pub struct Shared {
     pub network: Arc<skerry_execution::network::NetworkInfo>,
     /// Who judges evidence.
     pub judge: Judge,
-    /// Workers of a large block. What executing gives does not depend on it.
-    pub workers: NonZeroUsize,
+    /// Who executes a large block. What executing gives does not depend on it.
+    pub workers: Workers,
 }
 
 impl Shared {
@@ -634,7 +633,7 @@ impl ExecuteJob {
                 .collect(),
             transactions: self.work.transactions.clone(),
         };
-        let mode = Mode::of_block(shared.workers, work.transactions.len());
+        let mode = shared.workers.mode(work.transactions.len());
         let outcome = execute_as(mode, &Unwatched, &self.context, &work, &self.parent);
         let state = self.parent.apply(&outcome.changes);
         Executed {

@@ -499,7 +499,16 @@ impl World {
     fn work(&mut self, node: usize, chain: ChainRef, job: Job) {
         let lane = work::lane(&job);
         let is_wrong = self.plan.planted == Some(Planted::WrongResult) && node == 0;
-        let mut done = job.run(&self.shared);
+        let many = matches!(&job, Job::Execute(job) if job.work.transactions.len() > 1);
+        let shared = if node % 2 == 1 {
+            if many {
+                self.counts.note("blocks executed by several workers");
+            }
+            &self.parallel
+        } else {
+            &self.shared
+        };
+        let mut done = job.run(shared);
         if is_wrong && let Done::Executed(executed) = done {
             done = Done::Executed(wrong(executed));
         }
