@@ -14,13 +14,45 @@ use crate::view::ChainView;
 use crate::votes::FirstUse;
 use serde_json::json;
 use skerry_storage::SharedCache;
+use skerry_types::amount::Amount;
 use skerry_types::crypto::scheme::SharedScheme;
 use skerry_types::genesis::{Genesis, Parameters};
-use skerry_types::ids::Height;
+use skerry_types::ids::{Gas, Height};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Parameters of a new development network that differ by what it is for.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub struct ParameterArgs {
+    /// Seconds of an epoch, after which committees change; 0: the first one never ends
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub epoch_seconds: u64,
+    /// Gas of a block; half of it is what the base fee aims at. A transfer is about 20,000
+    #[arg(long, value_name = "GAS", default_value_t = Parameters::default().block_gas.get())]
+    pub block_gas: u64,
+    /// Gas of a block that is set aside for messages of other chains; half of --block-gas unless given
+    #[arg(long, value_name = "GAS")]
+    pub inbound_gas: Option<u64>,
+    /// Lowest and first base fee of each shard, nsker per unit of gas; 0: there is none
+    #[arg(long, value_name = "NSKER", default_value_t = Parameters::default().base_fee)]
+    pub base_fee: Amount,
+}
+
+impl ParameterArgs {
+    /// The parameters with everything else as usual.
+    pub fn parameters(&self) -> Parameters {
+        let inbound_gas = self.inbound_gas.unwrap_or(self.block_gas / 2);
+        Parameters {
+            epoch_ms: self.epoch_seconds.saturating_mul(1_000),
+            block_gas: Gas::new(self.block_gas),
+            inbound_gas: Gas::new(inbound_gas),
+            base_fee: self.base_fee,
+            ..Parameters::default()
+        }
+    }
+}
 
 /// Arguments of `skerry devnet up`.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,9 +66,9 @@ pub struct DevnetArgs {
     /// Seats of each member of every shard, such as 3,3,2,1; one each unless given
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub seats: Option<Vec<u16>>,
-    /// Seconds of an epoch, after which committees change; 0: the first one never ends
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-    pub epoch_seconds: u64,
+    /// What the genesis fixes
+    #[command(flatten)]
+    pub parameters: ParameterArgs,
     /// gRPC port of the gateway; the other ports follow
     #[arg(long, value_name = "PORT", default_value_t = 50051)]
     pub port_base: u16,
@@ -92,10 +124,7 @@ pub async fn up(args: DevnetArgs, ready: impl FnOnce(serde_json::Value)) -> Resu
             host_template: None,
             port_base: args.port_base,
             load_accounts: args.load_accounts,
-            parameters: Parameters {
-                epoch_ms: args.epoch_seconds.saturating_mul(1_000),
-                ..Parameters::default()
-            },
+            parameters: args.parameters.parameters(),
             out: args.data_dir.clone(),
         })?
     };

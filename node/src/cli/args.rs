@@ -1,7 +1,7 @@
 //! The options of all commands.
 
 use crate::bench::BenchArgs;
-use crate::devnet::DevnetArgs;
+use crate::devnet::{DevnetArgs, ParameterArgs};
 use crate::faucet::FaucetArgs;
 use crate::init::InitArgs;
 use crate::snapshot::check::Checkpoint;
@@ -674,9 +674,9 @@ pub struct GenesisNewArgs {
     /// Seats of each member of every shard, such as 3,3,2,1; one each unless given.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub seats: Option<Vec<u16>>,
-    /// Seconds of an epoch, after which committees change; 0: the first one never ends.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
-    pub epoch_seconds: u64,
+    /// What the genesis fixes
+    #[command(flatten)]
+    pub parameters: ParameterArgs,
     /// Folder to write; must not exist or be empty.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,

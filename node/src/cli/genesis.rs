@@ -4,7 +4,7 @@ use super::args::{GenesisCommand, GenesisNewArgs};
 use super::output::{CliError, Exit, Output};
 use crate::home::{NetworkPlan, write_network};
 use serde_json::json;
-use skerry_types::genesis::{Genesis, Parameters};
+use skerry_types::genesis::Genesis;
 use skerry_types::limits::GENESIS_BYTES_MAX;
 use std::path::Path;
 
@@ -61,10 +61,7 @@ fn new(args: GenesisNewArgs) -> Result<Output, CliError> {
         host_template: args.host_template,
         port_base: args.port_base,
         load_accounts: args.load_accounts,
-        parameters: Parameters {
-            epoch_ms: args.epoch_seconds.saturating_mul(1_000),
-            ..Parameters::default()
-        },
+        parameters: args.parameters.parameters(),
         out: args.out,
     };
     let used = std::fs::read_dir(&plan.out).is_ok_and(|mut entries| entries.next().is_some());

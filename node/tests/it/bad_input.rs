@@ -295,6 +295,7 @@ fn a_stranger_and_a_babbling_peer_disturb_nobody() {
             validators: 4,
             seats: None,
             epoch_seconds: 0,
+            block_gas: None,
         },
     );
     network.start_all();

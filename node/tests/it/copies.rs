@@ -14,6 +14,7 @@ fn two_copies_of_a_validator_are_noticed_and_stop_voting() {
             validators: 4,
             seats: None,
             epoch_seconds: 0,
+            block_gas: None,
         },
     );
     network.start_all();

@@ -25,6 +25,7 @@ fn committees_change_while_a_validator_is_gone_for_two_epochs() {
         validators: 8,
         seats: None,
         epoch_seconds: 5,
+        block_gas: None,
     };
     let mut network = Network::new("epochs", plan);
     network.start_all();

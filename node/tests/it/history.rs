@@ -20,6 +20,7 @@ fn network(name: &str, epoch_seconds: u64) -> Network {
         validators: 4,
         seats: None,
         epoch_seconds,
+        block_gas: None,
     };
     let mut network = Network::new(name, plan);
     network.start_all();

@@ -16,6 +16,7 @@
 //! | `snapshot` | can a node join by taking over states, and go on after a kill |
 //! | `staking` | can a validator join, and leave with its bond |
 //! | `pool` | does a pool exchange as quoted, and in the order of the blocks |
+//! | `fees` | does the base fee rise under load, tell its price, and fall again |
 //! | `copies` | what happens when two nodes run one vote key |
 //! | `double_signer` | is a key that contradicts itself jailed and slashed |
 //! | `history` | what happens when a validator loses data or vote log, or moves |
@@ -30,6 +31,7 @@ mod copies;
 mod cuts;
 mod double_signer;
 mod epochs;
+mod fees;
 mod history;
 mod kills;
 mod load;

@@ -157,6 +157,8 @@ pub(crate) struct Plan {
     pub(crate) seats: Option<&'static str>,
     /// Length of an epoch; 0: the first one never ends.
     pub(crate) epoch_seconds: u64,
+    /// Gas of a block, where it is not the usual.
+    pub(crate) block_gas: Option<u64>,
 }
 
 /// Two shards, four validators, each with a seat in every committee: the smallest network that has
@@ -166,6 +168,7 @@ pub(crate) const SMALL: Plan = Plan {
     validators: 4,
     seats: Some("1,1,1,1"),
     epoch_seconds: 0,
+    block_gas: None,
 };
 
 /// One node and, while it runs, its process.
@@ -347,6 +350,9 @@ impl Network {
         option("--epoch-seconds", plan.epoch_seconds.to_string());
         if let Some(seats) = plan.seats {
             option("--seats", seats.to_owned());
+        }
+        if let Some(gas) = plan.block_gas {
+            option("--block-gas", gas.to_string());
         }
         run(&args).expect("the network is laid out");
         let genesis_file = dir.join("genesis.json");

@@ -27,6 +27,7 @@ const ONE: Plan = Plan {
     validators: 4,
     seats: Some("1,1,1,1"),
     epoch_seconds: 0,
+    block_gas: None,
 };
 
 /// A network and a token on it; account 0 makes both token and pool.

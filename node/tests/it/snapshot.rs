@@ -14,6 +14,7 @@ fn plan(epoch_seconds: u64) -> Plan {
         validators: 4,
         seats: None,
         epoch_seconds,
+        block_gas: None,
     }
 }
 
