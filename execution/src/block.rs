@@ -231,6 +231,9 @@ impl Block<'_> {
         if transactions.is_empty() {
             return;
         }
+        let lengths = transactions.iter().map(|it| it.wire().len());
+        let bytes = u64::try_from(lengths.sum::<usize>()).unwrap_or(u64::MAX);
+        self.space.ledger.totals.bytes = bytes;
         let sent = self.outbox.sent(&mut self.space.overlay, ChainRef::Beacon);
         self.space.backlog.begin(sent);
         if let Mode::Workers(workers) = mode
@@ -358,7 +361,7 @@ impl Block<'_> {
             facts,
             receipts_root: list_root(&hashes),
             receipts: self.receipts,
-            gas: ledger.totals.gas,
+            gas: ledger.gas(),
             burnt: ledger.burnt_sker(),
             base_fee,
             skipped,

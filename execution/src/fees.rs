@@ -139,7 +139,7 @@ pub(crate) struct Ledger {
 impl Ledger {
     /// Counts a fee that was debited: `burnt` of it is destroyed.
     pub(crate) fn charge(&mut self, gas: Gas, fee: Amount, burnt: Amount) {
-        self.use_gas(gas);
+        self.totals.gas = self.totals.gas.saturating_add(gas.get());
         let tip = fee.checked_sub(burnt).unwrap_or(Amount::ZERO);
         self.totals.tips = saturating_sum(self.totals.tips, tip);
         self.burn(Asset {
@@ -150,16 +150,17 @@ impl Ledger {
 
     /// Adds what another part of the block has counted.
     pub(crate) fn absorb(&mut self, other: Self) {
-        self.use_gas(other.totals.gas);
+        self.totals.gas = self.totals.gas.saturating_add(other.totals.gas.get());
         self.totals.tips = saturating_sum(self.totals.tips, other.totals.tips);
         for (denom, amount) in other.totals.burnt {
             self.burn(Asset { denom, amount });
         }
     }
 
-    /// Counts gas that was executed.
-    pub(crate) fn use_gas(&mut self, gas: Gas) {
-        self.totals.gas = self.totals.gas.saturating_add(gas.get());
+    /// Gas of all that was executed.
+    pub(crate) fn gas(&self) -> Gas {
+        let inbound = self.totals.inbound_gas.get();
+        self.totals.gas.saturating_add(inbound)
     }
 
     /// Counts destroyed value.

@@ -273,7 +273,8 @@ impl Channel<'_> {
         (flow.sker, flow.stsker, flow.rssker) = (0, 0, 0);
         self.state.executed = add_flow(self.state.executed, &flow);
         let receipt = deliver(block, machine, id, (bytes, gas), message);
-        block.space.ledger.use_gas(gas);
+        let totals = &mut block.space.ledger.totals;
+        totals.inbound_gas = totals.inbound_gas.saturating_add(gas.get());
         block.receipts.push(receipt);
         Some(gas)
     }

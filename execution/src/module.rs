@@ -212,8 +212,12 @@ pub enum Received {
 /// What transactions and messages of a block left for the hooks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BlockTotals {
-    /// Gas of all that was executed.
+    /// Gas of the transactions.
     pub gas: Gas,
+    /// Wire bytes of the transactions.
+    pub bytes: u64,
+    /// Gas of messages of other chains.
+    pub inbound_gas: Gas,
     /// Tips, for the fee account.
     pub tips: Amount,
     /// What was destroyed: base fees, and what was dropped.

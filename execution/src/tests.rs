@@ -871,7 +871,7 @@ fn sheet_may_dip_below_zero_but_not_end_there() {
 // --- validity -----------------------------------------------------------------------------------
 
 fn validate(world: &World, chain: ChainRef, body: &Body) -> Result<usize, BlockError> {
-    let mut header = header(&world.network, chain, 1);
+    let mut header = header(&world.network, chain, world.heights[&chain] + 1);
     header.body_root = body.root();
     header.beacon.height = Height::new(50);
     let bytes = codec::encode(body);
@@ -887,6 +887,36 @@ fn validate(world: &World, chain: ChainRef, body: &Body) -> Result<usize, BlockE
         known: &[],
     };
     validate_block(&input).map(|valid| valid.transactions.len())
+}
+
+#[test]
+fn block_with_a_price_below_its_own_base_fee_is_invalid() {
+    let [alice, bob] = [user(0, 0), user(0, 1)];
+    let parameters = Parameters {
+        block_gas: Gas::new(200_000),
+        inbound_gas: Gas::new(100_000),
+        base_fee: Amount::new(80),
+        ..Parameters::default()
+    };
+    let mut world = World::with(&[(alice, vec![sker(RICH)])], parameters);
+    let priced = |sequence, price| Draft {
+        price,
+        ..transfer(alice, sequence, bob.address, sker(1))
+    };
+    let full: Vec<Draft> = (0..9).map(|sequence| priced(sequence, 80)).collect();
+    let risen = world.transactions(shard(0), &full).base_fee.get();
+    assert!(risen > 80, "{risen}");
+    let judge =
+        |world: &World, price| validate(world, shard(0), &body_of(world, &[priced(9, price)]));
+    assert_eq!(judge(&world, risen), Ok(1));
+    let refused = judge(&world, risen - 1);
+    assert!(
+        matches!(refused, Err(BlockError::Admission { .. })),
+        "{refused:?}"
+    );
+    // The height of the block counts, not that of the record alone.
+    *world.heights.get_mut(&shard(0)).unwrap() += 1;
+    assert_eq!(judge(&world, risen - 1), Ok(1));
 }
 
 fn body_of(world: &World, drafts: &[Draft]) -> Body {

@@ -189,10 +189,11 @@ struct TailKey {
 type Place = (Height, u64);
 
 /// What one sender has waiting, over all its streams.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Held {
     count: usize,
     fees: Amount,
+    streams: BTreeSet<u16>,
 }
 
 /// The waiting transactions of one shard.
@@ -232,8 +233,8 @@ impl Mempool {
     ///
     /// # Errors
     /// When the nonce or the price does not fit, the sender cannot pay for all that it has waiting,
-    /// or there is no room that it is worth. A refused
-    /// transaction changes nothing.
+    /// or there is no room that it is worth. A refused transaction changes nothing. What waits behind
+    /// it in its stream gives way where only then it can be paid.
     pub fn insert(
         &mut self,
         admitted: Admitted,
@@ -265,7 +266,7 @@ impl Mempool {
                 return Err(Refused::ReplacementUnderpriced { needed, offered });
             }
         }
-        self.check_sender(&sender, &admitted, old.as_ref())?;
+        let behind = self.check_sender(key, &admitted, old.as_ref())?;
         if let Some(old) = &old {
             self.take_out(old);
         }
@@ -281,6 +282,10 @@ impl Mempool {
         self.put_in(entry, next_sequence);
         if let Some(old) = &old {
             self.note_dropped(old.id());
+        }
+        for id in behind {
+            self.remove(&id);
+            self.note_dropped(id);
         }
         Ok(old.map_or(Inserted::New, |old| Inserted::Replaced { old: old.id() }))
     }
@@ -323,8 +328,9 @@ impl Mempool {
                 break;
             };
             if candidate.entry.price() < budget.base_fee {
-                // All others pay no more.
-                break;
+                // Hardly anything else pays more: only what stands behind one that was included.
+                refused = refused.saturating_add(1);
+                continue;
             }
             let transaction = &candidate.entry.transaction;
             let size = transaction.wire().len().saturating_add(LENGTH_PREFIX_BYTES);
@@ -362,6 +368,28 @@ impl Mempool {
             self.remove(id);
         }
         before.saturating_sub(self.len())
+    }
+
+    /// Whether a sender has anything waiting.
+    pub fn has_of(&self, sender: &Address) -> bool {
+        self.senders.contains_key(sender)
+    }
+
+    /// Drops the ends of a sender's streams until it can pay for all that it has waiting: it holds
+    /// `funds` now. What nobody can pay for would stand before what others pay less for.
+    pub fn hold_to(&mut self, sender: &Address, funds: Amount) {
+        while let Some(held) = self.senders.get(sender).filter(|held| held.fees > funds) {
+            let Some(stream) = held.streams.last().copied() else {
+                return;
+            };
+            let sender = *sender;
+            let stream = self.streams.get(&StreamKey { sender, stream });
+            let Some(tail) = stream.and_then(Stream::tail).cloned() else {
+                return;
+            };
+            self.take_out(&tail);
+            self.note_dropped(tail.id());
+        }
     }
 
     /// Drops what no block may include any more at `beacon_height`; returns the ids.
@@ -434,26 +462,42 @@ impl Mempool {
         Ok(())
     }
 
-    /// Bounds what one sender has waiting: in number, and by what it can pay for. `old` gives way.
+    /// Bounds what one sender has waiting: in number, and by what it can pay for. `old` gives way, and
+    /// so does, where that is not enough, what is returned: the end of the stream behind the newcomer,
+    /// which would have to wait for it anyway.
     fn check_sender(
         &self,
-        sender: &Address,
+        key: StreamKey,
         admitted: &Admitted,
         old: Option<&Entry>,
-    ) -> Result<(), Refused> {
-        let held = self.senders.get(sender).copied().unwrap_or_default();
+    ) -> Result<Vec<Digest>, Refused> {
+        let (count, fees) = self
+            .senders
+            .get(&key.sender)
+            .map_or((0, Amount::ZERO), |held| (held.count, held.fees));
         let limit = self.limits.per_sender_max;
-        if old.is_none() && held.count >= limit {
+        if old.is_none() && count >= limit {
             return Err(Refused::SenderFull { limit });
         }
         let freed = old.map_or(Amount::ZERO, |old| old.fee);
-        let others = held.fees.get().saturating_sub(freed.get());
+        let others = fees.get().saturating_sub(freed.get());
         let needed = Amount::new(others.saturating_add(admitted.fee.get()));
         let funds = admitted.funds;
-        if needed > funds {
+        let mut excess = needed.get().saturating_sub(funds.get());
+        let sequence = admitted.transaction.body().nonce.sequence;
+        let stream = self.streams.get(&key).map_or(&[][..], Stream::entries);
+        let mut behind = Vec::new();
+        for entry in stream.iter().rev() {
+            if excess == 0 || entry.sequence() <= sequence {
+                break;
+            }
+            excess = excess.saturating_sub(entry.fee.get());
+            behind.push(entry.id());
+        }
+        if excess > 0 {
             return Err(Refused::Overdrawn { needed, funds });
         }
-        Ok(())
+        Ok(behind)
     }
 
     /// Evicts tails that are worth less than `entry` until it fits; if that is not enough, puts
@@ -505,6 +549,7 @@ impl Mempool {
         held.count = held.count.saturating_add(1);
         // Each sum was at most a balance when its last part was added.
         held.fees = Amount::new(held.fees.get().saturating_add(entry.fee.get()));
+        held.streams.insert(key.stream);
         self.change_stream(key, next, |stream| {
             stream.set_next(next);
             stream.insert(entry);
@@ -569,6 +614,9 @@ impl Mempool {
         }
         if is_empty {
             self.streams.remove(&key);
+            if let Some(held) = self.senders.get_mut(&key.sender) {
+                held.streams.remove(&key.stream);
+            }
         }
     }
 }

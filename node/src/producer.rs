@@ -37,8 +37,6 @@ const GATHER_DIVISOR: u64 = 5;
 
 /// Most bytes of a body that inbound batches fill, proofs included: half of it.
 const INBOUND_ROOM: usize = limits::BODY_BYTES_MAX / 2;
-/// Most bytes of a body that transactions fill.
-const TRANSACTIONS_ROOM: usize = limits::BODY_BYTES_MAX / 2;
 
 // Whatever else waits, the next batch of a channel gets into a block.
 const _: () = assert!(BATCH_FRAME_BYTES_MAX <= INBOUND_ROOM);
@@ -510,7 +508,7 @@ fn transactions(
         transactions: situation
             .transactions_max
             .min(limits::BLOCK_TRANSACTIONS_MAX),
-        bytes: room.left.min(TRANSACTIONS_ROOM),
+        bytes: room.left.min(limits::BODY_TRANSACTION_BYTES),
         gas: check::transactions_gas_max(situation.network, has_inbound),
         base_fee,
     };

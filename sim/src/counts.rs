@@ -19,6 +19,7 @@ pub const ROWS: &[(&str, Scope)] = &[
     ("finalizations sent", Scope::Any),
     ("working blocks proposed", Scope::Any),
     ("blocks executed by several workers", Scope::Any),
+    ("base fees above the lowest", Scope::Any),
     ("idle blocks proposed", Scope::Any),
     ("seals proposed", Scope::Any),
     ("seals proposed again", Scope::Any),

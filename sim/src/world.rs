@@ -221,9 +221,9 @@ impl World {
             shared.map_err(|error| error.to_string())
         };
         let (shared, mut parallel) = (shared()?, shared()?);
-        if let Some(parallel) = Arc::get_mut(&mut parallel) {
-            parallel.workers = SEVERAL;
-        }
+        Arc::get_mut(&mut parallel)
+            .ok_or("nobody else has it yet")?
+            .workers = SEVERAL;
         let root = Random::new(plan.seed).fork("run");
         let nodes = plan.keys.len().saturating_add(1);
         let mut machines: Vec<Machine> =

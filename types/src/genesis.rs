@@ -77,6 +77,10 @@ pub struct Parameters {
     pub slash_bps: u16,
 }
 
+/// Least gas of a block for its own transactions, and least for messages of other chains: two transfers
+/// of either kind and some room.
+const GAS_MIN: u64 = 50_000;
+
 /// All of something, in hundredths of a per cent.
 pub const BPS_ALL: u16 = 10_000;
 
@@ -290,9 +294,13 @@ impl Genesis {
                 parameters.epoch_ms
             ));
         }
-        if parameters.inbound_gas > parameters.block_gas {
+        let own = parameters
+            .block_gas
+            .get()
+            .checked_sub(parameters.inbound_gas.get());
+        if own.is_none_or(|own| own < GAS_MIN) || parameters.inbound_gas.get() < GAS_MIN {
             return rule(format!(
-                "inbound_gas {} is above block_gas {}",
+                "inbound_gas {} must be at least {GAS_MIN}, and as much below block_gas {}",
                 parameters.inbound_gas, parameters.block_gas
             ));
         }

@@ -32,6 +32,8 @@ pub const BATCH_BYTES_MAX: usize = INBOUND_BYTES_MAX / 4;
 pub const BATCH_MESSAGES_MAX: usize = 8192;
 /// Largest block body.
 pub const BODY_BYTES_MAX: usize = 6 * 1024 * 1024;
+/// Bytes of a body that a leader fills with transactions; with so many it is full for the fee market.
+pub const BODY_TRANSACTION_BYTES: usize = BODY_BYTES_MAX / 2;
 /// Most transactions in one block.
 pub const BLOCK_TRANSACTIONS_MAX: usize = 20_000;
 /// Largest header.

@@ -20,7 +20,7 @@ use skerry_types::beacon::Facts;
 use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Height, TimeMs};
+use skerry_types::ids::{ChainRef, Denom, Height, TimeMs};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -348,6 +348,21 @@ impl ChainNode {
         self.link_seal(out);
     }
 
+    /// Only its own transactions make an account poorer: the mempool keeps what it can still pay for.
+    fn hold_senders(&mut self, executed: &Executed, out: &mut Vec<Output>) {
+        let mut last = None;
+        for (sender, _) in &executed.streams {
+            if last.replace(*sender) != Some(*sender) && self.mempool.has_of(sender) {
+                let funds = views::balance(&executed.state, sender, &Denom::SKER);
+                self.mempool.hold_to(sender, funds);
+            }
+        }
+        let dropped = self.mempool.take_dropped();
+        if !dropped.is_empty() {
+            out.push(Output::Dropped(dropped));
+        }
+    }
+
     /// Pools forget what the new final state has taken up.
     fn settle_pools(&mut self, executed: &Executed, out: &mut Vec<Output>) {
         let state = &executed.state;
@@ -356,6 +371,7 @@ impl ChainNode {
             .iter()
             .map(|(sender, stream)| (*sender, *stream, views::next_nonce(state, sender, *stream)));
         self.mempool.remove_final(&executed.transactions, next);
+        self.hold_senders(executed, out);
         let chain = self.chain;
         self.inbound
             .prune(|source| views::inbound(state, chain, source).accepted_cursor());

@@ -9,7 +9,7 @@ use skerry_consensus::output::To;
 use skerry_execution::views;
 use skerry_types::amount::Amount;
 use skerry_types::codec::{decode, encode};
-use skerry_types::ids::{Digest, Height, LogPosition, TimeMs};
+use skerry_types::ids::{Denom, Digest, Height, LogPosition, TimeMs};
 use skerry_types::transaction::CheckedTransaction;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -139,11 +139,12 @@ impl ChainNode {
         }
     }
 
-    fn admit(&mut self, admitted: Admitted, base_fee: Amount) -> Result<Inserted, SubmitError> {
+    fn admit(&mut self, mut admitted: Admitted, base_fee: Amount) -> Result<Inserted, SubmitError> {
         let body = admitted.transaction.body();
         let state = &self.tree.root().executed.state;
         // The check's state may have been passed since.
         let next = views::next_nonce(state, &body.sender, body.nonce.stream);
+        admitted.funds = views::balance(state, &body.sender, &Denom::SKER);
         Ok(self.mempool.insert(admitted, next, base_fee)?)
     }
 
@@ -206,6 +207,7 @@ impl ChainNode {
         }
         self.rebroadcast.at = self.now.saturating_add(REBROADCAST_MS);
         let (mut part, mut bytes) = (Vec::new(), 0_usize);
+        let base_fee = self.base_fee();
         // One round at most: what is sent goes to the end.
         for _ in 0..self.rebroadcast.own.len() {
             if part.len() >= REBROADCAST_COUNT || bytes >= REBROADCAST_BYTES {
@@ -217,6 +219,11 @@ impl ChainNode {
             let Some(waiting) = self.mempool.get(&id) else {
                 continue;
             };
+            if waiting.body().gas_price < base_fee {
+                // The others would not take it now.
+                self.rebroadcast.own.push_back((id, times));
+                continue;
+            }
             bytes = bytes.saturating_add(waiting.wire().len());
             part.push(waiting.clone());
             let times = times.saturating_add(1);

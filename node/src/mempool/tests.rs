@@ -143,6 +143,9 @@ fn check_invariants(pool: &Mempool) {
             own.map(|entry| entry.fee.get()).sum::<u128>(),
             held.fees.get()
         );
+        let of_sender = streams.iter().filter(|(key, _)| key.sender == *sender);
+        let numbers: BTreeSet<u16> = of_sender.map(|(key, _)| key.stream).collect();
+        assert_eq!(numbers, held.streams);
     }
     for entry in &entries {
         assert!(Arc::ptr_eq(
@@ -284,14 +287,93 @@ fn sender_has_no_more_waiting_than_it_can_pay_for() {
     assert_eq!(insert(1, other_stream), overdrawn(101));
     assert_eq!(insert(100, sketch(2, 0, 5)), Ok(Inserted::New));
     // A replacement frees what it replaces, no more.
-    assert_eq!(insert(61, sketch(1, 0, 50)), overdrawn(101));
-    let replaced = insert(60, sketch(1, 0, 50));
+    assert_eq!(insert(41, sketch(1, 1, 50)), overdrawn(101));
+    let replaced = insert(40, sketch(1, 1, 50));
     assert!(matches!(replaced, Ok(Inserted::Replaced { .. })));
     // What leaves the pool counts no more.
     pool.remove_final(&[], [(address(1), 0, 1)]);
     check_invariants(&pool);
     let freed = pool.insert(costing(60, sketch(1, 2, 5)), 1, Amount::ZERO);
     assert_eq!(freed, Ok(Inserted::New));
+}
+
+#[test]
+fn what_waits_behind_a_newcomer_gives_way_where_both_cannot_be_paid() {
+    let costing = |fee, sketch| Admitted {
+        fee: Amount::new(fee),
+        funds: Amount::new(100),
+        ..admitted(sketch)
+    };
+    let mut pool = Mempool::new(limits(10));
+    for sequence in [2, 3, 4] {
+        let inserted = pool.insert(costing(30, sketch(1, sequence, 5)), 0, Amount::ZERO);
+        assert_eq!(inserted, Ok(Inserted::New));
+    }
+    // The last two are worth 60: enough for one of 70, and not for one that stands behind them.
+    let overdrawn = pool.insert(costing(11, sketch(1, 5, 5)), 0, Amount::ZERO);
+    assert!(matches!(overdrawn, Err(Refused::Overdrawn { .. })));
+    assert_eq!(
+        pool.insert(costing(70, sketch(1, 0, 5)), 0, Amount::ZERO),
+        Ok(Inserted::New)
+    );
+    check_invariants(&pool);
+    assert_eq!(pool.len(), 2);
+    let gone = [3, 4].map(|sequence| transaction(sketch(1, sequence, 5)).id());
+    let mut dropped = pool.take_dropped();
+    dropped.sort_unstable();
+    let mut expected = gone.to_vec();
+    expected.sort_unstable();
+    assert_eq!(dropped, expected);
+}
+
+#[test]
+fn who_became_poorer_keeps_waiting_what_can_still_be_paid() {
+    let stream = |stream, sequence| Sketch {
+        stream,
+        ..sketch(1, sequence, 5)
+    };
+    let mut pool = pool_of(
+        limits(10),
+        &[
+            stream(0, 0),
+            stream(0, 1),
+            stream(3, 0),
+            stream(3, 1),
+            sketch(2, 0, 5),
+        ],
+    );
+    pool.hold_to(&address(1), Amount::new(4));
+    assert_eq!(pool.len(), 5);
+    pool.hold_to(&address(1), Amount::new(3));
+    assert!(!pool.contains(&transaction(stream(3, 1)).id()));
+    pool.hold_to(&address(1), Amount::ZERO);
+    check_invariants(&pool);
+    assert_eq!(select(&pool, ROOMY), expected(&[(2, 0)]));
+    assert!(!pool.has_of(&address(1)) && pool.has_of(&address(2)));
+    assert_eq!(pool.take_dropped().len(), 4);
+}
+
+/// A head that a block has taken up pays little, what stands behind it much.
+#[test]
+fn what_stands_behind_a_cheap_included_head_is_found() {
+    let pool = pool_of(
+        limits(10),
+        &[sketch(1, 0, 5), sketch(1, 1, 50), sketch(2, 0, 6)],
+    );
+    let budget = Budget {
+        base_fee: Amount::new(7),
+        ..ROOMY
+    };
+    let included = transaction(sketch(1, 0, 5)).id();
+    let next = |sender: &Address, _: u16| u64::from(*sender == address(1));
+    let chosen = pool.select(
+        budget,
+        &|id| *id == included,
+        &next,
+        Height::new(1),
+        &|_| Some(Gas::new(10)),
+    );
+    assert_eq!(names(&chosen), expected(&[(1, 1)]));
 }
 
 #[test]

@@ -200,7 +200,7 @@ fn body_with_long_proofs_and_many_transactions_keeps_its_limit() {
     let wires = transactions.iter().map(|it| it.wire().to_vec());
     body.transactions = wires.collect();
     let bytes: usize = body.transactions.iter().map(Vec::len).sum();
-    assert!(bytes > TRANSACTIONS_ROOM / 10 * 9, "{bytes}");
+    assert!(bytes > limits::BODY_TRANSACTION_BYTES / 10 * 9, "{bytes}");
     let encoded = encode(&body);
     assert!(encoded.len() <= limits::BODY_BYTES_MAX, "{}", encoded.len());
     let decoded = codec::decode::<Body>(&encoded, limits::BODY_BYTES_MAX);

@@ -11,6 +11,7 @@ use skerry::chain::jobs::{Done, Executed, Job};
 use skerry::chain::{CommitRequest, Input, Note, Output, Peer};
 use skerry::view::ExecutedBlock;
 use skerry::wire::kind;
+use skerry_execution::parallel::Mode;
 use skerry_types::beacon::Ready;
 use skerry_types::ids::{ChainRef, Digest, Epoch, Height, LogPosition};
 use std::collections::BTreeSet;
@@ -499,16 +500,23 @@ impl World {
     fn work(&mut self, node: usize, chain: ChainRef, job: Job) {
         let lane = work::lane(&job);
         let is_wrong = self.plan.planted == Some(Planted::WrongResult) && node == 0;
-        let many = matches!(&job, Job::Execute(job) if job.work.transactions.len() > 1);
-        let shared = if node % 2 == 1 {
-            if many {
+        let shared = match node % 2 {
+            0 => &self.shared,
+            _ => &self.parallel,
+        };
+        if let Job::Execute(job) = &job {
+            let mode = shared.workers.mode(job.work.transactions.len());
+            if mode != Mode::Sequential {
                 self.counts.note("blocks executed by several workers");
             }
-            &self.parallel
-        } else {
-            &self.shared
-        };
+        }
         let mut done = job.run(shared);
+        if let Done::Executed(executed) = &done {
+            let floor = self.plan.genesis.parameters.base_fee;
+            if executed.result.base_fee > floor {
+                self.counts.note("base fees above the lowest");
+            }
+        }
         if is_wrong && let Done::Executed(executed) = done {
             done = Done::Executed(wrong(executed));
         }

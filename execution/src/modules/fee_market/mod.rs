@@ -3,6 +3,8 @@
 //!
 //! The rule is that of EIP-1559 (<https://eips.ethereum.org/EIPS/eip-1559>): a block that used more
 //! gas than half of the limit raises the base fee, one that used less lowers it, by an eighth at most.
+//! Bytes count as gas do, so that whatever fills blocks becomes dear. Messages of other chains, whose
+//! gas was bought there, count up to half of what is aimed at: they never raise the base fee alone.
 //! Heights that passed without a working block count as blocks without gas, so that a shard that
 //! nobody uses becomes cheap again by itself. It never falls below the network's parameter `base_fee`;
 //! where that is zero there is no base fee at all. Base fees are destroyed, so nobody earns by filling
@@ -28,6 +30,7 @@ use skerry_types::amount::Amount;
 use skerry_types::codec::Version;
 use skerry_types::genesis::Parameters;
 use skerry_types::ids::{Address, ChainRef, Gas, Height, ModuleId};
+use skerry_types::limits;
 use skerry_types::merkle::OwnerEntry;
 use skerry_types::state::StateKey;
 
@@ -35,6 +38,8 @@ use skerry_types::state::StateKey;
 const STEP_DIVISOR: u128 = 8;
 /// The part of a block's gas at which the base fee stays as it is: half of it.
 const TARGET_DIVISOR: u64 = 2;
+/// The part of that which messages of other chains count for at most: half of it.
+const INBOUND_DIVISOR: u64 = 2;
 
 /// The module.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +90,19 @@ pub(crate) fn after(price: Amount, gas: Gas, parameters: &Parameters) -> Amount 
     Amount::new(next).max(floor)
 }
 
+/// What a block was filled with, as gas.
+fn used(totals: &BlockTotals, parameters: &Parameters) -> Gas {
+    let limit = parameters.block_gas.get();
+    let room = u128::try_from(limits::BODY_TRANSACTION_BYTES).unwrap_or(u128::MAX);
+    let by_bytes = mul_div_floor(limit.into(), totals.bytes.into(), room);
+    let by_bytes = by_bytes.and_then(|gas| u64::try_from(gas).ok());
+    let own = totals.gas.get().max(by_bytes.unwrap_or(u64::MAX));
+    let most = limit
+        .checked_div(TARGET_DIVISOR.saturating_mul(INBOUND_DIVISOR))
+        .unwrap_or(0);
+    Gas::new(own.saturating_add(totals.inbound_gas.get().min(most)))
+}
+
 impl Module for FeeMarketModule {
     fn id(&self) -> ModuleId {
         FEE_MARKET
@@ -122,7 +140,7 @@ impl Module for FeeMarketModule {
             return Ok(());
         }
         let price = price_at(record.as_ref(), parameters, context.height);
-        let price = after(price, totals.gas, parameters);
+        let price = after(price, used(totals, parameters), parameters);
         if price > parameters.base_fee {
             let record = PriceRecord {
                 version: Version,

@@ -1,11 +1,12 @@
 //! How the base fee follows what blocks are filled with, and what that means for transactions.
 
 use super::state::{PriceRecord, price_key};
-use super::{after, price_at};
+use super::{after, price_at, used};
 use crate::block::{BlockWork, Outcome};
 use crate::check::{AdmissionContext, check_static};
 use crate::error::Rejection;
 use crate::fees::transaction_gas;
+use crate::module::BlockTotals;
 use crate::modules::bank::state::fee_account;
 use crate::testing::{Draft, Draws, User, World, shard, transfer, user};
 use crate::views;
@@ -14,6 +15,7 @@ use skerry_types::beacon::SystemOperation;
 use skerry_types::codec::Version;
 use skerry_types::genesis::Parameters;
 use skerry_types::ids::{Denom, Gas, Height};
+use skerry_types::limits;
 use skerry_types::receipt::Status;
 use skerry_types::state::StateRead;
 
@@ -64,6 +66,51 @@ fn base_fee_follows_the_gas_of_the_block_before() {
         let next = after(Amount::new(price), Gas::new(gas), &parameters);
         assert_eq!(next.get(), expected, "{price} after {gas} of {block_gas}");
     }
+}
+
+/// Bytes, own gas and gas of messages, with a limit of 400: what they count for.
+#[test]
+fn what_fills_a_block_counts_by_bytes_or_gas_and_messages_up_to_a_quarter() {
+    let room = limits::BODY_TRANSACTION_BYTES as u64;
+    let parameters = parameters(400, FLOOR);
+    for (gas, bytes, inbound_gas, expected) in [
+        (0, 0, 0, 0),
+        (150, 0, 0, 150),
+        (150, room / 2, 0, 200),
+        (250, room / 2, 0, 250),
+        (0, room, 0, 400),
+        (0, 2 * room, 0, 800),
+        (0, 0, 99, 99),
+        (0, 0, 400, 100),
+        (150, 0, 400, 250),
+    ] {
+        let totals = BlockTotals {
+            gas: Gas::new(gas),
+            bytes,
+            inbound_gas: Gas::new(inbound_gas),
+            ..BlockTotals::default()
+        };
+        assert_eq!(used(&totals, &parameters).get(), expected, "{totals:?}");
+    }
+}
+
+/// A body that is full of transfers raises the base fee where everything is as usual.
+#[test]
+fn a_body_full_of_transfers_raises_the_base_fee_of_a_usual_network() {
+    let users = [user(0, 0), user(0, 1)];
+    let world = World::new(&[]);
+    let wire = send(users, 0, FLOOR).checked(world.network.chain_id);
+    let room = limits::BODY_TRANSACTION_BYTES;
+    let count = u64::try_from(room / (wire.wire().len() + 4)).unwrap();
+    let totals = BlockTotals {
+        gas: Gas::new(count * transaction_gas(&wire).unwrap().get()),
+        bytes: count * wire.wire().len() as u64,
+        ..BlockTotals::default()
+    };
+    let parameters = Parameters::default();
+    let used = used(&totals, &parameters);
+    assert!(used.get() > parameters.block_gas.get() / 10 * 9, "{used:?}");
+    assert!(after(parameters.base_fee, used, &parameters) > parameters.base_fee);
 }
 
 #[test]
