@@ -279,6 +279,7 @@ impl SignedBatch {
         items
             .map(|(key, (message, signature))| ed25519::Item {
                 key: *key,
+                known: None,
                 message,
                 signature: *signature,
             })

@@ -3,7 +3,7 @@
 //! A chain hands jobs out and gets their results back as inputs, so that a node runs them beside
 //! the chain's thread and the simulator inside the step, with the same code.
 
-use super::cache::{Known, SignatureCache};
+use super::cache::{KeyCache, Known, SignatureCache};
 use crate::beacon::digest_of;
 use crate::committees::Committees;
 use crate::evidence::Judge;
@@ -331,6 +331,9 @@ pub struct TransactionsJob {
 impl TransactionsJob {
     /// Does several jobs as one, so that signatures are verified in larger batches.
     pub fn run_together(jobs: Vec<Self>, shared: &Shared) -> Vec<Done> {
+        // All are of one chain, and so share what it knows.
+        let keys = jobs.first().map(|job| job.known.keys.clone());
+        let keys = keys.unwrap_or_default();
         let checked: Vec<(u64, Vec<_>)> = jobs
             .into_iter()
             .map(|job| (job.tag, job.check(shared)))
@@ -342,7 +345,7 @@ impl TransactionsJob {
             .filter(|(_, is_verified)| !is_verified)
             .map(|(transaction, _)| transaction)
             .collect();
-        let bad = bad_signatures(&unverified);
+        let bad = bad_signatures(&unverified, &keys);
         let judge = |result: Result<(Arc<CheckedTransaction>, bool), SubmitError>| {
             let (transaction, is_verified) = result?;
             if !is_verified && bad.contains(&transaction.wire_hash()) {
@@ -391,29 +394,36 @@ impl TransactionsJob {
 }
 
 /// Wire hashes of the transactions of which a signature is wrong.
-fn bad_signatures(transactions: &[&Arc<CheckedTransaction>]) -> BTreeSet<Digest> {
+fn bad_signatures(transactions: &[&Arc<CheckedTransaction>], keys: &KeyCache) -> BTreeSet<Digest> {
     let digests: Vec<Digest> = transactions
         .iter()
         .map(|transaction| transaction.signing_digest())
         .collect();
-    let mut items = Vec::with_capacity(transactions.len());
-    let mut owners = Vec::with_capacity(transactions.len());
+    let mut signed = Vec::with_capacity(transactions.len());
+    let mut signers = Vec::with_capacity(transactions.len());
     for (transaction, digest) in transactions.iter().zip(&digests) {
         for (key, signature) in transaction.signatures() {
-            items.push(ed25519::Item {
-                key,
-                message: digest.as_bytes(),
-                signature,
-            });
-            owners.push(transaction.wire_hash());
+            signed.push((transaction, digest, signature));
+            signers.push(key);
         }
     }
+    let known = keys.find_all(&signers);
+    let items: Vec<ed25519::Item<'_>> = signed
+        .iter()
+        .zip(signers.iter().zip(&known))
+        .map(|((_, digest, signature), (key, known))| ed25519::Item {
+            key: *key,
+            known: known.as_ref(),
+            message: digest.as_bytes(),
+            signature: *signature,
+        })
+        .collect();
     let answers = ed25519::verify_batch(&items);
-    owners
+    signed
         .into_iter()
         .zip(answers)
         .filter(|(_, good)| !good)
-        .map(|(owner, _)| owner)
+        .map(|((transaction, ..), _)| transaction.wire_hash())
         .collect()
 }
 
@@ -487,7 +497,7 @@ impl ValidateJob {
         })
         .map_err(|error| error.to_string())?;
         let unchecked: Vec<&Arc<CheckedTransaction>> = valid.unknown.iter().collect();
-        if !bad_signatures(&unchecked).is_empty() {
+        if !bad_signatures(&unchecked, &self.known.keys).is_empty() {
             let what = "a transaction's signature is wrong".to_owned();
             return Err(Refusal::Broken(what));
         }
