@@ -21,7 +21,7 @@ use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Height, TimeMs};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Where a chain stands at start.
@@ -73,7 +73,7 @@ pub(super) fn load_root(
             channels: views::channel_summaries(&loaded.tree, &network, chain),
             facts,
             transactions: Arc::default(),
-            streams: BTreeSet::new(),
+            used: Vec::new(),
             alarms: Vec::new(),
         })
     };
@@ -354,11 +354,8 @@ impl ChainNode {
     /// Pools forget what the new final state has taken up.
     fn settle_pools(&mut self, executed: &Executed, out: &mut Vec<Output>) {
         let state = &executed.state;
-        let next = executed
-            .streams
-            .iter()
-            .map(|(sender, stream)| (*sender, *stream, views::next_nonce(state, sender, *stream)));
-        self.mempool.remove_final(&executed.transactions, next);
+        let used = executed.used.iter().copied();
+        self.mempool.remove_final(&executed.transactions, used);
         let chain = self.chain;
         self.inbound
             .prune(|source| views::inbound(state, chain, source).accepted_cursor());

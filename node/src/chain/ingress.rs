@@ -1,13 +1,13 @@
 //! How transactions get in: cheap checks first, signatures in batches, then state and mempool.
 
-use super::jobs::{Job, TransactionsJob};
+use super::jobs::{Job, Origin, TransactionsJob};
 use super::{ChainNode, Output};
 use crate::mempool::Inserted;
 use crate::view::SubmitError;
 use crate::wire::{TRANSACTIONS_BYTES_MAX, kind};
 use skerry_consensus::output::To;
 use skerry_execution::views;
-use skerry_types::codec::{decode, encode};
+use skerry_types::codec::{decode, encode_sized};
 use skerry_types::ids::{Digest, Height, LogPosition, TimeMs};
 use skerry_types::transaction::CheckedTransaction;
 use std::collections::VecDeque;
@@ -63,6 +63,7 @@ impl ChainNode {
             state: self.tree.root().executed.state.clone(),
             wires,
             known: self.cache.clone(),
+            origin: tag.map_or(Origin::Member, |_| Origin::Client),
         };
         out.push(Output::Work(Job::Transactions(job)));
     }
@@ -144,7 +145,7 @@ impl ChainNode {
                     &self.instance,
                     To::All,
                     kind::TRANSACTIONS,
-                    &encode(&frame).into(),
+                    &encode_sized(&frame, bytes.saturating_add(4)).into(),
                     LogPosition::ZERO,
                     out,
                 );
@@ -155,7 +156,7 @@ impl ChainNode {
             frame.push(wire);
         }
         if !frame.is_empty() {
-            let payload = encode(&frame).into();
+            let payload = encode_sized(&frame, bytes.saturating_add(4)).into();
             self.send_to(
                 &self.instance,
                 To::All,

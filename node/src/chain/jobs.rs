@@ -27,7 +27,7 @@ use skerry_types::crypto::scheme::VoteScheme;
 use skerry_types::evidence::Evidence;
 use skerry_types::ids::{Address, ChainRef, Digest, Epoch, Height};
 use skerry_types::message::{Batch, ChannelSummary, InboundBatch};
-use skerry_types::receipt::Receipt;
+use skerry_types::receipt::{Receipt, Status};
 use skerry_types::state::ChangeSet;
 use skerry_types::transaction::{CheckedTransaction, TransactionError};
 use std::collections::BTreeSet;
@@ -76,8 +76,8 @@ pub struct Executed {
     pub facts: Option<Arc<Facts>>,
     /// Ids of its transactions.
     pub transactions: Arc<Vec<Digest>>,
-    /// The streams that its transactions belong to.
-    pub streams: BTreeSet<(Address, u16)>,
+    /// The nonces that its transactions used, in order: sender, stream, and the sequence after it.
+    pub used: Vec<(Address, u16, u64)>,
     /// Broken invariants, for the operator.
     pub alarms: Vec<String>,
 }
@@ -326,6 +326,17 @@ pub struct TransactionsJob {
     pub wires: Vec<Arc<[u8]>>,
     /// What is known to be good.
     pub(super) known: SignatureCache,
+    /// Who asks.
+    pub(super) origin: Origin,
+}
+
+/// Where transactions come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This node's own API, which tells its clients what became of them.
+    Client,
+    /// A member, which is told nothing.
+    Member,
 }
 
 impl TransactionsJob {
@@ -376,7 +387,12 @@ impl TransactionsJob {
             .map(|wire| hash(Purpose::TRANSACTION_WIRE, wire))
             .collect();
         let known = self.known.get_all(&hashes);
+        let origin = self.origin;
         let check = |((wire, hash), known): ((Arc<[u8]>, Digest), Option<Known>)| {
+            if origin == Origin::Member && known == Some(Known::Settled) {
+                // Under load blocks overtake what members say: of that nothing is left to do.
+                return Err(SubmitError::Settled);
+            }
             let is_verified = known.is_some();
             let transaction = match known.and_then(Known::verified) {
                 Some(known) => known,
@@ -637,6 +653,7 @@ impl ExecuteJob {
         let mode = Mode::of_block(shared.workers, work.transactions.len());
         let outcome = execute_as(mode, &Unwatched, &self.context, &work, &self.parent);
         let state = self.parent.apply(&outcome.changes);
+        let used = used_nonces(&work.transactions, &outcome.receipts);
         Executed {
             block: self.block,
             result: ExecutionResult {
@@ -653,16 +670,29 @@ impl ExecuteJob {
             channels: outcome.channels,
             facts: outcome.facts.map(Arc::new),
             transactions: Arc::new(self.work.ids()),
-            streams: self
-                .work
-                .transactions
-                .iter()
-                .map(|transaction| transaction.body())
-                .map(|body| (body.sender, body.nonce.stream))
-                .collect(),
+            used,
             alarms: outcome.alarms,
         }
     }
+}
+
+/// The nonces that transactions used, by their receipts, which are the last ones of a block: a void one
+/// uses none.
+fn used_nonces(
+    transactions: &[Arc<CheckedTransaction>],
+    receipts: &[Receipt],
+) -> Vec<(Address, u16, u64)> {
+    let messages = receipts.len().saturating_sub(transactions.len());
+    transactions
+        .iter()
+        .zip(receipts.iter().skip(messages))
+        .filter(|(_, receipt)| !matches!(receipt.status, Status::Void(_)))
+        .map(|(transaction, _)| {
+            let body = transaction.body();
+            let next = body.nonce.sequence.saturating_add(1);
+            (body.sender, body.nonce.stream, next)
+        })
+        .collect()
 }
 
 #[cfg(test)]
