@@ -389,7 +389,7 @@ impl TransactionsJob {
         let known = self.known.get_all(&hashes);
         let origin = self.origin;
         let check = |((wire, hash), known): ((Arc<[u8]>, Digest), Option<Known>)| {
-            if origin == Origin::Member && known == Some(Known::Settled) {
+            if origin == Origin::Member && matches!(known, Some(Known::Settled)) {
                 // Under load blocks overtake what members say: of that nothing is left to do.
                 return Err(SubmitError::Settled);
             }
