@@ -31,7 +31,7 @@ mod observe;
 mod plan;
 
 use self::execution::{ExecutionError, Workload};
-use self::measure::{Latency, Usage};
+use self::measure::{Latency, SignatureBound, Usage};
 use crate::cli::{CliError, Exit, Output};
 use crate::error::NodeError;
 use crate::home;
@@ -225,10 +225,12 @@ pub struct BenchReport {
     /// What a small message takes through one of the relays that the delay is made with, one way,
     /// measured beside the load; absent without a delay. Nothing is nearer to a validator.
     pub apart: Option<Latency>,
+    /// Whether finality is told by validators that took none of the transfers.
+    pub observer_apart: bool,
     /// Processors of this machine.
     pub processors: usize,
-    /// Signatures that one of them checks per second in batches of distinct keys, measured now.
-    pub signatures_per_s: f64,
+    /// What this machine's checks of signatures allow, measured before the load.
+    pub signature_bound: SignatureBound,
     /// Highest rate of the run by the machine's signature bound: each transfer is checked by every
     /// validator of its shard. Only where all of them run on this machine.
     pub share_of_signature_bound: Option<f64>,
@@ -246,10 +248,18 @@ impl fmt::Display for BenchReport {
                 "a small message takes {p50:.1} / {p99:.1} ms through a relay (p50/p99)"
             )?;
         }
+        if !self.observer_apart {
+            writeln!(
+                formatter,
+                "finality is told by the validators that took the transfers: there are no others"
+            )?;
+        }
+        let bound = &self.signature_bound;
         writeln!(
             formatter,
-            "{} processors, {:.0} signatures/s each in batches",
-            self.processors, self.signatures_per_s
+            "{} processors, {:.0} signatures/s by one and {:.0} by all in batches: {:.0} transfers/s \
+             at most",
+            self.processors, bound.per_processor_s, bound.all_processors_s, bound.final_per_s
         )?;
         if let Some(share) = self.share_of_signature_bound {
             writeln!(
@@ -259,7 +269,7 @@ impl fmt::Display for BenchReport {
         }
         writeln!(
             formatter,
-            "{:>8} {:>9} {:>9} | {:>21} | {:>21} | {:>8} {:>6} {:>6} {:>6} | {:>10} | {:>7}",
+            "{:>8} {:>9} {:>9} | {:>21} | {:>21} | {:>8} {:>6} {:>6} {:>6} | {:>10} | {:>5} | {:>7}",
             "rate",
             "offered/s",
             "final/s",
@@ -270,6 +280,7 @@ impl fmt::Display for BenchReport {
             "void",
             "lost",
             "CPU (sig)",
+            "load",
             "syncs/s"
         )?;
         for run in &self.runs {
@@ -284,13 +295,17 @@ impl fmt::Display for BenchReport {
                     None => format!("{:.2}", usage.processors_used),
                 },
             );
+            let load = run.usage.as_ref().map_or_else(
+                || "-".to_owned(),
+                |usage| format!("{:.2}", usage.load_processors_used),
+            );
             let syncs = run.usage.as_ref().map_or_else(
                 || "-".to_owned(),
                 |usage| format!("{:.0}", usage.syncs_per_s),
             );
             writeln!(
                 formatter,
-                "{:>8} {:>9.0} {:>9.0} | {:>21} | {:>21} | {:>8} {:>6} {:>6} {:>6} | {usage:>10} | {syncs:>7}",
+                "{:>8} {:>9.0} {:>9.0} | {:>21} | {:>21} | {:>8} {:>6} {:>6} {:>6} | {usage:>10} | {load:>5} | {syncs:>7}",
                 if run.rate == 0 {
                     "max".to_owned()
                 } else {
@@ -372,13 +387,18 @@ pub async fn run(args: BenchArgs) -> Result<Output, CliError> {
                 metrics,
                 pids: Vec::new(),
             };
-            let signatures_per_s = measure::signature_rate();
+            if target.observe.iter().any(|url| target.rpcs.contains(url)) {
+                let text = "--observe must not be one of --rpc".to_owned();
+                return Err(BenchError::Usage(text).into());
+            }
+            let signature_bound = measure::signature_bound(1);
             let runs = load_all(&target, &load).await?;
             BenchReport {
+                observer_apart: true,
                 apart: None,
                 network,
                 processors: measure::processors(),
-                signatures_per_s,
+                signature_bound,
                 share_of_signature_bound: None,
                 runs,
             }
@@ -438,11 +458,6 @@ impl Target {
 }
 
 async fn load_all(target: &Target, args: &LoadArgs) -> Result<Vec<LoadReport>, BenchError> {
-    if target.observe.iter().any(|url| target.rpcs.contains(url)) {
-        return Err(BenchError::Usage(
-            "--observe must not be one of --rpc".to_owned(),
-        ));
-    }
     let submit = target.by_shard(&target.rpcs).await?;
     let observe = target.by_shard(&target.observe).await?;
     let mut reports = Vec::new();

@@ -18,7 +18,7 @@ use skerry_types::ids::{
 use skerry_types::merkle::{KeyProof, PathProof};
 use skerry_types::message::{Batch, BatchProof, InboundBatch};
 use skerry_types::vote::Statement;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The shard `bits` of 2^`depth`.
@@ -136,7 +136,7 @@ pub(crate) fn executed(genesis: &Genesis, chain: ChainRef) -> Executed {
         channels: made.channels,
         facts: None,
         transactions: Arc::default(),
-        streams: BTreeSet::new(),
+        used: Vec::new(),
         alarms: Vec::new(),
     }
 }

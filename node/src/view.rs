@@ -116,6 +116,9 @@ pub enum SubmitError {
     /// The mempool does not take it.
     #[error(transparent)]
     Mempool(#[from] Refused),
+    /// It is in a final block; said to members only, which do not listen.
+    #[error("the transaction is in a final block")]
+    Settled,
     /// The node has too much to do; try again.
     #[error("the node is busy: {0} transactions are waiting to be checked")]
     Busy(usize),

@@ -18,7 +18,7 @@ use crate::tree::StateTree;
 use skerry_types::beacon::CrossLink;
 use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header};
 use skerry_types::certificate::Certificate;
-use skerry_types::codec::encode;
+use skerry_types::codec::{encode, encode_sized};
 use skerry_types::committee::genesis_digest;
 use skerry_types::ids::{Digest, Height};
 use skerry_types::message::Batch;
@@ -26,6 +26,11 @@ use skerry_types::receipt::{Receipt, Status, Subject};
 use skerry_types::state::ChangeSet;
 use skerry_types::vote::Statement;
 use std::collections::BTreeSet;
+
+/// Bytes of the receipt of a transfer and a little more: receipts make up a third of what is written.
+const RECEIPT_BYTES: usize = 384;
+/// Bytes of a [`Location`].
+const LOCATION_BYTES: usize = 12;
 
 /// A block that has become final.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -392,11 +397,11 @@ impl ChainStore {
             batch.put(
                 Column::Receipts,
                 receipts_key(height, chunk),
-                encode(receipts),
+                encode_sized(receipts, receipts.len().saturating_mul(RECEIPT_BYTES)),
             );
         }
         for (position, receipt) in (0_u32..).zip(entry.receipts) {
-            let location = encode(&Location { height, position });
+            let location = encode_sized(&Location { height, position }, LOCATION_BYTES);
             match receipt.subject {
                 Subject::Transaction(id) => {
                     // A copy of a transaction that already ran is void and must not hide it.

@@ -68,7 +68,13 @@ pub enum CodecError {
 
 /// The canonical bytes of `value`.
 pub fn encode<T: BorshSerialize + ?Sized>(value: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(256);
+    encode_sized(value, 256)
+}
+
+/// [`encode`] where the length is known about: what is long is not moved again and again as it grows,
+/// and of what is short no more is taken than it needs.
+pub fn encode_sized<T: BorshSerialize + ?Sized>(value: &T, length: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(length);
     value
         .serialize(&mut bytes)
         .expect("writing to a Vec does not fail and lengths fit in u32");
@@ -87,6 +93,29 @@ pub fn decode<T: BorshDeserialize>(bytes: &[u8], limit: usize) -> Result<T, Code
         });
     }
     borsh::from_slice(bytes).map_err(|error| CodecError::Malformed(error.to_string()))
+}
+
+/// [`decode`] of two values that follow each other, with the bytes of the first: since a value has one
+/// encoding only, they need not be made again to be hashed.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_pair<A: BorshDeserialize, B: BorshDeserialize>(
+    bytes: &[u8],
+    limit: usize,
+) -> Result<(A, B, &[u8]), CodecError> {
+    if bytes.len() > limit {
+        return Err(CodecError::TooLong {
+            actual: bytes.len(),
+            limit,
+        });
+    }
+    let malformed = |error: std::io::Error| CodecError::Malformed(error.to_string());
+    let mut rest = bytes;
+    let head = A::deserialize(&mut rest).map_err(malformed)?;
+    let tail = borsh::from_slice(rest).map_err(malformed)?;
+    let length = bytes.len().saturating_sub(rest.len());
+    Ok((head, tail, bytes.get(..length).unwrap_or_default()))
 }
 
 /// A borsh error for a broken rule of a type.

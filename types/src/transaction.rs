@@ -252,9 +252,10 @@ impl CheckedTransaction {
         chain_id: &Digest,
     ) -> Result<Self, TransactionError> {
         let wire = wire.into();
-        let transaction: SignedTransaction = codec::decode(&wire, limits::TRANSACTION_BYTES_MAX)?;
+        let (body, witness, body_bytes) = codec::decode_pair(&wire, limits::TRANSACTION_BYTES_MAX)?;
+        let transaction = SignedTransaction { body, witness };
         check_form(&transaction, chain_id)?;
-        let id = transaction.body.id();
+        let id = hash(Purpose::TRANSACTION_ID, body_bytes);
         let authenticator = &transaction.witness.authenticator;
         let has_first_keys = authenticator.controls(&transaction.body.sender);
         Ok(Self {

@@ -64,6 +64,8 @@ impl Latency {
 pub struct Usage {
     /// Processors busy on average, over all nodes; 0 where their processes cannot be seen.
     pub processors_used: f64,
+    /// Processors busy on average in the process that offers the transfers and observes.
+    pub load_processors_used: f64,
     /// Share of that time in the threads that check transactions' signatures; absent where the
     /// processes cannot be seen. Blocks with transactions that a node had not seen are checked in
     /// another thread, and not counted.
@@ -81,6 +83,7 @@ pub struct Usage {
 pub(super) struct Sample {
     at: Instant,
     cpu_s: f64,
+    load_cpu_s: f64,
     signature_cpu_s: f64,
     signature_s: f64,
     resident_bytes: u64,
@@ -109,11 +112,13 @@ pub(super) async fn sample(pids: &[u32], metrics: &[String]) -> Option<Sample> {
         .filter_map(stat)
         .map(|(_, seconds)| seconds)
         .sum();
+    let load_cpu_s = cpu_of(Path::new("/proc/self")).map_or(0.0, |(_, seconds)| seconds);
     let signature_cpu_s = pids.iter().map(|pid| signature_cpu_of(*pid)).sum();
     let resident_bytes = pids.iter().filter_map(|pid| resident_of(*pid)).sum();
     Some(Sample {
         at: Instant::now(),
         cpu_s,
+        load_cpu_s,
         signature_cpu_s,
         signature_s,
         resident_bytes,
@@ -133,6 +138,7 @@ pub(super) fn usage(before: Option<Sample>, after: Option<Sample>) -> Option<Usa
     let signature_cpu_s = after.signature_cpu_s - before.signature_cpu_s;
     Some(Usage {
         processors_used: cpu_s / seconds,
+        load_processors_used: (after.load_cpu_s - before.load_cpu_s) / seconds,
         signature_share: (cpu_s > 0.0).then(|| signature_cpu_s / cpu_s),
         signature_clock: (after.signature_s - before.signature_s) / seconds,
         resident_bytes: after.resident_bytes,
@@ -216,41 +222,87 @@ pub(super) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
-/// Signatures that one processor checks in a second, in one batch of distinct keys.
-pub(super) fn signature_rate() -> f64 {
-    let keys: Vec<SecretKey> = (0..KEYS)
-        .map(|number| {
-            let mut seed = [7; 32];
-            for (to, from) in seed.iter_mut().zip(number.to_le_bytes()) {
-                *to = from;
-            }
-            SecretKey::from_seed(seed)
-        })
-        .collect();
-    let signed: Vec<([u8; 32], Signature)> = (0_u32..)
-        .zip(&keys)
-        .map(|(number, key)| {
-            let mut message = [0; 32];
-            for (to, from) in message.iter_mut().zip(number.to_le_bytes()) {
-                *to = from;
-            }
-            (message, key.sign(&message))
-        })
-        .collect();
-    let items: Vec<ed25519::Item<'_>> = keys
-        .iter()
-        .zip(&signed)
-        .map(|(key, (message, signature))| ed25519::Item {
-            key: key.public_key(),
-            message,
-            signature: *signature,
-        })
-        .collect();
-    let (start, mut checked) = (Instant::now(), 0_usize);
-    while start.elapsed() < MEASURE {
-        checked = checked.saturating_add(ed25519::verify_batch(&items).len());
+/// What the machine's checks of signatures allow: nothing final without one of each transfer by each
+/// validator of its shard.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SignatureBound {
+    /// Signatures checked in a second by one processor, in batches of distinct keys, measured now.
+    pub per_processor_s: f64,
+    /// The same by all processors at once.
+    pub all_processors_s: f64,
+    /// Transfers that all processors could check for all validators of the shard.
+    pub final_per_s: f64,
+}
+
+/// Measures the bound, for shards of so many validators on this machine.
+pub(super) fn signature_bound(validators_per_shard: u16) -> SignatureBound {
+    let batch = SignedBatch::make();
+    let per_processor_s = signature_rate(&batch, 1);
+    let all_processors_s = signature_rate(&batch, processors());
+    SignatureBound {
+        per_processor_s,
+        all_processors_s,
+        final_per_s: all_processors_s / f64::from(validators_per_shard.max(1)),
     }
-    size(checked) / start.elapsed().as_secs_f64()
+}
+
+/// Messages signed by distinct keys.
+struct SignedBatch {
+    keys: Vec<ed25519::PublicKey>,
+    signed: Vec<([u8; 32], Signature)>,
+}
+
+impl SignedBatch {
+    fn make() -> Self {
+        let numbered = |fill: u8, number: u32| {
+            let mut bytes = [fill; 32];
+            for (to, from) in bytes.iter_mut().zip(number.to_le_bytes()) {
+                *to = from;
+            }
+            bytes
+        };
+        let secrets: Vec<SecretKey> = (0..KEYS)
+            .map(|number| SecretKey::from_seed(numbered(7, number)))
+            .collect();
+        let signed = (0_u32..).zip(&secrets).map(|(number, key)| {
+            let message = numbered(0, number);
+            (message, key.sign(&message))
+        });
+        Self {
+            signed: signed.collect(),
+            keys: secrets.iter().map(SecretKey::public_key).collect(),
+        }
+    }
+
+    fn items(&self) -> Vec<ed25519::Item<'_>> {
+        let items = self.keys.iter().zip(&self.signed);
+        items
+            .map(|(key, (message, signature))| ed25519::Item {
+                key: *key,
+                known: None,
+                message,
+                signature: *signature,
+            })
+            .collect()
+    }
+}
+
+/// Signatures that so many threads check in a second, each in batches of its own.
+fn signature_rate(batch: &SignedBatch, threads: usize) -> f64 {
+    let items = batch.items();
+    let start = Instant::now();
+    let check = || {
+        let mut checked = 0_usize;
+        while start.elapsed() < MEASURE {
+            checked = checked.saturating_add(ed25519::verify_batch(&items).len());
+        }
+        size(checked) / start.elapsed().as_secs_f64()
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(check)).collect();
+        let rates = running.into_iter().filter_map(|thread| thread.join().ok());
+        rates.sum()
+    })
 }
 
 /// A count as a float; counts here are far below 2^53.
@@ -284,7 +336,7 @@ pub(super) fn whole(number: f64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{Latency, counter};
+    use super::{Latency, counter, signature_bound};
 
     #[test]
     fn percentiles_are_nearest_ranks() {
@@ -305,5 +357,12 @@ mod tests {
         let text = "# HELP a b\na_total{chain=\"beacon\"} 3\na_total{chain=\"x\"} 4\n\
                     a_total_more 9\n";
         assert!((counter(text, "a_total") - 7.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn the_bound_is_shared_by_the_validators_of_a_shard() {
+        let bound = signature_bound(4);
+        assert!(bound.per_processor_s > 0.0);
+        assert!((bound.final_per_s * 4.0 - bound.all_processors_s).abs() < 1.0);
     }
 }

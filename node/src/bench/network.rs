@@ -2,7 +2,11 @@
 //! this binary, loads it, and stops it, whatever happened in between.
 //!
 //! Validator 0 of each shard's members only observes; all others take transactions. So every final
-//! block that is counted comes from a validator that none of the load was given to.
+//! block that is counted comes from a validator that none of the load was given to. Where a shard
+//! has one validator only, that one does both, and the report says so.
+//!
+//! The load comes from this process, the nodes are others: what it costs to offer the transfers and
+//! to count them is told apart from what the nodes do.
 
 use super::{BenchError, BenchReport, LoadArgs, Target, delay, load_all, measure};
 use crate::home::{self, NetworkPlan, Ports};
@@ -77,15 +81,8 @@ const fn relay_port(base: u16, index: u16) -> u16 {
 
 /// Starts, loads, prints and stops.
 pub(super) async fn run(args: NetworkArgs) -> Result<BenchReport, BenchError> {
-    if args.validators_per_shard < 2 {
-        let text = "--validators-per-shard must be at least 2: one observes".to_owned();
-        return Err(BenchError::Usage(text));
-    }
-    if args.dead >= args.validators_per_shard.saturating_sub(1) {
-        let text = "--dead must leave one validator that observes and one that takes transfers";
-        return Err(BenchError::Usage(text.to_owned()));
-    }
-    let signatures_per_s = measure::signature_rate();
+    check(&args)?;
+    let bound = measure::signature_bound(args.validators_per_shard);
     let (folder, temporary) = match &args.data_dir {
         Some(folder) => (folder.clone(), false),
         None => {
@@ -118,25 +115,42 @@ pub(super) async fn run(args: NetworkArgs) -> Result<BenchReport, BenchError> {
         let _ = std::fs::remove_dir_all(&folder);
     }
     let runs = result?;
-    let processors = measure::processors();
     let best = runs
         .iter()
         .map(|run| run.finalized_per_s)
         .fold(0.0, f64::max);
-    let bound =
-        signatures_per_s * measure::share(processors, 1) / f64::from(args.validators_per_shard);
     Ok(BenchReport {
         network: format!(
             "{} shards of {} validators, {} of them dead, one process each, on this machine, {} ms \
              apart; {} % to another shard",
             args.shards, args.validators_per_shard, args.dead, args.delay_ms, args.load.cross_share
         ),
+        observer_apart: has_observers(&args),
         apart,
-        processors,
-        signatures_per_s,
-        share_of_signature_bound: Some(best / bound),
+        processors: measure::processors(),
+        share_of_signature_bound: Some(best / bound.final_per_s),
+        signature_bound: bound,
         runs,
     })
+}
+
+/// Refuses what leaves nobody to observe or to take transfers.
+fn check(args: &NetworkArgs) -> Result<(), BenchError> {
+    let refused = |text: &str| Err(BenchError::Usage(text.to_owned()));
+    if args.validators_per_shard == 0 {
+        return refused("--validators-per-shard must be at least 1");
+    }
+    if args.dead > 0 && args.dead >= args.validators_per_shard.saturating_sub(1) {
+        return refused(
+            "--dead must leave one validator that observes and one that takes transfers",
+        );
+    }
+    Ok(())
+}
+
+/// Whether each shard has a validator that only observes: one alone has to take the transfers, too.
+const fn has_observers(args: &NetworkArgs) -> bool {
+    args.validators_per_shard > 1
 }
 
 fn failed(error: impl std::fmt::Display) -> BenchError {
@@ -285,7 +299,8 @@ async fn is_live(client: &Client) -> bool {
     })
 }
 
-/// Who observes and who takes transactions: the first member of each shard observes.
+/// Who observes and who takes transactions: the first member of each shard observes, and takes none
+/// where there are others.
 fn target(args: &NetworkArgs, folder: &Path, genesis: Arc<Genesis>) -> Target {
     let mut observers = Vec::new();
     for chain in genesis
@@ -311,7 +326,7 @@ fn target(args: &NetworkArgs, folder: &Path, genesis: Arc<Genesis>) -> Target {
     };
     Target {
         rpcs: (0..count)
-            .filter(|index| !observers.contains(index))
+            .filter(|index| !has_observers(args) || !observers.contains(index))
             .map(grpc)
             .collect(),
         observe: observers.iter().copied().map(grpc).collect(),
@@ -332,5 +347,69 @@ async fn stop(mut devnet: Child) {
     }
     if timeout(STOP_TIMEOUT, devnet.wait()).await.is_err() {
         let _ = devnet.kill().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(validators_per_shard: u16, dead: u16) -> NetworkArgs {
+        let load = LoadArgs {
+            senders: 2,
+            rate: vec![1],
+            duration: 1,
+            cross_share: 0,
+            threads: 1,
+            batch: 1,
+            in_flight: 1,
+            transactions: 1,
+        };
+        NetworkArgs {
+            validators_per_shard,
+            dead,
+            shards: 2,
+            ..NetworkArgs::with(load)
+        }
+    }
+
+    #[test]
+    fn somebody_observes_and_somebody_takes_transfers() {
+        for (validators, dead, fits) in [
+            (0, 0, false),
+            (1, 0, true),
+            (1, 1, false),
+            (2, 0, true),
+            (2, 1, false),
+            (4, 2, true),
+            (4, 3, false),
+        ] {
+            let result = check(&args(validators, dead));
+            assert_eq!(result.is_ok(), fits, "{validators} validators, {dead} dead");
+        }
+    }
+
+    #[test]
+    fn one_validator_of_a_shard_takes_transfers_and_is_observed() {
+        for (per_shard, takes) in [(1, 2), (2, 2), (4, 6)] {
+            let args = args(per_shard, 0);
+            let folder = tempfile::tempdir().expect("a folder");
+            let (genesis, _) = home::write_network(&NetworkPlan {
+                name: "bench".to_owned(),
+                shards: args.shards,
+                validators: args.validators(),
+                seats: None,
+                host_template: None,
+                port_base: args.port_base,
+                load_accounts: 0,
+                parameters: Parameters::default(),
+                out: folder.path().to_owned(),
+            })
+            .expect("a network");
+            let target = target(&args, folder.path(), Arc::new(genesis));
+            assert_eq!((target.observe.len(), target.rpcs.len()), (2, takes));
+            let both = target.observe.iter().filter(|it| target.rpcs.contains(it));
+            assert_eq!(both.count(), if has_observers(&args) { 0 } else { 2 });
+        }
     }
 }

@@ -12,7 +12,7 @@ use skerry_consensus::output::{Offence, Output as CoreOutput, To};
 use skerry_network::Misbehaviour;
 use skerry_types::block::{BlockKind, Header, ParentVotes, reveal_message};
 use skerry_types::certificate::Certificate;
-use skerry_types::codec::{Version, decode, encode};
+use skerry_types::codec::{Version, decode, encode, encode_sized};
 use skerry_types::consensus::{ConsensusMessage, FetchReply};
 use skerry_types::ids::{Digest, Epoch, LogPosition, MemberIndex, TimeMs};
 use skerry_types::limits::CONSENSUS_MESSAGE_BYTES_MAX;
@@ -23,6 +23,8 @@ use std::sync::Arc;
 const RECHECK_MS: u64 = 100;
 /// Final blocks that may wait to be executed while a leader waits for what it must report.
 const BACKLOG_MAX: u64 = 8;
+/// Bytes of a proposal beside its body, and of a body beside its transactions, as a rule.
+const FRAME_BYTES: usize = 2 * 1024;
 
 impl ChainNode {
     /// Feeds the core what waits for it and carries out what it says.
@@ -177,7 +179,7 @@ impl ChainNode {
             ConsensusMessage::Request(_) => kind::FETCH_REQUEST,
             ConsensusMessage::Reply(_) => kind::FETCH_REPLY,
         };
-        let payload = encode(message).into();
+        let payload = encode_sized(message, expected_length(message)).into();
         self.send_to(instance, to, kind, &payload, after, out);
     }
 
@@ -501,7 +503,8 @@ impl ChainNode {
                 .iter()
                 .map(|transaction| transaction.wire().to_vec())
                 .collect();
-            let bytes = encode(&body);
+            let wires = body.transactions.iter().map(|wire| wire.len() + 4);
+            let bytes = encode_sized(&body, wires.sum::<usize>() + FRAME_BYTES);
             body.transactions = Vec::new();
             bytes
         } else {
@@ -512,6 +515,20 @@ impl ChainNode {
             bytes,
             Arc::new(super::jobs::Work { body, transactions }),
         ))
+    }
+}
+
+/// Bytes that a message needs, as a rule: only those with a block are long.
+fn expected_length(message: &ConsensusMessage) -> usize {
+    match message {
+        ConsensusMessage::Proposal(proposal) => proposal.body.len() + FRAME_BYTES,
+        ConsensusMessage::Reply(reply) => {
+            let body = reply.block.as_ref().map_or(0, |(_, body)| body.len());
+            body + FRAME_BYTES
+        }
+        ConsensusMessage::Vote(_)
+        | ConsensusMessage::Certificate(_)
+        | ConsensusMessage::Request(_) => 256,
     }
 }
 

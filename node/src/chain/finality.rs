@@ -21,7 +21,7 @@ use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Denom, Height, TimeMs};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 /// Where a chain stands at start.
@@ -70,7 +70,7 @@ pub(super) fn load_root(
             channels: views::channel_summaries(&loaded.tree, &network, chain),
             facts,
             transactions: Arc::default(),
-            streams: BTreeSet::new(),
+            used: Vec::new(),
             alarms: Vec::new(),
         })
     };
@@ -351,7 +351,7 @@ impl ChainNode {
     /// Only its own transactions make an account poorer: the mempool keeps what it can still pay for.
     fn hold_senders(&mut self, executed: &Executed, out: &mut Vec<Output>) {
         let mut last = None;
-        for (sender, _) in &executed.streams {
+        for (sender, ..) in &executed.used {
             if last.replace(*sender) != Some(*sender) && self.mempool.has_of(sender) {
                 let funds = views::balance(&executed.state, sender, &Denom::SKER);
                 self.mempool.hold_to(sender, funds);
@@ -366,11 +366,8 @@ impl ChainNode {
     /// Pools forget what the new final state has taken up.
     fn settle_pools(&mut self, executed: &Executed, out: &mut Vec<Output>) {
         let state = &executed.state;
-        let next = executed
-            .streams
-            .iter()
-            .map(|(sender, stream)| (*sender, *stream, views::next_nonce(state, sender, *stream)));
-        self.mempool.remove_final(&executed.transactions, next);
+        let used = executed.used.iter().copied();
+        self.mempool.remove_final(&executed.transactions, used);
         self.hold_senders(executed, out);
         let chain = self.chain;
         self.inbound

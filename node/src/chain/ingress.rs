@@ -1,6 +1,6 @@
 //! How transactions get in: cheap checks first, signatures in batches, then state and mempool.
 
-use super::jobs::{Job, TransactionsJob};
+use super::jobs::{Job, Origin, TransactionsJob};
 use super::{ChainNode, Output};
 use crate::mempool::{Admitted, Inserted};
 use crate::view::SubmitError;
@@ -8,7 +8,7 @@ use crate::wire::{TRANSACTIONS_BYTES_MAX, kind};
 use skerry_consensus::output::To;
 use skerry_execution::views;
 use skerry_types::amount::Amount;
-use skerry_types::codec::{decode, encode};
+use skerry_types::codec::{decode, encode_sized};
 use skerry_types::ids::{Denom, Digest, Height, LogPosition, TimeMs};
 use skerry_types::transaction::CheckedTransaction;
 use std::collections::VecDeque;
@@ -65,6 +65,7 @@ impl ChainNode {
             state: self.tree.root().executed.state.clone(),
             wires,
             known: self.cache.clone(),
+            origin: tag.map_or(Origin::Member, |_| Origin::Client),
         };
         out.push(Output::Work(Job::Transactions(job)));
     }
@@ -159,7 +160,7 @@ impl ChainNode {
                     &self.instance,
                     To::All,
                     kind::TRANSACTIONS,
-                    &encode(&frame).into(),
+                    &encode_sized(&frame, bytes.saturating_add(4)).into(),
                     LogPosition::ZERO,
                     out,
                 );
@@ -170,7 +171,7 @@ impl ChainNode {
             frame.push(wire);
         }
         if !frame.is_empty() {
-            let payload = encode(&frame).into();
+            let payload = encode_sized(&frame, bytes.saturating_add(4)).into();
             self.send_to(
                 &self.instance,
                 To::All,

@@ -3,7 +3,7 @@
 //! A chain hands jobs out and gets their results back as inputs, so that a node runs them beside
 //! the chain's thread and the simulator inside the step, with the same code.
 
-use super::cache::{Known, SignatureCache};
+use super::cache::{KeyCache, Known, SignatureCache};
 use crate::beacon::digest_of;
 use crate::committees::Committees;
 use crate::evidence::Judge;
@@ -29,7 +29,7 @@ use skerry_types::crypto::scheme::VoteScheme;
 use skerry_types::evidence::Evidence;
 use skerry_types::ids::{Address, ChainRef, Digest, Epoch, Height};
 use skerry_types::message::{Batch, ChannelSummary, InboundBatch};
-use skerry_types::receipt::Receipt;
+use skerry_types::receipt::{Receipt, Status};
 use skerry_types::state::ChangeSet;
 use skerry_types::transaction::{CheckedTransaction, TransactionError};
 use std::collections::BTreeSet;
@@ -77,8 +77,8 @@ pub struct Executed {
     pub facts: Option<Arc<Facts>>,
     /// Ids of its transactions.
     pub transactions: Arc<Vec<Digest>>,
-    /// The streams that its transactions belong to.
-    pub streams: BTreeSet<(Address, u16)>,
+    /// The nonces that its transactions used, in order: sender, stream, and the sequence after it.
+    pub used: Vec<(Address, u16, u64)>,
     /// Broken invariants, for the operator.
     pub alarms: Vec<String>,
 }
@@ -329,11 +329,25 @@ pub struct TransactionsJob {
     pub wires: Vec<Arc<[u8]>>,
     /// What is known to be good.
     pub(super) known: SignatureCache,
+    /// Who asks.
+    pub(super) origin: Origin,
+}
+
+/// Where transactions come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// This node's own API, which tells its clients what became of them.
+    Client,
+    /// A member, which is told nothing.
+    Member,
 }
 
 impl TransactionsJob {
     /// Does several jobs as one, so that signatures are verified in larger batches.
     pub fn run_together(jobs: Vec<Self>, shared: &Shared) -> Vec<Done> {
+        // All are of one chain, and so share what it knows.
+        let keys = jobs.first().map(|job| job.known.keys.clone());
+        let keys = keys.unwrap_or_default();
         let checked: Vec<(u64, Vec<_>)> = jobs
             .into_iter()
             .map(|job| (job.tag, job.check(shared)))
@@ -345,7 +359,7 @@ impl TransactionsJob {
             .filter(|(_, is_verified)| !is_verified)
             .map(|(admitted, _)| &admitted.transaction)
             .collect();
-        let bad = bad_signatures(&unverified);
+        let bad = bad_signatures(&unverified, &keys);
         let judge = |result: Result<(Admitted, bool), SubmitError>| {
             let (admitted, is_verified) = result?;
             if !is_verified && bad.contains(&admitted.transaction.wire_hash()) {
@@ -377,7 +391,12 @@ impl TransactionsJob {
             .map(|wire| hash(Purpose::TRANSACTION_WIRE, wire))
             .collect();
         let known = self.known.get_all(&hashes);
+        let origin = self.origin;
         let check = |((wire, hash), known): ((Arc<[u8]>, Digest), Option<Known>)| {
+            if origin == Origin::Member && matches!(known, Some(Known::Settled)) {
+                // Under load blocks overtake what members say: of that nothing is left to do.
+                return Err(SubmitError::Settled);
+            }
             let is_verified = known.is_some();
             let transaction = match known.and_then(Known::verified) {
                 Some(known) => known,
@@ -400,29 +419,36 @@ impl TransactionsJob {
 }
 
 /// Wire hashes of the transactions of which a signature is wrong.
-fn bad_signatures(transactions: &[&Arc<CheckedTransaction>]) -> BTreeSet<Digest> {
+fn bad_signatures(transactions: &[&Arc<CheckedTransaction>], keys: &KeyCache) -> BTreeSet<Digest> {
     let digests: Vec<Digest> = transactions
         .iter()
         .map(|transaction| transaction.signing_digest())
         .collect();
-    let mut items = Vec::with_capacity(transactions.len());
-    let mut owners = Vec::with_capacity(transactions.len());
+    let mut signed = Vec::with_capacity(transactions.len());
+    let mut signers = Vec::with_capacity(transactions.len());
     for (transaction, digest) in transactions.iter().zip(&digests) {
         for (key, signature) in transaction.signatures() {
-            items.push(ed25519::Item {
-                key,
-                message: digest.as_bytes(),
-                signature,
-            });
-            owners.push(transaction.wire_hash());
+            signed.push((transaction, digest, signature));
+            signers.push(key);
         }
     }
+    let known = keys.find_all(&signers);
+    let items: Vec<ed25519::Item<'_>> = signed
+        .iter()
+        .zip(signers.iter().zip(&known))
+        .map(|((_, digest, signature), (key, known))| ed25519::Item {
+            key: *key,
+            known: known.as_ref(),
+            message: digest.as_bytes(),
+            signature: *signature,
+        })
+        .collect();
     let answers = ed25519::verify_batch(&items);
-    owners
+    signed
         .into_iter()
         .zip(answers)
         .filter(|(_, good)| !good)
-        .map(|(owner, _)| owner)
+        .map(|((transaction, ..), _)| transaction.wire_hash())
         .collect()
 }
 
@@ -496,7 +522,7 @@ impl ValidateJob {
         })
         .map_err(|error| error.to_string())?;
         let unchecked: Vec<&Arc<CheckedTransaction>> = valid.unknown.iter().collect();
-        if !bad_signatures(&unchecked).is_empty() {
+        if !bad_signatures(&unchecked, &self.known.keys).is_empty() {
             let what = "a transaction's signature is wrong".to_owned();
             return Err(Refusal::Broken(what));
         }
@@ -636,6 +662,7 @@ impl ExecuteJob {
         let mode = shared.workers.mode(work.transactions.len());
         let outcome = execute_as(mode, &Unwatched, &self.context, &work, &self.parent);
         let state = self.parent.apply(&outcome.changes);
+        let used = used_nonces(&work.transactions, &outcome.receipts);
         Executed {
             block: self.block,
             result: ExecutionResult {
@@ -653,16 +680,29 @@ impl ExecuteJob {
             channels: outcome.channels,
             facts: outcome.facts.map(Arc::new),
             transactions: Arc::new(self.work.ids()),
-            streams: self
-                .work
-                .transactions
-                .iter()
-                .map(|transaction| transaction.body())
-                .map(|body| (body.sender, body.nonce.stream))
-                .collect(),
+            used,
             alarms: outcome.alarms,
         }
     }
+}
+
+/// The nonces that transactions used, by their receipts, which are the last ones of a block: a void one
+/// uses none.
+fn used_nonces(
+    transactions: &[Arc<CheckedTransaction>],
+    receipts: &[Receipt],
+) -> Vec<(Address, u16, u64)> {
+    let messages = receipts.len().saturating_sub(transactions.len());
+    transactions
+        .iter()
+        .zip(receipts.iter().skip(messages))
+        .filter(|(_, receipt)| !matches!(receipt.status, Status::Void(_)))
+        .map(|(transaction, _)| {
+            let body = transaction.body();
+            let next = body.nonce.sequence.saturating_add(1);
+            (body.sender, body.nonce.stream, next)
+        })
+        .collect()
 }
 
 #[cfg(test)]

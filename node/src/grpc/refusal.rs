@@ -260,6 +260,7 @@ impl From<SubmitError> for Refusal {
             SubmitError::Transaction(error) => error.into(),
             SubmitError::Rejected(rejection) => rejection.into(),
             SubmitError::Mempool(refused) => refused.into(),
+            SubmitError::Settled => Self::new(ErrorReason::NonceTooLow, message),
             SubmitError::Busy(_) => Self::new(ErrorReason::RateLimited, message).retry_after(soon),
             SubmitError::Unreachable(chain) => Self::new(ErrorReason::ShardUnavailable, message)
                 .with("chain", chain)

@@ -18,10 +18,11 @@ use skerry_proto::v1::{self, ErrorReason, LegKind, Outcome, Stage};
 use skerry_types::amount::Amount;
 use skerry_types::block::BlockRef;
 use skerry_types::ids::{Address, ChainRef, Digest, Height};
+use skerry_types::lookup::Lookup;
 use skerry_types::message::MessageId;
 use skerry_types::receipt::{Receipt, Status};
 use skerry_types::transaction::TransactionBody;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -54,8 +55,8 @@ struct Taken {
 #[derive(Debug, Default)]
 struct Memory {
     order: VecDeque<Digest>,
-    taken: BTreeMap<Digest, Taken>,
-    by_nonce: BTreeMap<(Address, u16, u64), Digest>,
+    taken: Lookup<Digest, Taken>,
+    by_nonce: Lookup<(Address, u16, u64), Digest>,
 }
 
 /// The transactions that were submitted here lately.

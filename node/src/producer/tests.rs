@@ -57,7 +57,7 @@ impl Leader {
             channels: Vec::new(),
             facts: None,
             transactions: Arc::default(),
-            streams: std::collections::BTreeSet::new(),
+            used: Vec::new(),
             alarms: Vec::new(),
         });
     }

@@ -1,8 +1,18 @@
 //! User signatures: ed25519 under ZIP-215, so that batch and single verification agree on every
 //! input (ZIP-215 fixes the cofactored equation and accepts non-canonical point encodings).
+//!
+//! The batch's equation is written out here: of what a signature costs in a batch, finding the points
+//! of its key and of its R is two thirds, and the first of them can be kept ([`KnownKey`]), which no
+//! library's batch takes.
 
+use crate::lookup::Lookup;
 use borsh::{BorshDeserialize, BorshSerialize};
-use ed25519_zebra::{SigningKey, VerificationKey, VerificationKeyBytes, batch};
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
+use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::{IsIdentity as _, VartimeMultiscalarMul as _};
+use ed25519_zebra::{SigningKey, VerificationKey, VerificationKeyBytes};
+use sha2::{Digest as _, Sha512};
+use std::iter::once;
 use zeroize::Zeroizing;
 
 /// Bytes of a public key; validity is checked when a signature is.
@@ -63,15 +73,45 @@ pub fn verify(key: &PublicKey, message: &[u8], signature: &Signature) -> bool {
         .is_ok()
 }
 
+/// A public key with its point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KnownKey {
+    key: PublicKey,
+    point: EdwardsPoint,
+}
+
+impl KnownKey {
+    /// Finds the point of a key; nothing where the bytes are none, and no signature is good.
+    pub fn of(key: &PublicKey) -> Option<Self> {
+        let point = CompressedEdwardsY(key.0).decompress()?;
+        Some(Self { key: *key, point })
+    }
+
+    /// The key.
+    pub const fn key(&self) -> &PublicKey {
+        &self.key
+    }
+}
+
 /// One signature to check.
 #[derive(Clone, Copy, Debug)]
 pub struct Item<'a> {
     /// Who signed.
     pub key: PublicKey,
+    /// The same with its point, where that was found before; it says nothing of another key.
+    pub known: Option<&'a KnownKey>,
     /// What was signed.
     pub message: &'a [u8],
     /// The signature.
     pub signature: Signature,
+}
+
+impl Item<'_> {
+    fn point(&self) -> Option<EdwardsPoint> {
+        let known = self.known.filter(|known| known.key == self.key);
+        let found = known.copied().or_else(|| KnownKey::of(&self.key));
+        found.map(|known| known.point)
+    }
 }
 
 /// Verifies all items, in one multi-scalar multiplication when all are good; the answer for each
@@ -99,38 +139,79 @@ pub fn verify_batch(items: &[Item<'_>]) -> Vec<bool> {
 
 fn batch_is_good(items: &[Item<'_>]) -> bool {
     let mut weights = blake3::Hasher::new_derive_key("skerry v1 ed25519 batch weights");
-    let mut verifier = batch::Verifier::new();
     for item in items {
         weights.update(&item.key.0);
         weights.update(&item.signature.0);
         weights.update(blake3::hash(item.message).as_bytes());
-        verifier.queue((
-            VerificationKeyBytes::from(item.key.0),
-            item.signature.0.into(),
-            item.message,
-        ));
     }
-    verifier.verify(Weights(weights.finalize_xof())).is_ok()
+    let mut weights = weights.finalize_xof();
+    let mut sum = BatchSum::with_capacity(items.len());
+    let all = items.iter().all(|item| {
+        let mut weight = [0; 16];
+        weights.fill(&mut weight);
+        sum.add(item, Scalar::from(u128::from_le_bytes(weight)))
+            .is_some()
+    });
+    all && sum.is_zero()
 }
 
-/// The batch's weights as the stream of a hash.
-struct Weights(blake3::OutputReader);
+/// What must be zero, times the cofactor, when all signatures are good: the sum over them of
+/// z·R + z·k·A − z·s·B, with a weight z for each. The terms of one key A are one.
+struct BatchSum {
+    base: Scalar,
+    /// Places of the keys in `keys`.
+    places: Lookup<PublicKey, usize>,
+    keys: Vec<(Scalar, EdwardsPoint)>,
+    nonces: Vec<(Scalar, EdwardsPoint)>,
+}
 
-impl rand_core::TryRng for Weights {
-    type Error = core::convert::Infallible;
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        let mut bytes = [0; 4];
-        self.0.fill(&mut bytes);
-        Ok(u32::from_le_bytes(bytes))
+impl BatchSum {
+    fn with_capacity(items: usize) -> Self {
+        let mut places = Lookup::default();
+        places.reserve(items);
+        Self {
+            base: Scalar::ZERO,
+            places,
+            keys: Vec::with_capacity(items),
+            nonces: Vec::with_capacity(items),
+        }
     }
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        let mut bytes = [0; 8];
-        self.0.fill(&mut bytes);
-        Ok(u64::from_le_bytes(bytes))
+
+    /// Adds a signature with its weight; nothing where it is not even of the form of one.
+    fn add(&mut self, item: &Item<'_>, weight: Scalar) -> Option<()> {
+        let (nonce, response) = item.signature.0.split_first_chunk::<32>()?;
+        let response = Scalar::from_canonical_bytes(response.try_into().ok()?).into_option()?;
+        let point = CompressedEdwardsY(*nonce).decompress()?;
+        let challenge = Sha512::new()
+            .chain_update(nonce)
+            .chain_update(item.key.0)
+            .chain_update(item.message)
+            .finalize();
+        let challenge = Scalar::from_bytes_mod_order_wide(&challenge.into());
+        self.base -= weight * response;
+        self.nonces.push((weight, point));
+        let coefficient = weight * challenge;
+        match self
+            .places
+            .get(&item.key)
+            .and_then(|at| self.keys.get_mut(*at))
+        {
+            Some((sum, _)) => *sum += coefficient,
+            None => {
+                self.places.insert(item.key, self.keys.len());
+                self.keys.push((coefficient, item.point()?));
+            }
+        }
+        Some(())
     }
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
-        self.0.fill(bytes);
-        Ok(())
+
+    fn is_zero(&self) -> bool {
+        let terms = || self.keys.iter().chain(&self.nonces);
+        let base = curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
+        let sum = EdwardsPoint::vartime_multiscalar_mul(
+            once(&self.base).chain(terms().map(|(scalar, _)| scalar)),
+            once(&base).chain(terms().map(|(_, point)| point)),
+        );
+        sum.mul_by_cofactor().is_identity()
     }
 }
-impl rand_core::TryCryptoRng for Weights {}

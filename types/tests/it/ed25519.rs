@@ -1,7 +1,9 @@
 //! RFC 8032's test vectors, and ZIP-215: the published small-order cases, where batch verification
 //! must give exactly what single verification gives.
 
-use skerry_types::crypto::ed25519::{Item, PublicKey, SecretKey, Signature, verify, verify_batch};
+use skerry_types::crypto::ed25519::{
+    Item, KnownKey, PublicKey, SecretKey, Signature, verify, verify_batch,
+};
 
 fn bytes<const N: usize>(text: &str) -> [u8; N] {
     hex::decode(text).expect("hex").try_into().expect("length")
@@ -93,10 +95,28 @@ fn items<'a>(cases: &[(PublicKey, Signature)], message: &'a [u8]) -> Vec<Item<'a
         .iter()
         .map(|(key, signature)| Item {
             key: *key,
+            known: None,
             message,
             signature: *signature,
         })
         .collect()
+}
+
+/// The answers of a batch whose keys' points are known, and of one with the points of other keys.
+fn with_known(cases: &[(PublicKey, Signature)], message: &[u8]) -> [Vec<bool>; 2] {
+    let known: Vec<Option<KnownKey>> = cases.iter().map(|(key, _)| KnownKey::of(key)).collect();
+    let others = known.iter().cycle().skip(1);
+    let verify = |known: Vec<Option<&KnownKey>>| {
+        let mut items = items(cases, message);
+        for (item, known) in items.iter_mut().zip(known) {
+            item.known = known;
+        }
+        verify_batch(&items)
+    };
+    [
+        verify(known.iter().map(Option::as_ref).collect()),
+        verify(others.take(cases.len()).map(Option::as_ref).collect()),
+    ]
 }
 
 #[test]
@@ -110,6 +130,9 @@ fn all_196_small_order_cases_are_valid_single_and_in_batches() {
         assert_eq!(verify_batch(&pair), [true, true]);
     }
     assert_eq!(verify_batch(&items(&cases, b"Zcash")), vec![true; 196]);
+    for answers in with_known(&cases, b"Zcash") {
+        assert_eq!(answers, vec![true; 196]);
+    }
 }
 
 #[test]
@@ -143,6 +166,9 @@ fn batch_equals_single_with_bad_ones_mixed_in() {
         .collect();
     assert!(single.contains(&false) && single.contains(&true));
     assert_eq!(verify_batch(&items(&cases, b"Zcash")), single);
+    for answers in with_known(&cases, b"Zcash") {
+        assert_eq!(answers, single);
+    }
 }
 
 #[test]
@@ -185,6 +211,23 @@ fn one_bad_item_is_found_wherever_it_is() {
             .collect();
         let answers = verify_batch(&items(&cases, b"right"));
         let expected: Vec<bool> = (0..33).map(|position| position != bad).collect();
+        assert_eq!(answers, expected);
+        for answers in with_known(&cases, b"right") {
+            assert_eq!(answers, expected);
+        }
+    }
+}
+
+#[test]
+fn several_signatures_of_one_key_are_one_term_of_the_batch() {
+    let (one, other) = (SecretKey::from_seed([1; 32]), SecretKey::from_seed([2; 32]));
+    let case = |key: &SecretKey, message: &[u8]| (key.public_key(), key.sign(message));
+    let mut cases = vec![case(&one, b"m"), case(&other, b"m"), case(&one, b"m")];
+    assert_eq!(verify_batch(&items(&cases, b"m")), [true; 3]);
+    cases.push(case(&one, b"n"));
+    let expected = [true, true, true, false];
+    assert_eq!(verify_batch(&items(&cases, b"m")), expected);
+    for answers in with_known(&cases, b"m") {
         assert_eq!(answers, expected);
     }
 }

@@ -54,6 +54,7 @@ fn signed_transactions_pass_and_their_signatures_verify() {
             .iter()
             .map(|(key, signature)| Item {
                 key: *key,
+                known: None,
                 message: message.as_bytes(),
                 signature: *signature,
             })

@@ -294,7 +294,7 @@ fn unfinished(lexed: &Lexed) -> Vec<Hit> {
     hits
 }
 
-/// `rand_core` has traits, not entropy: batch verification asks for them, a seed satisfies them.
+/// `rand_core` has traits, not entropy: a seed satisfies them.
 fn nondeterminism(lexed: &Lexed) -> Vec<Hit> {
     let tokens = &lexed.tokens;
     let mut hits = words(lexed, |before, word, after| match word {

@@ -58,3 +58,63 @@ fn forgotten_committee_leaves_a_block_unjudged_and_a_final_one_needs_none() {
         assert_eq!(work.body.inbound.len(), 1);
     }
 }
+
+#[test]
+fn the_nonces_that_a_block_used_are_those_of_its_transactions_that_are_not_void() {
+    use crate::mempool::tests::{sketch, transaction};
+    use skerry_types::receipt::{Failure, Subject};
+    let transactions = [0, 1, 5].map(|sequence| transaction(sketch(1, sequence, 1)));
+    let failure = || Failure {
+        module: skerry_types::ids::ModuleId::new(0),
+        code: "X".to_owned(),
+        detail: String::new(),
+    };
+    let receipt = |id: Digest, status: Status| Receipt {
+        version: skerry_types::codec::Version,
+        subject: Subject::Transaction(id),
+        status,
+        gas: skerry_types::ids::Gas::ZERO,
+        fee: skerry_types::amount::Amount::ZERO,
+        messages: Vec::new(),
+        events: Vec::new(),
+    };
+    let receipts = [
+        // Of an executed message: they come first.
+        receipt(Digest::ZERO, Status::Succeeded),
+        receipt(transactions[0].id(), Status::Succeeded),
+        receipt(transactions[1].id(), Status::Failed(failure())),
+        receipt(transactions[2].id(), Status::Void(failure())),
+    ];
+    let sender = transactions[0].body().sender;
+    assert_eq!(
+        used_nonces(&transactions, &receipts),
+        [(sender, 0, 1), (sender, 0, 2)]
+    );
+}
+
+#[test]
+fn what_is_in_a_final_block_is_not_checked_again_for_a_member() {
+    use crate::mempool::tests::{sketch, transaction};
+    let genesis = genesis(1);
+    let shared = shared_with(&genesis, Arc::new(MockScheme)).expect("a network");
+    let settled = transaction(sketch(1, 0, 1));
+    for (origin, is_refused) in [(Origin::Member, true), (Origin::Client, false)] {
+        let known = SignatureCache::default();
+        known.settle(std::slice::from_ref(&settled));
+        let job = TransactionsJob {
+            tag: 0,
+            chain: shard(1, 0),
+            beacon_height: Height::ZERO,
+            base_fee: shared.network.parameters.base_fee,
+            state: StateTree::empty(),
+            wires: vec![settled.wire().clone()],
+            known,
+            origin,
+        };
+        let Done::Transactions { results, .. } = Job::Transactions(job).run(&shared) else {
+            panic!("another answer");
+        };
+        let refused = matches!(results.as_slice(), [Err(SubmitError::Settled)]);
+        assert_eq!(refused, is_refused, "{origin:?}: {results:?}");
+    }
+}
