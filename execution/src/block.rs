@@ -110,61 +110,67 @@ impl Outcome {
     }
 }
 
-/// Executes a working block on its parent's state.
-pub fn execute(context: &BlockContext, work: &BlockWork, parent: &dyn StateRead) -> Outcome {
-    execute_as(Mode::Sequential, &Unwatched, context, work, parent)
+/// How blocks are executed. The outcome is the same in every mode, whoever watches.
+#[derive(Clone, Copy)]
+pub struct Executor<'e> {
+    /// The table of modules.
+    pub modules: &'e [&'static dyn Module],
+    /// How the transactions are.
+    pub mode: Mode,
+    /// Told of where it stands.
+    pub watch: &'e dyn Watch,
 }
 
-/// [`execute`] in a mode of choice. The outcome is the same in all of them.
-pub fn execute_as(
-    mode: Mode,
-    watch: &dyn Watch,
-    context: &BlockContext,
-    work: &BlockWork,
-    parent: &dyn StateRead,
-) -> Outcome {
-    execute_with(MODULES, mode, watch, context, work, parent)
-}
-
-/// [`execute_as`] with another table of modules.
-pub fn execute_with(
-    modules: &[&'static dyn Module],
-    mode: Mode,
-    watch: &dyn Watch,
-    context: &BlockContext,
-    work: &BlockWork,
-    parent: &dyn StateRead,
-) -> Outcome {
-    execute_on::<parallel::Os>(modules, mode, watch, context, work, parent)
-}
-
-/// [`execute_with`] on threads of `P`.
-pub(crate) fn execute_on<P: Platform>(
-    modules: &[&'static dyn Module],
-    mode: Mode,
-    watch: &dyn Watch,
-    context: &BlockContext,
-    work: &BlockWork,
-    parent: &dyn StateRead,
-) -> Outcome {
-    let mut block = Block {
-        space: Workspace::new(context, modules, parent),
-        outbox: Outbox::new(&context.network, context.chain),
-        receipts: Vec::with_capacity(work.transactions.len()),
-    };
-    let skipped = block.beacon_part(work);
-    let mut inbox = Inbox::load(&mut block.space.overlay, context);
-    for batch in &work.inbound {
-        if let Err(alarm) = inbox.accept(batch) {
-            block.space.alarms.push(alarm);
+impl Executor<'static> {
+    /// With all modules, unwatched.
+    pub const fn new(mode: Mode) -> Self {
+        Self {
+            modules: MODULES,
+            mode,
+            watch: &Unwatched,
         }
     }
-    let mut machine = Machine::default();
-    inbox.execute(&mut block, &mut machine, || transactions_gas(modules, work));
-    block.transactions::<P>(&mut machine, mode, watch, &work.transactions);
-    inbox.store(&mut block.space.overlay);
-    block.hooks(&mut machine);
-    block.finish::<P>(mode, watch, skipped)
+}
+
+impl Executor<'_> {
+    /// Executes a working block on its parent's state.
+    pub fn execute(
+        &self,
+        context: &BlockContext,
+        work: &BlockWork,
+        parent: &dyn StateRead,
+    ) -> Outcome {
+        self.execute_on::<parallel::Os>(context, work, parent)
+    }
+
+    /// [`Self::execute`] on threads of `P`.
+    pub(crate) fn execute_on<P: Platform>(
+        &self,
+        context: &BlockContext,
+        work: &BlockWork,
+        parent: &dyn StateRead,
+    ) -> Outcome {
+        let mut block = Block {
+            space: Workspace::new(context, self.modules, parent),
+            outbox: Outbox::new(&context.network, context.chain),
+            receipts: Vec::with_capacity(work.transactions.len()),
+        };
+        let skipped = block.beacon_part(work);
+        let mut inbox = Inbox::load(&mut block.space.overlay, context);
+        for batch in &work.inbound {
+            if let Err(alarm) = inbox.accept(batch) {
+                block.space.alarms.push(alarm);
+            }
+        }
+        let mut machine = Machine::default();
+        inbox.execute(&mut block, &mut machine, || {
+            transactions_gas(self.modules, work)
+        });
+        block.transactions::<P>(&mut machine, self, &work.transactions);
+        inbox.store(&mut block.space.overlay);
+        block.hooks(&mut machine);
+        block.finish::<P>(self, skipped)
+    }
 }
 
 fn transactions_gas(modules: &[&'static dyn Module], work: &BlockWork) -> Gas {
@@ -217,8 +223,7 @@ impl Block<'_> {
     fn transactions<P: Platform>(
         &mut self,
         machine: &mut Machine,
-        mode: Mode,
-        watch: &dyn Watch,
+        executor: &Executor<'_>,
         transactions: &[Arc<CheckedTransaction>],
     ) {
         if transactions.is_empty() {
@@ -226,8 +231,9 @@ impl Block<'_> {
         }
         let sent = self.outbox.sent(&mut self.space.overlay, ChainRef::Beacon);
         self.space.backlog.begin(sent);
-        if let Mode::Workers(workers) = mode
-            && let Some(all) = parallel::run::<P>(workers, watch, &mut self.space, transactions)
+        if let Mode::Workers(workers) = executor.mode
+            && let Some(all) =
+                parallel::run::<P>(workers, executor.watch, &mut self.space, transactions)
         {
             for (transaction, ran) in transactions.iter().zip(all) {
                 self.emit(transaction, ran);
@@ -312,12 +318,7 @@ impl Block<'_> {
         }
     }
 
-    fn finish<P: Platform>(
-        self,
-        mode: Mode,
-        watch: &dyn Watch,
-        skipped: Vec<CrossLinkSkip>,
-    ) -> Outcome {
+    fn finish<P: Platform>(self, executor: &Executor<'_>, skipped: Vec<CrossLinkSkip>) -> Outcome {
         let Workspace {
             context,
             overlay,
@@ -332,8 +333,8 @@ impl Block<'_> {
             .is_beacon()
             .then(|| views::beacon_facts(&after, &context.network));
         let changes = overlay.into_changes();
-        watch.ended(0, Stage::Merge);
-        let hashes = parallel::hashes::<P>(mode, &self.receipts);
+        executor.watch.ended(0, Stage::Merge);
+        let hashes = parallel::hashes::<P>(executor.mode, &self.receipts);
         Outcome {
             changes,
             outgoing: self.outbox.into_batches(),

@@ -9,11 +9,11 @@ use crate::committees::Committees;
 use crate::evidence::Judge;
 use crate::view::SubmitError;
 use skerry_consensus::check::{CheckJob, CheckResult};
-use skerry_execution::block::{BlockContext, BlockWork, execute_as};
+use skerry_execution::block::{BlockContext, BlockWork, Executor};
 use skerry_execution::check::{AdmissionContext, check_against_state};
 use skerry_execution::error::ProofFailure;
 use skerry_execution::fence::check_fence;
-use skerry_execution::parallel::{Mode, Unwatched};
+use skerry_execution::parallel::Mode;
 use skerry_execution::proofs::{self, JurisdictionId};
 use skerry_execution::validate::{BlockInput, CheckedBody, validate_block};
 use skerry_execution::views;
@@ -625,7 +625,7 @@ impl ExecuteJob {
             transactions: self.work.transactions.clone(),
         };
         let mode = Mode::of_block(shared.workers, work.transactions.len());
-        let outcome = execute_as(mode, &Unwatched, &self.context, &work, &self.parent);
+        let outcome = Executor::new(mode).execute(&self.context, &work, &self.parent);
         let state = self.parent.apply(&outcome.changes);
         Executed {
             block: self.block,
