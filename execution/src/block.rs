@@ -14,7 +14,7 @@ use crate::module::Module;
 use crate::modules::{MODULES, beacon_facts, channels, crosslinks, epochs, evidence};
 use crate::network::NetworkInfo;
 use crate::outbox::Outbox;
-use crate::overlay::BlockOverlay;
+use crate::overlay::{BlockOverlay, Contradiction};
 use crate::parallel::{self, Mode, Platform, Stage, Unwatched, Watch};
 use crate::requests::{self, Backlog};
 use crate::transaction::{Machine, Ran, Sent, prepare};
@@ -25,7 +25,7 @@ use skerry_types::block::{BlockRef, ExecutionResult};
 use skerry_types::crypto::bls::Signature;
 use skerry_types::crypto::hash::{Purpose, hash_parts, list_root};
 use skerry_types::ids::{ChainRef, Digest, Gas, Height, TimeMs};
-use skerry_types::message::{Batch, ChannelSummary, channels_root};
+use skerry_types::message::{Batch, ChannelSummary, MessageId, channels_root};
 use skerry_types::receipt::Receipt;
 use skerry_types::state::{ChangeSet, StateRead};
 use skerry_types::transaction::CheckedTransaction;
@@ -153,7 +153,7 @@ impl Executor<'_> {
         let mut block = Block {
             space: Workspace::new(context, self.modules, parent),
             outbox: Outbox::new(&context.network, context.chain),
-            receipts: Vec::with_capacity(work.transactions.len()),
+            receipts: Vec::new(),
         };
         let skipped = block.beacon_part(work);
         let mut inbox = Inbox::load(&mut block.space.overlay, context);
@@ -169,7 +169,15 @@ impl Executor<'_> {
         block.transactions::<P>(&mut machine, self, &work.transactions);
         inbox.store(&mut block.space.overlay);
         block.hooks(&mut machine);
-        block.finish::<P>(self, skipped)
+        let finished = block.finish::<P>(self, skipped);
+        // One after the other there is nothing that could contradict itself.
+        finished.unwrap_or_else(|Contradiction| {
+            let one_by_one = Executor {
+                mode: Mode::Sequential,
+                ..*self
+            };
+            one_by_one.execute_on::<P>(context, work, parent)
+        })
     }
 }
 
@@ -232,27 +240,46 @@ impl Block<'_> {
         let sent = self.outbox.sent(&mut self.space.overlay, ChainRef::Beacon);
         self.space.backlog.begin(sent);
         if let Mode::Workers(workers) = executor.mode
-            && let Some(all) =
+            && let Some(done) =
                 parallel::run::<P>(workers, executor.watch, &mut self.space, transactions)
         {
-            for (transaction, ran) in transactions.iter().zip(all) {
-                self.emit(transaction, ran);
+            let first = self.receipts.len();
+            if first == 0 {
+                // As they are: to copy some megabytes takes a share of the block's time.
+                self.receipts = done.receipts;
+            } else {
+                self.receipts.extend(done.receipts);
+            }
+            for (position, sent) in done.sent {
+                let Ok(position) = usize::try_from(position) else {
+                    continue;
+                };
+                let Some(transaction) = transactions.get(position) else {
+                    continue;
+                };
+                let messages = self.emit(transaction, sent);
+                if let Some(receipt) = self.receipts.get_mut(first.saturating_add(position)) {
+                    receipt.messages = messages;
+                }
             }
             return;
         }
+        self.receipts.reserve(transactions.len());
         self.space.overlay.reserve(transactions.len());
         for transaction in transactions {
             let prepared = prepare(self.space.context, self.space.modules, transaction);
-            let ran = machine.run(&mut self.space, transaction, &prepared);
-            self.emit(transaction, ran);
+            let Ran { mut receipt, sent } = machine.run(&mut self.space, transaction, &prepared);
+            if !sent.is_empty() {
+                receipt.messages = self.emit(transaction, sent);
+            }
+            self.receipts.push(receipt);
         }
     }
 
-    /// Numbers what a transaction sends and keeps its receipt.
-    fn emit(&mut self, transaction: &CheckedTransaction, ran: Ran) {
-        let Ran { mut receipt, sent } = ran;
+    /// Numbers what a transaction sends.
+    fn emit(&mut self, transaction: &CheckedTransaction, sent: Vec<Sent>) -> Vec<MessageId> {
         let overlay = &mut self.space.overlay;
-        for sent in sent {
+        let mut number = |sent: Sent| {
             let (destination, payload) = match sent {
                 Sent::Payload {
                     destination,
@@ -268,10 +295,9 @@ impl Block<'_> {
                 }
             };
             let origin = transaction.id();
-            let id = self.outbox.send(overlay, destination, origin, payload);
-            receipt.messages.push(id);
-        }
-        self.receipts.push(receipt);
+            self.outbox.send(overlay, destination, origin, payload)
+        };
+        sent.into_iter().map(&mut number).collect()
     }
 
     /// Imports facts or applies evidence and cross-links, then forgets what the destinations accepted.
@@ -318,7 +344,11 @@ impl Block<'_> {
         }
     }
 
-    fn finish<P: Platform>(self, executor: &Executor<'_>, skipped: Vec<CrossLinkSkip>) -> Outcome {
+    fn finish<P: Platform>(
+        self,
+        executor: &Executor<'_>,
+        skipped: Vec<CrossLinkSkip>,
+    ) -> Result<Outcome, Contradiction> {
         let Workspace {
             context,
             overlay,
@@ -332,10 +362,11 @@ impl Block<'_> {
             .chain
             .is_beacon()
             .then(|| views::beacon_facts(&after, &context.network));
-        let changes = overlay.into_changes();
+        let layers = overlay.into_layers();
+        let changes = parallel::changes::<P>(executor.mode, &layers)?;
         executor.watch.ended(0, Stage::Merge);
         let hashes = parallel::hashes::<P>(executor.mode, &self.receipts);
-        Outcome {
+        Ok(Outcome {
             changes,
             outgoing: self.outbox.into_batches(),
             channels_root: channels_root(&channels),
@@ -347,6 +378,6 @@ impl Block<'_> {
             burnt: ledger.burnt_sker(),
             skipped,
             alarms,
-        }
+        })
     }
 }

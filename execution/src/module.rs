@@ -15,7 +15,7 @@ use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, Height, ModuleId,
 use skerry_types::merkle::OwnerEntry;
 use skerry_types::message::{MessageId, Payload};
 use skerry_types::receipt::{Attribute, AttributeValue, Event};
-use skerry_types::state::{ChangeSet, StateKey};
+use skerry_types::state::{StateKey, Write};
 use skerry_types::transaction::Nonce;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -83,8 +83,8 @@ pub trait Module: Sync {
     }
 
     /// Writes the records that a chain begins with.
-    fn genesis(&self, genesis: &Genesis, chain: ChainRef, changes: &mut ChangeSet) {
-        let _ = (genesis, chain, changes);
+    fn genesis(&self, genesis: &Genesis, chain: ChainRef, writes: &mut Vec<Write>) {
+        let _ = (genesis, chain, writes);
     }
 
     /// The records of an owner as JSON, `null` when there are none of this module.

@@ -58,7 +58,7 @@ impl MemoryState {
         of_owner
             .map(|(key, value)| skerry_types::merkle::OwnerEntry {
                 module: key.module,
-                local: key.local.clone(),
+                local: key.local.to_vec(),
                 value: value.to_vec(),
             })
             .collect()

@@ -12,8 +12,8 @@
 //!    that of the block. Where a lane goes on with another worker, what was touched of the object
 //!    is handed over, and who takes it waits for it: the ticket. The first transaction of the block
 //!    that is not done never waits for one that is not, so somebody always goes on.
-//! 5. *Merge*: what the workers touched is put together in order of key. Their sums of gas, tips and
-//!    destruction are added.
+//! 5. *Merge*: what the workers touched is put together in order of key, by each a part of the keys.
+//!    Their sums of gas, tips and destruction are added.
 //!
 //! An object to which transactions only add is no lane: each worker adds to what the block began
 //! with, and the merge adds that up. Whether a sum is too large can depend on the order, and so can
@@ -37,12 +37,12 @@ use self::touches::{Chunk, Group};
 use self::worker::Part;
 use crate::block::{BlockContext, Workspace};
 use crate::module::Module;
-use crate::overlay::{self, Change, Contradiction};
+use crate::overlay::{Contradiction, Layers};
 use crate::requests::Backlog;
-use crate::transaction::Ran;
+use crate::transaction::Sent;
 use skerry_types::ids::Digest;
 use skerry_types::receipt::Receipt;
-use skerry_types::state::StateRead;
+use skerry_types::state::{ChangeSet, StateRead};
 use skerry_types::transaction::CheckedTransaction;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -139,6 +139,14 @@ struct Shared<'s, P: Platform> {
     alarm: Alarm<P>,
 }
 
+/// What came of the transactions of a block.
+pub(crate) struct Done {
+    /// In their order.
+    pub(crate) receipts: Vec<Receipt>,
+    /// What some of them send, with their positions, in order.
+    pub(crate) sent: Vec<(u32, Vec<Sent>)>,
+}
+
 /// Executes transactions by several workers; what they send is not numbered yet. `None`, with
 /// nothing changed, when they have to run one after the other.
 pub(crate) fn run<P: Platform>(
@@ -146,7 +154,7 @@ pub(crate) fn run<P: Platform>(
     watch: &dyn Watch,
     space: &mut Workspace<'_>,
     transactions: &[Arc<CheckedTransaction>],
-) -> Option<Vec<Ran>> {
+) -> Option<Done> {
     let workers = workers.get().min(WORKERS_MAX).min(transactions.len());
     let before = space.overlay.as_state();
     let shared = Shared::<P> {
@@ -167,20 +175,47 @@ pub(crate) fn run<P: Platform>(
         alarm: Alarm::default(),
     };
     let parts = P::run_all(workers, &shared.alarm, |worker| shared.work(worker));
-    let parts: Vec<Part> = parts.into_iter().collect::<Option<_>>()?;
+    let mut parts: Vec<Part> = parts.into_iter().collect::<Option<_>>()?;
     let (schedule, _) = shared.schedule.into_inner()?;
-    let Merged { changes, ran, rest } = merge(&schedule, parts).ok()?;
-    space.overlay.put_below(changes);
-    let mut alarms = Vec::new();
-    for part in rest {
+    if parts.iter().any(|part| part.shows_order) {
+        return None;
+    }
+    let receipts = receipts(&schedule, &mut parts)?;
+    let (mut touched, mut alarms) = (Vec::with_capacity(workers), Vec::new());
+    let mut sent = Vec::new();
+    for part in parts {
+        touched.push(part.touched);
+        sent.extend(part.sent);
         space.ledger.absorb(part.ledger);
         alarms.extend(part.alarms);
     }
+    space.overlay.put_below(touched);
     alarms.sort_by_key(|(transaction, _)| *transaction);
     space
         .alarms
         .extend(alarms.into_iter().map(|(_, text)| text));
-    Some(ran)
+    sent.sort_by_key(|(transaction, _)| *transaction);
+    Some(Done { receipts, sent })
+}
+
+/// What a block changed, of all that it touched.
+///
+/// # Errors
+/// When workers did what they could not have one after the other.
+pub(crate) fn changes<P: Platform>(
+    mode: Mode,
+    layers: &Layers,
+) -> Result<ChangeSet, Contradiction> {
+    let parts = match mode {
+        Mode::Sequential => 1,
+        Mode::Workers(workers) => workers.get().min(WORKERS_MAX),
+    };
+    let writes = |part| layers.writes(part, parts);
+    let done = P::run_all(parts, &Alarm::default(), |part| Some(writes(part)));
+    let runs = done.into_iter().enumerate();
+    // Where a thread could not be had, this one does its part.
+    let runs = runs.map(|(part, done)| done.unwrap_or_else(|| writes(part)));
+    runs.collect::<Result<_, _>>().map(ChangeSet::of_runs)
 }
 
 /// The hashes of receipts, in their order.
@@ -252,35 +287,16 @@ impl<P: Platform> Shared<'_, P> {
     }
 }
 
-/// What all workers together did.
-struct Merged {
-    changes: Vec<Vec<Change>>,
-    ran: Vec<Ran>,
-    /// What is left of the parts.
-    rest: Vec<Part>,
-}
-
-fn merge(schedule: &Schedule, mut parts: Vec<Part>) -> Result<Merged, Contradiction> {
-    if parts.iter().any(|part| part.shows_order) {
-        return Err(Contradiction);
-    }
-    let mut changes: Vec<Vec<Change>> = parts
-        .iter_mut()
-        .map(|part| std::mem::take(&mut part.changes))
-        .collect();
-    overlay::settle(&mut changes)?;
-    let mut ran = Vec::with_capacity(schedule.workers.len());
+/// The receipts of all transactions, in their order; `None` when that does not add up, which nothing
+/// can cause.
+fn receipts(schedule: &Schedule, parts: &mut [Part]) -> Option<Vec<Receipt>> {
     let mut done: Vec<_> = parts
         .iter_mut()
-        .map(|part| std::mem::take(&mut part.ran).into_iter())
+        .map(|part| std::mem::take(&mut part.receipts).into_iter())
         .collect();
+    let mut receipts = Vec::with_capacity(schedule.workers.len());
     for worker in &schedule.workers {
-        let next = done.get_mut(usize::from(*worker)).and_then(Iterator::next);
-        ran.push(next.ok_or(Contradiction)?);
+        receipts.push(done.get_mut(usize::from(*worker))?.next()?);
     }
-    Ok(Merged {
-        changes,
-        ran,
-        rest: parts,
-    })
+    Some(receipts)
 }

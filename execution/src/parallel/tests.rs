@@ -457,7 +457,7 @@ fn thousands_of_ids_that_begin_alike_are_told_apart() {
     for receipt in &outcome.receipts {
         assert_eq!(receipt.status, Status::Succeeded);
     }
-    let keys: Vec<_> = outcome.changes.keys().collect();
+    let keys: Vec<_> = outcome.changes.iter().map(|(key, _)| key).collect();
     assert!(keys.is_sorted() && keys.len() > 960);
 }
 

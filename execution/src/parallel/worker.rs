@@ -4,15 +4,18 @@ use super::touches::{Chunk, prepared};
 use super::{Platform, Shared};
 use crate::block::Workspace;
 use crate::fees::Ledger;
-use crate::overlay::Change;
-use crate::transaction::{Machine, Ran};
+use crate::overlay::Sorted;
+use crate::transaction::{Machine, Sent};
+use skerry_types::receipt::Receipt;
 
 /// What a worker did.
 pub(super) struct Part {
-    /// What it changed and did not hand over, in order of key.
-    pub(super) changes: Vec<Change>,
+    /// What it touched and did not hand over.
+    pub(super) touched: Sorted,
     /// In order of its transactions.
-    pub(super) ran: Vec<Ran>,
+    pub(super) receipts: Vec<Receipt>,
+    /// What some of them send, with their positions.
+    pub(super) sent: Vec<(u32, Vec<Sent>)>,
     pub(super) ledger: Ledger,
     /// With the positions of the transactions that they are about.
     pub(super) alarms: Vec<(u32, String)>,
@@ -31,18 +34,24 @@ pub(super) fn run<P: Platform>(
     space.backlog = shared.backlog;
     space.overlay.reserve(turns.transactions.len());
     let mut machine = Machine::default();
-    let mut ran = Vec::with_capacity(turns.transactions.len());
-    let mut alarms = Vec::new();
+    let mut receipts = Vec::with_capacity(turns.transactions.len());
+    let (mut sent, mut alarms) = (Vec::new(), Vec::new());
     let (mut takes, mut gives) = (turns.takes.iter().peekable(), turns.gives.iter().peekable());
     for position in &turns.transactions {
         while let Some((_, edge)) = takes.next_if(|(before, _)| before == position) {
-            let handover = handovers.get(usize::try_from(*edge).ok()?)?;
-            space.overlay.give(handover.take(&shared.alarm)?);
+            let edge = usize::try_from(*edge).ok()?;
+            let entries = handovers.get(edge)?.take(&shared.alarm)?;
+            let owner = &schedule.edges.get(edge)?.owner;
+            space.overlay.give(owner, entries);
         }
         let place = usize::try_from(*position).ok()?;
         let transaction = shared.transactions.get(place)?;
         let prepared = prepared(chunks, *position)?;
-        ran.push(machine.run(&mut space, transaction, prepared));
+        let ran = machine.run(&mut space, transaction, prepared);
+        receipts.push(ran.receipt);
+        if !ran.sent.is_empty() {
+            sent.push((*position, ran.sent));
+        }
         alarms.extend(space.alarms.drain(..).map(|alarm| (*position, alarm)));
         while let Some((_, edge)) = gives.next_if(|(after, _)| after == position) {
             let edge = usize::try_from(*edge).ok()?;
@@ -53,8 +62,9 @@ pub(super) fn run<P: Platform>(
     }
     let shows_order = space.overlay.shows_order();
     Some(Part {
-        changes: space.overlay.into_sorted(),
-        ran,
+        touched: space.overlay.into_sorted(),
+        receipts,
+        sent,
         ledger: space.ledger,
         alarms,
         shows_order,

@@ -46,7 +46,7 @@ pub fn authenticator_key(owner: &Address) -> StateKey {
     StateKey {
         owner: *owner,
         module: ACCOUNT,
-        local: vec![AUTHENTICATOR],
+        local: [AUTHENTICATOR].into(),
     }
 }
 

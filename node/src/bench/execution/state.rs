@@ -23,9 +23,13 @@ impl Folded {
 
 impl Hasher for Folded {
     fn write(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(8) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.fold(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
             let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(part) {
+            for (to, from) in word.iter_mut().zip(rest) {
                 *to = *from;
             }
             self.fold(u64::from_le_bytes(word));
