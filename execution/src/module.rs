@@ -271,7 +271,12 @@ impl Environment<'_, '_> {
             name: Cow::Borrowed(name),
             value,
         };
-        self.effects.events.push(Event {
+        let events = &mut self.effects.events;
+        if events.is_empty() {
+            // Nearly always the only one; a list that grows begins with room for four.
+            events.reserve_exact(1);
+        }
+        events.push(Event {
             module: self.view.module,
             owner,
             name: Cow::Borrowed(name),

@@ -23,6 +23,7 @@ use skerry_types::limits;
 use skerry_types::message::Payload;
 use skerry_types::receipt::{Event, Failure, Receipt, Status, Subject};
 use skerry_types::transaction::{Bundle, CheckedTransaction, Nonce};
+use smallvec::SmallVec;
 
 /// Runs calls over a block's state; its buffers are used again for each.
 #[derive(Default)]
@@ -44,7 +45,7 @@ pub(crate) struct PlannedCall {
 
 /// The calls of a bundle with what they touch.
 pub(crate) struct Calls {
-    calls: Vec<PlannedCall>,
+    calls: SmallVec<[PlannedCall; 1]>,
     /// Gas where the bundle runs.
     gas: Gas,
 }
@@ -293,6 +294,7 @@ impl Machine {
         let calls = Calls::plan(decoded, &scene.plan_context());
         let sheet = self.calls(space, scene, bundle, &calls)?;
         let left = sheet.finish(&bundle.minimum_outputs).map_err(executor)?;
+        let left: Vec<Asset> = left.collect();
         // Its one message is the reply, by which everything goes home.
         let Effects { credits, sent, .. } = &self.effects;
         let error = if !credits.is_empty() || !sent.is_empty() {

@@ -228,8 +228,9 @@ impl Call for DexCall {
 }
 
 fn plan_pools(pools: &[Address]) -> Plan {
-    pools.iter().fold(Plan::nothing(), |plan, pool| {
-        plan.and(*pool, Access::Exclusive).hint(pool_key(pool))
+    let pools = pools.iter();
+    pools.fold(Plan::nothing(), |plan, pool| {
+        plan.and(*pool, Access::Exclusive)
     })
 }
 
