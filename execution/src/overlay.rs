@@ -71,13 +71,7 @@ impl<'a> BlockOverlay<'a> {
     fn touch(&mut self, object: u32, key: StateKey) -> SlotIndex {
         let original = self.read_below(&key);
         let StateKey { module, local, .. } = key;
-        let entry = Entry {
-            module,
-            local,
-            value: original.clone(),
-            original,
-        };
-        self.table.push(object, entry)
+        self.table.push(object, Entry::new(module, local, original))
     }
 
     fn read_below(&self, key: &StateKey) -> Option<Value> {

@@ -17,12 +17,25 @@ const NONE: u32 = u32::MAX;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) module: ModuleId,
+    /// The owner's record that was touched before, in the table that it lies in.
+    previous: u32,
     pub(crate) local: LocalKey,
     pub(crate) original: Option<Value>,
     pub(crate) value: Option<Value>,
 }
 
 impl Entry {
+    /// Of a key that holds what it did before.
+    pub(super) fn new(module: ModuleId, local: LocalKey, value: Option<Value>) -> Self {
+        Self {
+            module,
+            previous: NONE,
+            local,
+            original: value.clone(),
+            value,
+        }
+    }
+
     /// Whether it holds something else than before.
     pub(super) fn is_changed(&self) -> bool {
         self.value != self.original
@@ -37,19 +50,13 @@ struct Object {
     count: u32,
 }
 
-struct Record {
-    entry: Entry,
-    /// The owner's record that was touched before.
-    previous: u32,
-}
-
 /// What was touched.
 #[derive(Default)]
 pub(super) struct Table {
     owners: Numbers,
     /// By number of the owner.
     objects: Vec<Object>,
-    records: Vec<Record>,
+    records: Vec<Entry>,
     /// Records of owners with more than [`WALK_MAX`].
     many: Lookup<StateKey, u32>,
     /// The object that was looked for last.
@@ -106,33 +113,33 @@ impl Table {
             return self.many.get(&key).copied().map(SlotIndex);
         }
         let mut next = newest;
-        while let Some(Record { entry, previous }) = at(&self.records, next) {
+        while let Some(entry) = at(&self.records, next) {
             if entry.module == module && *entry.local == *local {
                 return Some(SlotIndex(next));
             }
-            next = *previous;
+            next = entry.previous;
         }
         None
     }
 
     pub(super) fn entry(&self, index: SlotIndex) -> Option<&Entry> {
-        at(&self.records, index.0).map(|record| &record.entry)
+        at(&self.records, index.0)
     }
 
     pub(super) fn entry_mut(&mut self, index: SlotIndex) -> Option<&mut Entry> {
-        at_mut(&mut self.records, index.0).map(|record| &mut record.entry)
+        at_mut(&mut self.records, index.0)
     }
 
     /// Makes a record of an object.
-    pub(super) fn push(&mut self, object: u32, entry: Entry) -> SlotIndex {
+    pub(super) fn push(&mut self, object: u32, mut entry: Entry) -> SlotIndex {
         let index = u32::try_from(self.records.len()).unwrap_or(NONE);
         let Some(held) = at_mut(&mut self.objects, object) else {
             return SlotIndex(NONE);
         };
-        let previous = std::mem::replace(&mut held.newest, index);
+        entry.previous = std::mem::replace(&mut held.newest, index);
         held.count = held.count.saturating_add(1);
         let count = held.count;
-        self.records.push(Record { entry, previous });
+        self.records.push(entry);
         if count > WALK_MAX {
             self.index(object, index, count);
         }
@@ -146,10 +153,10 @@ impl Table {
         };
         let all = count == WALK_MAX.saturating_add(1);
         let mut next = newest;
-        while let Some(Record { entry, previous }) = at(&self.records, next) {
+        while let Some(entry) = at(&self.records, next) {
             let key = StateKey::new(*owner, entry.module, entry.local.clone());
             self.many.insert(key, next);
-            next = if all { *previous } else { NONE };
+            next = if all { entry.previous } else { NONE };
         }
     }
 
@@ -162,14 +169,14 @@ impl Table {
         let mut next = std::mem::replace(&mut object.newest, NONE);
         let count = std::mem::take(&mut object.count);
         let mut entries = Vec::new();
-        while let Some(Record { entry, previous }) = at(&self.records, next) {
+        while let Some(entry) = at(&self.records, next) {
             if count > WALK_MAX {
                 let key = StateKey::new(*owner, entry.module, entry.local.clone());
                 self.many.remove(&key);
             }
             // The copy that stays behind is found by nobody.
             entries.push(entry.clone());
-            next = *previous;
+            next = entry.previous;
         }
         entries
     }
@@ -182,8 +189,8 @@ impl Table {
     pub(super) fn of_object(&self, object: u32) -> impl Iterator<Item = &Entry> {
         let mut next = at(&self.objects, object).map_or(NONE, |object| object.newest);
         std::iter::from_fn(move || {
-            let Record { entry, previous } = at(&self.records, next)?;
-            next = *previous;
+            let entry = at(&self.records, next)?;
+            next = entry.previous;
             Some(entry)
         })
     }
