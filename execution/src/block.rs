@@ -17,7 +17,7 @@ use crate::outbox::Outbox;
 use crate::overlay::{BlockOverlay, Contradiction};
 use crate::parallel::{self, Mode, Platform, Stage, Unwatched, Watch};
 use crate::requests::{self, Backlog};
-use crate::transaction::{Machine, Ran, Sent, prepare};
+use crate::transaction::{AHEAD, Machine, Ran, Sent, prepare, read_ahead};
 use crate::views;
 use skerry_types::amount::Amount;
 use skerry_types::beacon::{Facts, SystemOperation};
@@ -266,13 +266,25 @@ impl Block<'_> {
         }
         self.receipts.reserve(transactions.len());
         self.space.overlay.reserve(transactions.len());
-        for transaction in transactions {
-            let prepared = prepare(self.space.context, self.space.modules, transaction);
-            let Ran { mut receipt, sent } = machine.run(&mut self.space, transaction, &prepared);
-            if !sent.is_empty() {
-                receipt.messages = self.emit(transaction, sent);
+        let mut prepared = Vec::with_capacity(AHEAD);
+        for some in transactions.chunks(AHEAD) {
+            let space = &mut self.space;
+            prepared.clear();
+            prepared.extend(
+                some.iter()
+                    .map(|transaction| prepare(space.context, space.modules, transaction)),
+            );
+            for (transaction, prepared) in some.iter().zip(&prepared) {
+                read_ahead(space, transaction, prepared);
             }
-            self.receipts.push(receipt);
+            for (transaction, prepared) in some.iter().zip(&prepared) {
+                let ran = machine.run(&mut self.space, transaction, prepared);
+                let Ran { mut receipt, sent } = ran;
+                if !sent.is_empty() {
+                    receipt.messages = self.emit(transaction, sent);
+                }
+                self.receipts.push(receipt);
+            }
         }
     }
 

@@ -140,6 +140,12 @@ pub trait Call: Send + Sync {
     /// What it touches, from the call alone.
     fn plan(&self, context: &PlanContext<'_>) -> Plan;
 
+    /// Keys that it will ask for, as far as they are known, so that they are read early and together:
+    /// then the waits for memory overlap. Naming too few or too many changes no outcome.
+    fn hint(&self, context: &PlanContext<'_>, read: &mut dyn FnMut(StateKey)) {
+        let _ = (context, read);
+    }
+
     /// Does it.
     ///
     /// # Errors

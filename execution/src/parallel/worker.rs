@@ -1,11 +1,13 @@
 //! One worker's transactions, in the order of the block.
 
+use super::schedule::{Schedule, Turns};
 use super::touches::{Chunk, prepared};
 use super::{Platform, Shared};
 use crate::block::Workspace;
 use crate::fees::Ledger;
 use crate::overlay::Sorted;
-use crate::transaction::{Machine, Sent};
+use crate::transaction::{AHEAD, Machine, Sent, read_ahead};
+use skerry_types::ids::Address;
 use skerry_types::receipt::Receipt;
 
 /// What a worker did.
@@ -20,6 +22,17 @@ pub(super) struct Part {
     /// With the positions of the transactions that they are about.
     pub(super) alarms: Vec<(u32, String)>,
     pub(super) shows_order: bool,
+}
+
+/// The objects that come from another worker or go to one, in order. They are not read ahead: what
+/// the other does with them is not known yet.
+fn moving(schedule: &Schedule, turns: &Turns) -> Vec<Address> {
+    let edges = turns.takes.iter().chain(&turns.gives);
+    let owner = |(_, edge): &(u32, u32)| schedule.edges.get(usize::try_from(*edge).ok()?);
+    let mut owners: Vec<Address> = edges.filter_map(owner).map(|edge| edge.owner).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    owners
 }
 
 /// Runs what is given to a worker; `None` when another one failed.
@@ -37,7 +50,20 @@ pub(super) fn run<P: Platform>(
     let mut receipts = Vec::with_capacity(turns.transactions.len());
     let (mut sent, mut alarms) = (Vec::new(), Vec::new());
     let (mut takes, mut gives) = (turns.takes.iter().peekable(), turns.gives.iter().peekable());
-    for position in &turns.transactions {
+    let moving = moving(schedule, turns);
+    let mut ahead = 0;
+    for (turn, position) in turns.transactions.iter().enumerate() {
+        if turn == ahead {
+            let some = turns.transactions.iter().skip(ahead).take(AHEAD);
+            for position in some {
+                let transaction = shared.transactions.get(usize::try_from(*position).ok()?)?;
+                let prepared = prepared(chunks, *position)?;
+                if !prepared.touches(transaction, &moving) {
+                    read_ahead(&mut space, transaction, prepared);
+                }
+            }
+            ahead = ahead.saturating_add(AHEAD);
+        }
         while let Some((_, edge)) = takes.next_if(|(before, _)| before == position) {
             let edge = usize::try_from(*edge).ok()?;
             let entries = handovers.get(edge)?.take(&shared.alarm)?;

@@ -11,6 +11,7 @@ use crate::error::CallError;
 use crate::gas;
 use crate::module::{Call, Environment};
 use crate::modules::DEX;
+use crate::modules::bank::state::balance_key;
 use crate::modules::token::issue::{self, Description};
 use crate::plan::{Access, Plan, PlanContext};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec;
 use skerry_types::ids::{Address, Gas};
-use skerry_types::state::Value;
+use skerry_types::state::{StateKey, Value};
 
 /// Most pools that one swap goes through.
 pub const ROUTE_POOLS_MAX: usize = 4;
@@ -193,6 +194,21 @@ impl Call for DexCall {
             Self::CreatePool { .. } => Plan::of(context.new_object(DEX), Access::Exclusive),
             Self::Add { pool, .. } | Self::Remove { pool, .. } => plan_pools(&[*pool]),
             Self::SwapExactIn { route, .. } | Self::SwapExactOut { route, .. } => plan_pools(route),
+        }
+    }
+
+    fn hint(&self, context: &PlanContext<'_>, read: &mut dyn FnMut(StateKey)) {
+        if let Self::SwapExactIn {
+            route,
+            minimum_output: output,
+            ..
+        }
+        | Self::SwapExactOut { route, output, .. } = self
+        {
+            for pool in route {
+                read(pool_key(pool));
+            }
+            read(balance_key(&context.sender, &output.denom));
         }
     }
 
