@@ -18,7 +18,7 @@ use self::table::Table;
 use crate::error::CallError;
 use skerry_types::amount::Amount;
 use skerry_types::ids::{Address, ModuleId};
-use skerry_types::state::{StateKey, StateRead, Value};
+use skerry_types::state::{LocalKey, StateKey, StateRead, Value};
 
 /// Number of a touched key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,9 +60,14 @@ impl<'a> BlockOverlay<'a> {
     }
 
     /// [`Self::slot`] of a key in parts, which is put together only when it is touched first.
-    pub(crate) fn slot_at(&mut self, owner: &Address, module: ModuleId, local: &[u8]) -> SlotIndex {
+    pub(crate) fn slot_at(
+        &mut self,
+        owner: &Address,
+        module: ModuleId,
+        local: LocalKey,
+    ) -> SlotIndex {
         let object = self.table.object(owner);
-        match self.table.find_in(object, module, local) {
+        match self.table.find_in(object, module, &local) {
             Some(index) => index,
             None => self.touch(object, StateKey::new(*owner, module, local)),
         }

@@ -106,15 +106,20 @@ impl Table {
     }
 
     /// The record of an object's key.
-    pub(super) fn find_in(&self, object: u32, module: ModuleId, local: &[u8]) -> Option<SlotIndex> {
+    pub(super) fn find_in(
+        &self,
+        object: u32,
+        module: ModuleId,
+        local: &LocalKey,
+    ) -> Option<SlotIndex> {
         let Object { count, newest } = *at(&self.objects, object)?;
         if count > WALK_MAX {
-            let key = StateKey::new(*self.owners.id(object)?, module, local);
+            let key = StateKey::new(*self.owners.id(object)?, module, local.clone());
             return self.many.get(&key).copied().map(SlotIndex);
         }
         let mut next = newest;
         while let Some(entry) = at(&self.records, next) {
-            if entry.module == module && *entry.local == *local {
+            if entry.module == module && entry.local == *local {
                 return Some(SlotIndex(next));
             }
             next = entry.previous;

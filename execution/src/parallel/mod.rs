@@ -12,8 +12,8 @@
 //!    that of the block. Where a lane goes on with another worker, what was touched of the object
 //!    is handed over, and who takes it waits for it: the ticket. The first transaction of the block
 //!    that is not done never waits for one that is not, so somebody always goes on.
-//! 5. *Merge*: what the workers touched is put together in order of key, by each a part of the keys.
-//!    Their sums of gas, tips and destruction are added.
+//! 5. *Merge*: each puts the receipts of a stretch of the block in order and, once the block has ended,
+//!    what all touched of a part of the keys. Their sums of gas, tips and destruction are added.
 //!
 //! An object to which transactions only add is no lane: each worker adds to what the block began
 //! with, and the merge adds that up. Whether a sum is too large can depend on the order, and so can
@@ -132,6 +132,8 @@ struct Shared<'s, P: Platform> {
     chunks: Vec<Mutex<Option<Arc<Chunk>>>>,
     groups: Vec<OnceLock<Vec<Group>>>,
     schedule: OnceLock<(Schedule, Vec<Handover<P>>)>,
+    /// By stretch of the block and in it by worker, each in order.
+    receipts: Vec<Mutex<Vec<Receipt>>>,
     planned: Gate<P>,
     grouped: Gate<P>,
     assigned: Gate<P>,
@@ -168,6 +170,9 @@ pub(crate) fn run<P: Platform>(
         chunks: (0..workers).map(|_| Mutex::default()).collect(),
         groups: (0..workers).map(|_| OnceLock::new()).collect(),
         schedule: OnceLock::new(),
+        receipts: (0..workers.saturating_mul(workers))
+            .map(|_| Mutex::default())
+            .collect(),
         planned: Gate::new(workers),
         grouped: Gate::new(workers),
         assigned: Gate::new(workers),
@@ -175,15 +180,19 @@ pub(crate) fn run<P: Platform>(
         alarm: Alarm::default(),
     };
     let parts = P::run_all(workers, &shared.alarm, |worker| shared.work(worker));
-    let mut parts: Vec<Part> = parts.into_iter().collect::<Option<_>>()?;
-    let (schedule, _) = shared.schedule.into_inner()?;
-    if parts.iter().any(|part| part.shows_order) {
+    let parts: Vec<_> = parts.into_iter().collect::<Option<_>>()?;
+    if parts.iter().any(|(part, _)| part.shows_order) {
         return None;
     }
-    let receipts = receipts(&schedule, &mut parts)?;
+    let mut receipts = Vec::new();
     let (mut touched, mut alarms) = (Vec::with_capacity(workers), Vec::new());
     let mut sent = Vec::new();
-    for part in parts {
+    for (part, stretch) in parts {
+        if receipts.is_empty() {
+            receipts = stretch;
+        } else {
+            receipts.extend(stretch);
+        }
         touched.push(part.touched);
         sent.extend(part.sent);
         space.ledger.absorb(part.ledger);
@@ -241,8 +250,9 @@ pub(crate) fn hashes<P: Platform>(mode: Mode, receipts: &[Receipt]) -> Vec<Diges
 }
 
 impl<P: Platform> Shared<'_, P> {
-    /// All stages but the last; `None` when another worker failed.
-    fn work(&self, worker: usize) -> Option<Part> {
+    /// All stages but the last, and the receipts of a stretch of the block; `None` when another worker
+    /// failed.
+    fn work(&self, worker: usize) -> Option<(Part, Vec<Receipt>)> {
         let own = Arc::new(Chunk::plan(self, worker));
         *self.chunk(worker)? = Some(own);
         self.watch.ended(worker, Stage::Plan);
@@ -250,7 +260,42 @@ impl<P: Platform> Shared<'_, P> {
         let part = self.after_planning(worker)?;
         self.ended.pass(worker, &self.alarm)?;
         *self.chunk(worker)? = None;
-        Some(part)
+        Some((part, self.stretch(worker)?))
+    }
+
+    /// How many transactions a stretch has, of which there are as many as workers: its receipts are
+    /// put in order by one of them.
+    fn stretch_length(&self) -> usize {
+        self.transactions.len().div_ceil(self.workers)
+    }
+
+    /// What a worker has of a stretch.
+    fn receipts(&self, stretch: usize, worker: usize) -> Option<MutexGuard<'_, Vec<Receipt>>> {
+        let place = stretch.checked_mul(self.workers)?.checked_add(worker)?;
+        let receipts = self.receipts.get(place)?;
+        Some(receipts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The receipts of a stretch, in order of the block.
+    fn stretch(&self, stretch: usize) -> Option<Vec<Receipt>> {
+        let mut done = Vec::with_capacity(self.workers);
+        for worker in 0..self.workers {
+            done.push(std::mem::take(&mut *self.receipts(stretch, worker)?).into_iter());
+        }
+        let (schedule, _) = self.schedule.get()?;
+        let length = self.stretch_length();
+        let own = schedule.workers.iter().skip(stretch.checked_mul(length)?);
+        // The others are put behind the first.
+        let room = if stretch == 0 {
+            self.transactions.len()
+        } else {
+            length
+        };
+        let mut receipts = Vec::with_capacity(room);
+        for worker in own.take(length) {
+            receipts.push(done.get_mut(usize::from(*worker))?.next()?);
+        }
+        Some(receipts)
     }
 
     fn chunk(&self, worker: usize) -> Option<MutexGuard<'_, Option<Arc<Chunk>>>> {
@@ -285,18 +330,4 @@ impl<P: Platform> Shared<'_, P> {
         self.watch.ended(worker, Stage::Run);
         Some(part)
     }
-}
-
-/// The receipts of all transactions, in their order; `None` when that does not add up, which nothing
-/// can cause.
-fn receipts(schedule: &Schedule, parts: &mut [Part]) -> Option<Vec<Receipt>> {
-    let mut done: Vec<_> = parts
-        .iter_mut()
-        .map(|part| std::mem::take(&mut part.receipts).into_iter())
-        .collect();
-    let mut receipts = Vec::with_capacity(schedule.workers.len());
-    for worker in &schedule.workers {
-        receipts.push(done.get_mut(usize::from(*worker))?.next()?);
-    }
-    Some(receipts)
 }

@@ -14,8 +14,6 @@ use skerry_types::receipt::Receipt;
 pub(super) struct Part {
     /// What it touched and did not hand over.
     pub(super) touched: Sorted,
-    /// In order of its transactions.
-    pub(super) receipts: Vec<Receipt>,
     /// What some of them send, with their positions.
     pub(super) sent: Vec<(u32, Vec<Sent>)>,
     pub(super) ledger: Ledger,
@@ -47,7 +45,10 @@ pub(super) fn run<P: Platform>(
     space.backlog = shared.backlog;
     space.overlay.reserve(turns.transactions.len());
     let mut machine = Machine::default();
-    let mut receipts = Vec::with_capacity(turns.transactions.len());
+    let (count, workers) = (turns.transactions.len(), shared.workers);
+    let each = count.checked_div(workers).unwrap_or(0);
+    let room = each.saturating_add(each / 8);
+    let mut receipts: Vec<Vec<Receipt>> = (0..workers).map(|_| Vec::with_capacity(room)).collect();
     let (mut sent, mut alarms) = (Vec::new(), Vec::new());
     let (mut takes, mut gives) = (turns.takes.iter().peekable(), turns.gives.iter().peekable());
     let moving = moving(schedule, turns);
@@ -74,7 +75,8 @@ pub(super) fn run<P: Platform>(
         let transaction = shared.transactions.get(place)?;
         let prepared = prepared(chunks, *position)?;
         let ran = machine.run(&mut space, transaction, prepared);
-        receipts.push(ran.receipt);
+        let stretch = place.checked_div(shared.stretch_length()).unwrap_or(0);
+        receipts.get_mut(stretch)?.push(ran.receipt);
         if !ran.sent.is_empty() {
             sent.push((*position, ran.sent));
         }
@@ -86,10 +88,12 @@ pub(super) fn run<P: Platform>(
             handovers.get(edge)?.give(entries);
         }
     }
+    for (stretch, receipts) in receipts.into_iter().enumerate() {
+        *shared.receipts(stretch, worker)? = receipts;
+    }
     let shows_order = space.overlay.shows_order();
     Some(Part {
         touched: space.overlay.into_sorted(),
-        receipts,
         sent,
         ledger: space.ledger,
         alarms,

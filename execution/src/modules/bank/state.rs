@@ -32,7 +32,7 @@ pub(crate) fn balance_slot(
     owner: &Address,
     denom: &Denom,
 ) -> SlotIndex {
-    overlay.slot_at(owner, BANK, &denom_local(BALANCE, denom))
+    overlay.slot_at(owner, BANK, denom_local(BALANCE, denom).into())
 }
 
 /// Key of a balance: 16 bytes, little-endian.
