@@ -14,10 +14,10 @@ use crate::module::Module;
 use crate::modules::{MODULES, beacon_facts, channels, crosslinks, epochs, evidence};
 use crate::network::NetworkInfo;
 use crate::outbox::Outbox;
-use crate::overlay::BlockOverlay;
+use crate::overlay::{BlockOverlay, Contradiction};
 use crate::parallel::{self, Mode, Platform, Stage, Unwatched, Watch};
 use crate::requests::{self, Backlog};
-use crate::transaction::{Machine, Ran, Sent, prepare};
+use crate::transaction::{AHEAD, Machine, Ran, Sent, prepare, read_ahead};
 use crate::views;
 use skerry_types::amount::Amount;
 use skerry_types::beacon::{Facts, SystemOperation};
@@ -25,7 +25,7 @@ use skerry_types::block::{BlockRef, ExecutionResult};
 use skerry_types::crypto::bls::Signature;
 use skerry_types::crypto::hash::{Purpose, hash_parts, list_root};
 use skerry_types::ids::{ChainRef, Digest, Gas, Height, TimeMs};
-use skerry_types::message::{Batch, ChannelSummary, channels_root};
+use skerry_types::message::{Batch, ChannelSummary, MessageId, channels_root};
 use skerry_types::receipt::Receipt;
 use skerry_types::state::{ChangeSet, StateRead};
 use skerry_types::transaction::CheckedTransaction;
@@ -113,61 +113,75 @@ impl Outcome {
     }
 }
 
-/// Executes a working block on its parent's state.
-pub fn execute(context: &BlockContext, work: &BlockWork, parent: &dyn StateRead) -> Outcome {
-    execute_as(Mode::Sequential, &Unwatched, context, work, parent)
+/// How blocks are executed. The outcome is the same in every mode, whoever watches.
+#[derive(Clone, Copy)]
+pub struct Executor<'e> {
+    /// The table of modules.
+    pub modules: &'e [&'static dyn Module],
+    /// How the transactions are.
+    pub mode: Mode,
+    /// Told of where it stands.
+    pub watch: &'e dyn Watch,
 }
 
-/// [`execute`] in a mode of choice. The outcome is the same in all of them.
-pub fn execute_as(
-    mode: Mode,
-    watch: &dyn Watch,
-    context: &BlockContext,
-    work: &BlockWork,
-    parent: &dyn StateRead,
-) -> Outcome {
-    execute_with(MODULES, mode, watch, context, work, parent)
-}
-
-/// [`execute_as`] with another table of modules.
-pub fn execute_with(
-    modules: &[&'static dyn Module],
-    mode: Mode,
-    watch: &dyn Watch,
-    context: &BlockContext,
-    work: &BlockWork,
-    parent: &dyn StateRead,
-) -> Outcome {
-    execute_on::<parallel::Os>(modules, mode, watch, context, work, parent)
-}
-
-/// [`execute_with`] on threads of `P`.
-pub(crate) fn execute_on<P: Platform>(
-    modules: &[&'static dyn Module],
-    mode: Mode,
-    watch: &dyn Watch,
-    context: &BlockContext,
-    work: &BlockWork,
-    parent: &dyn StateRead,
-) -> Outcome {
-    let mut block = Block {
-        space: Workspace::new(context, modules, parent),
-        outbox: Outbox::new(&context.network, context.chain),
-        receipts: Vec::with_capacity(work.transactions.len()),
-    };
-    let skipped = block.beacon_part(work);
-    let mut inbox = Inbox::load(&mut block.space.overlay, context);
-    for batch in &work.inbound {
-        if let Err(alarm) = inbox.accept(batch) {
-            block.space.alarms.push(alarm);
+impl Executor<'static> {
+    /// With all modules, unwatched.
+    pub const fn new(mode: Mode) -> Self {
+        Self {
+            modules: MODULES,
+            mode,
+            watch: &Unwatched,
         }
     }
-    let mut machine = Machine::default();
-    inbox.execute(&mut block, &mut machine, || transactions_gas(modules, work));
-    block.transactions::<P>(&mut machine, mode, watch, &work.transactions);
-    inbox.store(&mut block.space.overlay);
-    block.hooks(&mut machine);
-    block.finish::<P>(mode, watch, skipped)
+}
+
+impl Executor<'_> {
+    /// Executes a working block on its parent's state.
+    pub fn execute(
+        &self,
+        context: &BlockContext,
+        work: &BlockWork,
+        parent: &dyn StateRead,
+    ) -> Outcome {
+        self.execute_on::<parallel::Os>(context, work, parent)
+    }
+
+    /// [`Self::execute`] on threads of `P`.
+    pub(crate) fn execute_on<P: Platform>(
+        &self,
+        context: &BlockContext,
+        work: &BlockWork,
+        parent: &dyn StateRead,
+    ) -> Outcome {
+        let mut block = Block {
+            space: Workspace::new(context, self.modules, parent),
+            outbox: Outbox::new(&context.network, context.chain),
+            receipts: Vec::new(),
+        };
+        let skipped = block.beacon_part(work);
+        let mut inbox = Inbox::load(&mut block.space.overlay, context);
+        for batch in &work.inbound {
+            if let Err(alarm) = inbox.accept(batch) {
+                block.space.alarms.push(alarm);
+            }
+        }
+        let mut machine = Machine::default();
+        inbox.execute(&mut block, &mut machine, || {
+            transactions_gas(self.modules, work)
+        });
+        block.transactions::<P>(&mut machine, self, &work.transactions);
+        inbox.store(&mut block.space.overlay);
+        block.hooks(&mut machine);
+        let finished = block.finish::<P>(self, skipped);
+        // One after the other there is nothing that could contradict itself.
+        finished.unwrap_or_else(|Contradiction| {
+            let one_by_one = Executor {
+                mode: Mode::Sequential,
+                ..*self
+            };
+            one_by_one.execute_on::<P>(context, work, parent)
+        })
+    }
 }
 
 fn transactions_gas(modules: &[&'static dyn Module], work: &BlockWork) -> Gas {
@@ -224,8 +238,7 @@ impl Block<'_> {
     fn transactions<P: Platform>(
         &mut self,
         machine: &mut Machine,
-        mode: Mode,
-        watch: &dyn Watch,
+        executor: &Executor<'_>,
         transactions: &[Arc<CheckedTransaction>],
     ) {
         if transactions.is_empty() {
@@ -236,33 +249,58 @@ impl Block<'_> {
         self.space.ledger.totals.bytes = bytes;
         let sent = self.outbox.sent(&mut self.space.overlay, ChainRef::Beacon);
         self.space.backlog.begin(sent);
-        if let Mode::Workers(workers) = mode
-            && let Some(all) = parallel::run::<P>(workers, watch, &mut self.space, transactions)
+        if let Mode::Workers(workers) = executor.mode
+            && let Some(done) =
+                parallel::run::<P>(workers, executor.watch, &mut self.space, transactions)
         {
-            for (transaction, ran) in transactions.iter().zip(all) {
-                self.emit(transaction, ran);
+            let first = self.receipts.len();
+            if first == 0 {
+                // As they are: to copy some megabytes takes a share of the block's time.
+                self.receipts = done.receipts;
+            } else {
+                self.receipts.extend(done.receipts);
+            }
+            for (position, sent) in done.sent {
+                let Ok(position) = usize::try_from(position) else {
+                    continue;
+                };
+                let Some(transaction) = transactions.get(position) else {
+                    continue;
+                };
+                let messages = self.emit(transaction, sent);
+                if let Some(receipt) = self.receipts.get_mut(first.saturating_add(position)) {
+                    receipt.messages = messages;
+                }
             }
             return;
         }
+        self.receipts.reserve(transactions.len());
         self.space.overlay.reserve(transactions.len());
-        for transaction in transactions {
-            let Workspace {
-                context,
-                modules,
-                base_fee,
-                ..
-            } = self.space;
-            let prepared = prepare(context, modules, base_fee, transaction);
-            let ran = machine.run(&mut self.space, transaction, &prepared);
-            self.emit(transaction, ran);
+        let mut prepared = Vec::with_capacity(AHEAD);
+        for some in transactions.chunks(AHEAD) {
+            let space = &mut self.space;
+            prepared.clear();
+            prepared.extend(some.iter().map(|transaction| {
+                prepare(space.context, space.modules, space.base_fee, transaction)
+            }));
+            for (transaction, prepared) in some.iter().zip(&prepared) {
+                read_ahead(space, transaction, prepared);
+            }
+            for (transaction, prepared) in some.iter().zip(&prepared) {
+                let ran = machine.run(&mut self.space, transaction, prepared);
+                let Ran { mut receipt, sent } = ran;
+                if !sent.is_empty() {
+                    receipt.messages = self.emit(transaction, sent);
+                }
+                self.receipts.push(receipt);
+            }
         }
     }
 
-    /// Numbers what a transaction sends and keeps its receipt.
-    fn emit(&mut self, transaction: &CheckedTransaction, ran: Ran) {
-        let Ran { mut receipt, sent } = ran;
+    /// Numbers what a transaction sends.
+    fn emit(&mut self, transaction: &CheckedTransaction, sent: Vec<Sent>) -> Vec<MessageId> {
         let overlay = &mut self.space.overlay;
-        for sent in sent {
+        let mut number = |sent: Sent| {
             let (destination, payload) = match sent {
                 Sent::Payload {
                     destination,
@@ -278,10 +316,9 @@ impl Block<'_> {
                 }
             };
             let origin = transaction.id();
-            let id = self.outbox.send(overlay, destination, origin, payload);
-            receipt.messages.push(id);
-        }
-        self.receipts.push(receipt);
+            self.outbox.send(overlay, destination, origin, payload)
+        };
+        sent.into_iter().map(&mut number).collect()
     }
 
     /// Imports facts or applies evidence and cross-links, then forgets what the destinations accepted.
@@ -330,10 +367,9 @@ impl Block<'_> {
 
     fn finish<P: Platform>(
         self,
-        mode: Mode,
-        watch: &dyn Watch,
+        executor: &Executor<'_>,
         skipped: Vec<CrossLinkSkip>,
-    ) -> Outcome {
+    ) -> Result<Outcome, Contradiction> {
         let Workspace {
             context,
             overlay,
@@ -350,10 +386,11 @@ impl Block<'_> {
         let following = context.height.saturating_add(1);
         let parameters = &context.network.parameters;
         let base_fee = views::base_fee(&after, parameters, context.chain, following);
-        let changes = overlay.into_changes();
-        watch.ended(0, Stage::Merge);
-        let hashes = parallel::hashes::<P>(mode, &self.receipts);
-        Outcome {
+        let layers = overlay.into_layers();
+        let changes = parallel::changes::<P>(executor.mode, &layers)?;
+        executor.watch.ended(0, Stage::Merge);
+        let hashes = parallel::hashes::<P>(executor.mode, &self.receipts);
+        Ok(Outcome {
             changes,
             outgoing: self.outbox.into_batches(),
             channels_root: channels_root(&channels),
@@ -366,6 +403,6 @@ impl Block<'_> {
             base_fee,
             skipped,
             alarms,
-        }
+        })
     }
 }

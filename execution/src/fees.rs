@@ -13,10 +13,11 @@ use crate::requests;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::ids::{Denom, Gas};
 use skerry_types::transaction::{Bundle, CheckedTransaction, Target};
+use smallvec::SmallVec;
 
 /// A bundle's calls, decoded, and their gas.
 pub(crate) struct DecodedBundle {
-    pub(crate) calls: Vec<(&'static dyn Module, Box<dyn Call>)>,
+    pub(crate) calls: SmallVec<[(&'static dyn Module, Box<dyn Call>); 2]>,
     /// Gas where the bundle runs.
     pub(crate) gas: Gas,
 }
@@ -40,7 +41,7 @@ pub(crate) fn decode_bundle(
         Target::Beacon => Place::Beacon,
         Target::Near(_) => return Err(Rejection::RemoteTarget),
     };
-    let mut calls = Vec::with_capacity(bundle.operations.len());
+    let mut calls = SmallVec::new();
     let assets = gas::times(gas::KEY_WRITTEN, bundle.assets.len());
     // What is left on the sheet may create a balance for each asset that is named.
     let outputs = gas::times(gas::KEY, bundle.minimum_outputs.len());

@@ -12,7 +12,7 @@ use skerry_types::block::ExecutionResult;
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Digest, Gas};
 use skerry_types::message::{ChannelSummary, channels_root};
-use skerry_types::state::{ChangeSet, StateKey, StateRead, Value};
+use skerry_types::state::{ChangeSet, StateKey, StateRead, Value, Write};
 
 /// The first state of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,14 +55,14 @@ impl StateRead for EmptyState {
 
 /// The first state of `chain`. The genesis must have been checked.
 pub fn genesis_changes(genesis: &Genesis, chain: ChainRef) -> GenesisOutcome {
-    let mut changes = ChangeSet::new();
+    let mut writes = Vec::new();
     for module in MODULES {
-        module.genesis(genesis, chain, &mut changes);
+        module.genesis(genesis, chain, &mut writes);
     }
     let network = NetworkInfo::of(genesis);
     let channels = views::channel_summaries(&EmptyState, &network, chain);
     GenesisOutcome {
-        changes,
+        changes: writes.into_iter().collect(),
         channels_root: channels_root(&channels),
         channels,
         base_fee: network.parameters.base_fee,
@@ -90,13 +90,13 @@ pub fn genesis_facts_root(genesis: &Genesis) -> Digest {
 }
 
 /// Writes what a chain imports before its first block.
-pub(crate) fn write_facts(genesis: &Genesis, chain: ChainRef, changes: &mut ChangeSet) {
+pub(crate) fn write_facts(genesis: &Genesis, chain: ChainRef, writes: &mut Vec<Write>) {
     let chain_id = genesis.chain_id();
     let beacon = skerry_types::block::BlockRef {
         height: skerry_types::ids::Height::ZERO,
         digest: skerry_types::committee::genesis_digest(&chain_id, ChainRef::Beacon),
     };
     for (key, value) in beacon_facts::records_of(chain, &genesis_facts(genesis), beacon) {
-        changes.insert(key, Some(value));
+        writes.push((key, Some(value)));
     }
 }

@@ -6,7 +6,7 @@
 //! state roots (storage does).
 //!
 //! Data flow: `validate::CheckedBody` decodes a block's bytes and `validate::validate_block` makes
-//! them a `ValidBlock`; the glue checks signatures and proofs (`proofs`); `block::execute` turns
+//! them a `ValidBlock`; the glue checks signatures and proofs (`proofs`); `block::Executor` turns
 //! `BlockWork` and the parent's state into
 //! an `Outcome`: sorted changes, receipts, outgoing batches, channel summaries.
 //!

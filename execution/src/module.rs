@@ -16,7 +16,7 @@ use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, Height, ModuleId,
 use skerry_types::merkle::OwnerEntry;
 use skerry_types::message::{MessageId, Payload};
 use skerry_types::receipt::{Attribute, AttributeValue, Event};
-use skerry_types::state::{ChangeSet, StateKey};
+use skerry_types::state::{StateKey, Write};
 use skerry_types::transaction::Nonce;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -84,8 +84,8 @@ pub trait Module: Sync {
     }
 
     /// Writes the records that a chain begins with.
-    fn genesis(&self, genesis: &Genesis, chain: ChainRef, changes: &mut ChangeSet) {
-        let _ = (genesis, chain, changes);
+    fn genesis(&self, genesis: &Genesis, chain: ChainRef, writes: &mut Vec<Write>) {
+        let _ = (genesis, chain, writes);
     }
 
     /// The records of an owner as JSON, `null` when there are none of this module.
@@ -140,6 +140,12 @@ pub trait Call: Send + Sync {
 
     /// What it touches, from the call alone.
     fn plan(&self, context: &PlanContext<'_>) -> Plan;
+
+    /// Keys that it will ask for, as far as they are known, so that they are read early and together:
+    /// then the waits for memory overlap. Naming too few or too many changes no outcome.
+    fn hint(&self, context: &PlanContext<'_>, read: &mut dyn FnMut(StateKey)) {
+        let _ = (context, read);
+    }
 
     /// Does it.
     ///
@@ -278,7 +284,12 @@ impl Environment<'_, '_> {
             name: Cow::Borrowed(name),
             value,
         };
-        self.effects.events.push(Event {
+        let events = &mut self.effects.events;
+        if events.is_empty() {
+            // Nearly always the only one; a list that grows begins with room for four.
+            events.reserve_exact(1);
+        }
+        events.push(Event {
             module: self.view.module,
             owner,
             name: Cow::Borrowed(name),

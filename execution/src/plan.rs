@@ -5,8 +5,8 @@
 
 use crate::network::NetworkInfo;
 use skerry_types::ids::{Address, ChainRef, ModuleId};
-use skerry_types::state::StateKey;
 use skerry_types::transaction::Nonce;
+use smallvec::SmallVec;
 
 /// How an object is touched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,28 +39,22 @@ impl Access {
     }
 }
 
-/// The objects that a call touches, and keys worth fetching early.
+/// The objects that a call touches.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
-    objects: Vec<(Address, Access)>,
-    hints: Vec<StateKey>,
+    /// Most calls touch one or two beside the sender; those need no allocation.
+    objects: SmallVec<[(Address, Access); 2]>,
 }
 
 impl Plan {
     /// Touches nothing but the sheet.
-    pub const fn nothing() -> Self {
-        Self {
-            objects: Vec::new(),
-            hints: Vec::new(),
-        }
+    pub fn nothing() -> Self {
+        Self::default()
     }
 
     /// Touches one object.
     pub fn of(object: Address, access: Access) -> Self {
-        Self {
-            objects: vec![(object, access)],
-            hints: Vec::new(),
-        }
+        Self::nothing().and(object, access)
     }
 
     /// Adds an object.
@@ -70,21 +64,9 @@ impl Plan {
         self
     }
 
-    /// Adds a key to fetch early.
-    #[must_use]
-    pub fn hint(mut self, key: StateKey) -> Self {
-        self.hints.push(key);
-        self
-    }
-
     /// The objects.
     pub fn objects(&self) -> &[(Address, Access)] {
         &self.objects
-    }
-
-    /// The keys to fetch early.
-    pub fn hints(&self) -> &[StateKey] {
-        &self.hints
     }
 
     /// Whether the plan allows `wanted` on `object`.

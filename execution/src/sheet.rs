@@ -6,6 +6,7 @@
 use crate::error::CallError;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::ids::Denom;
+use smallvec::SmallVec;
 
 /// One denom: at most one of the two is above zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ struct Line {
 /// Assets by denom, in strict order; may be below zero until the end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sheet {
-    lines: Vec<Line>,
+    lines: SmallVec<[Line; 2]>,
 }
 
 impl Sheet {
@@ -87,7 +88,7 @@ impl Sheet {
     ///
     /// # Errors
     /// When a denom is below zero or below its minimum.
-    pub fn finish(&self, minimum: &[Asset]) -> Result<Vec<Asset>, CallError> {
+    pub fn finish(&self, minimum: &[Asset]) -> Result<impl Iterator<Item = Asset>, CallError> {
         if let Some(line) = self.lines.iter().find(|line| !line.owed.is_zero()) {
             return Err(CallError::SheetNegative {
                 denom: line.denom,
@@ -105,12 +106,10 @@ impl Sheet {
             }
         }
         let left = self.lines.iter().filter(|line| !line.held.is_zero());
-        Ok(left
-            .map(|line| Asset {
-                denom: line.denom,
-                amount: line.held,
-            })
-            .collect())
+        Ok(left.map(|line| Asset {
+            denom: line.denom,
+            amount: line.held,
+        }))
     }
 }
 

@@ -3,13 +3,13 @@
 //! The world executes blocks without consensus, signatures or trees. Draws come from a chain of
 //! hashes, so a seed names a whole run.
 
-use crate::block::{BlockContext, BlockWork, Outcome, execute_with};
+use crate::block::{BlockContext, BlockWork, Executor, Outcome};
 use crate::genesis::{genesis_changes, genesis_facts};
 use crate::module::Module;
 use crate::modules::bank::calls::BankCall;
 use crate::modules::{BANK, MODULES};
 use crate::network::NetworkInfo;
-use crate::parallel::{Mode, Unwatched};
+use crate::parallel::Mode;
 use crate::views;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::beacon::{CrossLink, Facts, SystemOperation};
@@ -58,7 +58,7 @@ impl MemoryState {
         of_owner
             .map(|(key, value)| skerry_types::merkle::OwnerEntry {
                 module: key.module,
-                local: key.local.clone(),
+                local: key.local.to_vec(),
                 value: value.to_vec(),
             })
             .collect()
@@ -286,11 +286,19 @@ impl World {
         }
     }
 
+    /// What executes blocks of this world.
+    pub(crate) fn executor(&self, mode: Mode) -> Executor<'_> {
+        Executor {
+            modules: self.modules,
+            ..Executor::new(mode)
+        }
+    }
+
     /// Executes, checks that a replay gives the same, and applies.
     pub(crate) fn run(&mut self, chain: ChainRef, work: &BlockWork) -> Outcome {
         let context = self.context(chain);
         let state = &self.states[&chain];
-        let in_mode = |mode| execute_with(self.modules, mode, &Unwatched, &context, work, state);
+        let in_mode = |mode| self.executor(mode).execute(&context, work, state);
         let outcome = in_mode(Mode::Sequential);
         assert_eq!(in_mode(Mode::Sequential), outcome, "replay");
         for workers in [1, 3].into_iter().filter_map(NonZeroUsize::new) {

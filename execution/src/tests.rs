@@ -847,7 +847,8 @@ fn sheet_may_dip_below_zero_but_not_end_there() {
         Err(CallError::SheetNegative { .. })
     ));
     sheet.put(sker(10)).unwrap();
-    assert_eq!(sheet.finish(&[sker(6)]).unwrap(), vec![sker(6)]);
+    let left: Vec<Asset> = sheet.finish(&[sker(6)]).unwrap().collect();
+    assert_eq!(left, [sker(6)]);
     assert!(matches!(
         sheet.finish(&[sker(7)]),
         Err(CallError::MinimumOutput { .. })

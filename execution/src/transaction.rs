@@ -22,7 +22,9 @@ use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, ModuleId};
 use skerry_types::limits;
 use skerry_types::message::Payload;
 use skerry_types::receipt::{Event, Failure, Receipt, Status, Subject};
-use skerry_types::transaction::{Bundle, CheckedTransaction, Nonce};
+use skerry_types::state::StateKey;
+use skerry_types::transaction::{Bundle, CheckedTransaction, Nonce, TransactionBody};
+use smallvec::SmallVec;
 
 /// Runs calls over a block's state; its buffers are used again for each.
 #[derive(Default)]
@@ -44,7 +46,7 @@ pub(crate) struct PlannedCall {
 
 /// The calls of a bundle with what they touch.
 pub(crate) struct Calls {
-    calls: Vec<PlannedCall>,
+    calls: SmallVec<[PlannedCall; 1]>,
     /// Gas where the bundle runs.
     gas: Gas,
 }
@@ -64,6 +66,13 @@ impl Calls {
         }
     }
 
+    /// Keys that the calls will ask for.
+    fn hint(&self, context: &PlanContext<'_>, read: &mut dyn FnMut(StateKey)) {
+        for call in &self.calls {
+            call.call.hint(context, read);
+        }
+    }
+
     /// What the calls touch.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &(Address, Access)> {
         self.calls.iter().flat_map(|call| call.plan.objects())
@@ -75,6 +84,20 @@ pub(crate) struct Prepared {
     /// Its calls and the gas to charge, or why it should not be in a block.
     pub(crate) calls: Result<(Calls, Gas), Rejection>,
 }
+
+impl Prepared {
+    /// Whether a transaction, of which this is known, touches one of some owners, which are in order.
+    pub(crate) fn touches(&self, transaction: &CheckedTransaction, owners: &[Address]) -> bool {
+        let is_one = |owner: &Address| owners.binary_search(owner).is_ok();
+        let of_calls = self.calls.iter().flat_map(|(calls, _)| calls.objects());
+        !owners.is_empty()
+            && (is_one(&transaction.body().sender) || of_calls.map(|(owner, _)| owner).any(is_one))
+    }
+}
+
+/// So many transactions are read ahead at once: what they touch stays in the nearest caches, and a few
+/// dozen reads keep memory busy.
+pub(crate) const AHEAD: usize = 32;
 
 /// What a transaction sends, not numbered yet.
 pub(crate) enum Sent {
@@ -293,6 +316,7 @@ impl Machine {
         let calls = Calls::plan(decoded, &scene.plan_context());
         let sheet = self.calls(space, scene, bundle, &calls)?;
         let left = sheet.finish(&bundle.minimum_outputs).map_err(executor)?;
+        let left: Vec<Asset> = left.collect();
         // Its one message is the reply, by which everything goes home.
         let Effects { credits, sent, .. } = &self.effects;
         let error = if !credits.is_empty() || !sent.is_empty() {
@@ -521,14 +545,42 @@ fn decode(
             actual: body.gas_price,
         });
     }
-    let plan_context = PlanContext {
-        network,
-        chain: here,
+    Ok((Calls::plan(decoded, &plan_context(context, body)), gas))
+}
+
+/// Reads what a transaction will ask for. Run for some transactions before the first of them runs, the
+/// waits for memory overlap, which they do not when each is asked for where it is needed.
+pub(crate) fn read_ahead(
+    space: &mut Workspace<'_>,
+    transaction: &CheckedTransaction,
+    prepared: &Prepared,
+) {
+    let Ok((calls, _)) = &prepared.calls else {
+        return;
+    };
+    let body = transaction.body();
+    let (context, overlay) = (space.context, &mut space.overlay);
+    nonce_slot(overlay, &body.sender, body.nonce.stream);
+    balance_slot(overlay, &body.sender, &Denom::SKER);
+    for asset in &body.bundle.assets {
+        balance_slot(overlay, &body.sender, &asset.denom);
+    }
+    if requests::destination(&body.bundle).is_none() {
+        let plan_context = plan_context(context, body);
+        calls.hint(&plan_context, &mut |key| {
+            overlay.slot(key);
+        });
+    }
+}
+
+fn plan_context<'c>(context: &'c BlockContext, body: &TransactionBody) -> PlanContext<'c> {
+    PlanContext {
+        network: &context.network,
+        chain: context.chain,
         sender: body.sender,
         nonce: body.nonce,
         operation: 0,
-    };
-    Ok((Calls::plan(decoded, &plan_context), gas))
+    }
 }
 
 /// Uses the nonce and takes the fee, or says why the transaction is void.

@@ -17,8 +17,8 @@ use skerry_types::ids::{
 };
 use skerry_types::merkle::{KeyProof, PathProof};
 use skerry_types::message::{Batch, BatchProof, InboundBatch};
+use skerry_types::state::ChangeSet;
 use skerry_types::vote::Statement;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The shard `bits` of 2^`depth`.
@@ -130,7 +130,7 @@ pub(crate) fn executed(genesis: &Genesis, chain: ChainRef) -> Executed {
         block,
         result: ExecutionResult::default(),
         state: StateTree::empty().apply(&made.changes),
-        changes: BTreeMap::new(),
+        changes: ChangeSet::new(),
         receipts: Arc::default(),
         outgoing: Vec::new(),
         channels: made.channels,

@@ -266,7 +266,7 @@ impl ChainStore {
         let mut builder = TreeBuilder::new();
         let mut outcome = Ok(());
         self.visit_rows(column, &mut |key, value| {
-            outcome = builder.push(key, Arc::from(value));
+            outcome = builder.push(key, value.into());
             if outcome.is_ok() {
                 ControlFlow::Continue(())
             } else {

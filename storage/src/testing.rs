@@ -20,7 +20,6 @@ use skerry_types::message::{Batch, MessageId};
 use skerry_types::receipt::{Failure, Receipt, Status, Subject};
 use skerry_types::state::{ChangeSet, StateKey, Value};
 use skerry_types::vote::Statement;
-use std::sync::Arc;
 
 /// Stops at the n-th point reached of one kind.
 #[derive(Default)]
@@ -73,7 +72,7 @@ pub(crate) fn genesis() -> BlockRef {
 }
 
 pub(crate) fn value(bytes: &[u8]) -> Value {
-    Arc::from(bytes)
+    bytes.into()
 }
 
 pub(crate) fn key(owner: u64, local: u64) -> StateKey {

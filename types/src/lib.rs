@@ -17,6 +17,7 @@
 //! | [`beacon`] | cross-links, facts, operations of validators: what the beacon holds |
 //! | [`evidence`] | what proves that members broke the rules |
 //! | [`state`] | state keys, reads and change sets |
+//! | [`short`] | bytes that lie in place when they are few |
 //! | [`merkle`] | the two-level tree's hashes and the verification of its proofs |
 //! | [`snapshot`] | chunks of a state, and what proves that none is missing |
 //! | [`receipt`] | what happened to a transaction |
@@ -53,6 +54,7 @@ pub mod lookup;
 pub mod merkle;
 pub mod message;
 pub mod receipt;
+pub mod short;
 pub mod snapshot;
 pub mod state;
 pub mod transaction;

@@ -1,9 +1,12 @@
 //! Keys of the state, reads from it, and sorted sets of changes to it.
 
 use crate::ids::{Address, Digest, ModuleId};
+use crate::short::ShortBytes;
 use borsh::{BorshDeserialize, BorshSerialize};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::fmt;
+use std::iter::{Flatten, Map};
+use std::slice::Iter;
+use std::vec::IntoIter;
 
 /// A key of the state: an owner's, in a module, under a local name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize)]
@@ -13,12 +16,12 @@ pub struct StateKey {
     /// The module.
     pub module: ModuleId,
     /// The module's own name of the record.
-    pub local: Vec<u8>,
+    pub local: LocalKey,
 }
 
 impl StateKey {
     /// Puts a key together.
-    pub fn new(owner: Address, module: ModuleId, local: impl Into<Vec<u8>>) -> Self {
+    pub fn new(owner: Address, module: ModuleId, local: impl Into<LocalKey>) -> Self {
         Self {
             owner,
             module,
@@ -47,7 +50,7 @@ impl StateKey {
         Some(Self {
             owner: Address::new(*owner),
             module: ModuleId::new(u16::from_be_bytes(*module)),
-            local: local.to_vec(),
+            local: local.into(),
         })
     }
 }
@@ -60,8 +63,11 @@ pub fn record_path(module: ModuleId, local: &[u8]) -> Digest {
     crate::crypto::hash::plain(&bytes)
 }
 
-/// A value of the state; cheap to clone.
-pub type Value = Arc<[u8]>;
+/// A module's own name of a record; that of a balance has 33 bytes.
+pub type LocalKey = ShortBytes<38>;
+
+/// A value of the state; cheap to clone. An amount has 17 bytes, a nonce 9.
+pub type Value = ShortBytes<22>;
 
 /// Reads from one immutable state. There is no iteration: queues are counters, ordered sets pages.
 pub trait StateRead: Sync {
@@ -69,6 +75,157 @@ pub trait StateRead: Sync {
     fn get(&self, key: &StateKey) -> Option<Value>;
 }
 
-/// Changes to a state, in order of key; `None` deletes. Values are absolute, so applying a change
-/// set twice is the same as once.
-pub type ChangeSet = BTreeMap<StateKey, Option<Value>>;
+/// What a key holds from now on; `None` deletes it.
+pub type Write = (StateKey, Option<Value>);
+
+/// Changes to a state, at most one of each key, in order of key. Values are absolute, so applying a
+/// change set twice is the same as once.
+///
+/// They lie in runs, since several threads make those of a block, each its own part of the keys. Where
+/// one run ends and the next begins means nothing.
+#[derive(Clone, Default)]
+pub struct ChangeSet {
+    runs: Vec<Vec<Write>>,
+}
+
+/// Walks a [`ChangeSet`].
+pub type Writes<'c> = Map<Flatten<Iter<'c, Vec<Write>>>, fn(&Write) -> (&StateKey, &Option<Value>)>;
+
+impl ChangeSet {
+    /// Without changes.
+    pub const fn new() -> Self {
+        Self { runs: Vec::new() }
+    }
+
+    /// Of runs that follow each other in order of key, each in strict order of key itself.
+    pub fn of_runs(runs: Vec<Vec<Write>>) -> Self {
+        let mut set = Self { runs };
+        set.runs.retain(|run| !run.is_empty());
+        debug_assert!(
+            set.runs.windows(2).all(|pair| match pair {
+                [first, second] =>
+                    first.last().map(|(key, _)| key) < second.first().map(|(key, _)| key),
+                _ => true,
+            }),
+            "a run begins before the one before has ended"
+        );
+        set
+    }
+
+    /// Number of changed keys.
+    pub fn len(&self) -> usize {
+        let lengths = self.runs.iter().map(Vec::len);
+        lengths.fold(0, usize::saturating_add)
+    }
+
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.runs.iter().all(Vec::is_empty)
+    }
+
+    /// What a key holds from now on, if it changes.
+    pub fn get(&self, key: &StateKey) -> Option<&Option<Value>> {
+        let run = self
+            .runs
+            .partition_point(|run| run.last().is_some_and(|(last, _)| last < key));
+        let run = self.runs.get(run)?;
+        let place = run.binary_search_by(|(own, _)| own.cmp(key)).ok()?;
+        run.get(place).map(|(_, value)| value)
+    }
+
+    /// All changes, in order of key.
+    pub fn iter(&self) -> Writes<'_> {
+        self.runs.iter().flatten().map(|(key, value)| (key, value))
+    }
+}
+
+impl fmt::Debug for ChangeSet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_map().entries(self).finish()
+    }
+}
+
+impl PartialEq for ChangeSet {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other)
+    }
+}
+
+impl Eq for ChangeSet {}
+
+impl FromIterator<Write> for ChangeSet {
+    /// In any order; of several changes of a key the last counts.
+    fn from_iter<I: IntoIterator<Item = Write>>(writes: I) -> Self {
+        let mut writes: Vec<Write> = writes.into_iter().collect();
+        if !writes.is_sorted_by(|(first, _), (second, _)| first < second) {
+            writes.sort_by(|(first, _), (second, _)| first.cmp(second));
+            writes.dedup_by(|later, first| {
+                let is_same = later.0 == first.0;
+                if is_same {
+                    std::mem::swap(later, first);
+                }
+                is_same
+            });
+        }
+        Self::of_runs(vec![writes])
+    }
+}
+
+impl<const N: usize> From<[Write; N]> for ChangeSet {
+    fn from(writes: [Write; N]) -> Self {
+        writes.into_iter().collect()
+    }
+}
+
+impl IntoIterator for ChangeSet {
+    type Item = Write;
+    type IntoIter = Flatten<IntoIter<Vec<Write>>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.runs.into_iter().flatten()
+    }
+}
+
+impl<'c> IntoIterator for &'c ChangeSet {
+    type Item = (&'c StateKey, &'c Option<Value>);
+    type IntoIter = Writes<'c>;
+
+    fn into_iter(self) -> Writes<'c> {
+        self.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ChangeSet, StateKey, Value, Write};
+    use crate::ids::{Address, ModuleId};
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn key(number: u8) -> StateKey {
+        StateKey::new(Address::new([number / 4; 32]), ModuleId::new(1), [number])
+    }
+
+    proptest! {
+        /// Whatever comes in which order, it is what a sorted map of the same is.
+        #[test]
+        fn a_change_set_is_a_sorted_map(list: Vec<(u8, Option<u8>)>, cut in 0..40_usize) {
+            let writes = list.iter().map(|(number, value)| -> Write {
+                (key(*number), value.map(|value| Value::from([value])))
+            });
+            let map: BTreeMap<StateKey, Option<Value>> = writes.clone().collect();
+            let set: ChangeSet = writes.collect();
+            prop_assert!(set.iter().eq(map.iter()));
+            prop_assert_eq!(set.len(), map.len());
+            prop_assert_eq!(set.is_empty(), map.is_empty());
+            let mut first: Vec<Write> = map.clone().into_iter().collect();
+            let second = first.split_off(cut.min(first.len()));
+            let in_runs = ChangeSet::of_runs(vec![first, second]);
+            prop_assert_eq!(&in_runs, &set);
+            for number in 0..=u8::MAX {
+                prop_assert_eq!(in_runs.get(&key(number)), map.get(&key(number)));
+            }
+            prop_assert!(in_runs.into_iter().eq(map));
+        }
+    }
+}

@@ -156,6 +156,13 @@ impl U256 {
 
     /// ⌊self · factor / divisor⌋; `None` when the divisor is zero or the result above 2^256.
     pub fn mul_div_floor(self, factor: Self, divisor: Self) -> Option<Self> {
+        // Amounts are far below their limit mostly, and then a machine's own division will do.
+        if let (Some(value), Some(factor), Some(divisor)) =
+            (self.to_u128(), factor.to_u128(), divisor.to_u128())
+            && let Some(product) = value.checked_mul(factor)
+        {
+            return product.checked_div(divisor).map(Self::new);
+        }
         narrow(divided(multiplied(self.0, factor.0), divisor.0)?.0)
     }
 

@@ -1,11 +1,11 @@
 //! Owners that move from one overlay to another, and parts that are put together.
 
-use super::{BlockOverlay, Contradiction, settle};
-use crate::testing::MemoryState;
-use crate::view::encode_amount;
+use super::{BlockOverlay, Contradiction, Layers};
+use crate::testing::{Draws, MemoryState};
+use crate::view::{decode_amount, encode_amount};
 use skerry_types::amount::Amount;
 use skerry_types::ids::{Address, ModuleId};
-use skerry_types::state::{StateKey, Value};
+use skerry_types::state::{ChangeSet, StateKey, Value};
 
 fn key(owner: u8, record: u8) -> StateKey {
     StateKey::new(Address::new([owner; 32]), ModuleId::new(7), [record])
@@ -13,6 +13,11 @@ fn key(owner: u8, record: u8) -> StateKey {
 
 fn amount(units: u128) -> Option<Value> {
     encode_amount(Amount::new(units))
+}
+
+fn together(layers: &Layers, parts: usize) -> ChangeSet {
+    let runs = (0..parts).map(|part| layers.writes(part, parts).unwrap());
+    ChangeSet::of_runs(runs.collect())
 }
 
 /// Few records of an owner are walked through, many are looked up; they move alike.
@@ -26,7 +31,8 @@ fn records_of_an_owner_move_whole_and_leave_nothing_behind() {
             first.put(key(2, record), amount(1));
         }
         let mut second = BlockOverlay::new(&parent);
-        second.give(first.take_owner(&Address::new([1; 32])));
+        let owner = Address::new([1; 32]);
+        second.give(&owner, first.take_owner(&owner));
         assert_eq!(first.get(key(1, 0)), None);
         for record in 0..count {
             let held = amount(5 + u128::from(record));
@@ -34,8 +40,8 @@ fn records_of_an_owner_move_whole_and_leave_nothing_behind() {
             second.put(key(1, record), amount(900));
         }
         // And back, onto what was looked at there meanwhile.
-        first.take_owner(&Address::new([1; 32]));
-        first.give(second.take_owner(&Address::new([1; 32])));
+        first.take_owner(&owner);
+        first.give(&owner, second.take_owner(&owner));
         assert_eq!(first.get(key(1, count - 1)), amount(900));
         let changes = first.into_changes();
         assert_eq!(changes.len(), 2 * usize::from(count));
@@ -68,16 +74,24 @@ fn what_ends_as_it_began_is_no_change_whatever_lies_between() {
 fn amounts_that_parts_added_to_are_summed_and_nothing_else_is() {
     let mut parent = MemoryState::default();
     parent.0.insert(key(1, 0), amount(10).unwrap());
-    let part = |value: Option<Value>| {
+    let above = |values: &[Option<Value>]| {
+        let part = |value: &Option<Value>| {
+            let mut overlay = BlockOverlay::new(&parent);
+            overlay.put(key(1, 0), value.clone());
+            overlay.into_sorted()
+        };
         let mut overlay = BlockOverlay::new(&parent);
-        overlay.put(key(1, 0), value);
-        overlay.into_sorted()
+        overlay.put_below(values.iter().map(part).collect());
+        overlay
     };
-    let mut parts = vec![part(amount(13)), part(amount(10)), part(amount(14))];
-    assert_eq!(settle(&mut parts), Ok(()));
-    let mut overlay = BlockOverlay::new(&parent);
-    overlay.put_below(parts);
-    assert_eq!(overlay.get(key(1, 0)), amount(17));
+    let added = [amount(13), amount(10), amount(14)];
+    assert_eq!(above(&added).get(key(1, 0)), amount(17));
+    let expected = ChangeSet::from([(key(1, 0), amount(17))]);
+    assert_eq!(above(&added).into_changes(), expected);
+    // And what comes after the parts counts, whatever they did.
+    let mut overlay = above(&added);
+    overlay.put(key(1, 0), amount(10));
+    assert!(overlay.into_changes().is_empty());
     let record = Value::from([9_u8, 9]);
     for (left, right) in [
         (amount(13), amount(9)),
@@ -85,7 +99,66 @@ fn amounts_that_parts_added_to_are_summed_and_nothing_else_is() {
         (amount(13), Some(record.clone())),
         (amount(13), amount(u128::MAX)),
     ] {
-        let mut parts = vec![part(left), part(right)];
-        assert_eq!(settle(&mut parts), Err(Contradiction));
+        let layers = above(&[left, right]).into_layers();
+        assert_eq!(layers.writes(0, 1), Err(Contradiction));
+    }
+}
+
+fn add(overlay: &mut BlockOverlay<'_>, key: &StateKey, more: Amount) {
+    let held = decode_amount(overlay.get(key.clone()).as_ref()).unwrap();
+    overlay.put(key.clone(), encode_amount(held.checked_add(more).unwrap()));
+}
+
+/// Draws layers whose parts share what they add to, and compares with one overlay.
+#[test]
+fn layers_put_together_in_any_number_of_parts_are_what_one_overlay_changes() {
+    let mut draws = Draws::new(70);
+    let small = |draws: &mut Draws| u8::try_from(draws.below(12)).unwrap();
+    for _ in 0..200 {
+        let mut parent = MemoryState::default();
+        for _ in 0..30 {
+            let key = key(small(&mut draws), small(&mut draws));
+            parent.0.insert(key, amount(5).unwrap());
+        }
+        let mut whole = BlockOverlay::new(&parent);
+        let mut layered = BlockOverlay::new(&parent);
+        let some = |draws: &mut Draws| -> Vec<(StateKey, Option<Value>)> {
+            let put = |_| {
+                let key = key(small(draws), small(draws));
+                (key, amount(draws.below(8).into()))
+            };
+            (0..20).map(put).collect()
+        };
+        for (key, value) in some(&mut draws) {
+            whole.put(key.clone(), value.clone());
+            layered.put(key, value);
+        }
+        let parts = {
+            let state = layered.as_state();
+            let parts = (0..3_u8).map(|part| {
+                let mut overlay = BlockOverlay::new(&state);
+                for _ in 0..draws.below(20) {
+                    // Owners that all add to, and some of its own.
+                    let owner = small(&mut draws);
+                    let owner = if owner < 6 { owner } else { 6 + part };
+                    let key = key(owner, small(&mut draws));
+                    let more = Amount::new(draws.below(3).into());
+                    add(&mut overlay, &key, more);
+                    add(&mut whole, &key, more);
+                }
+                overlay.into_sorted()
+            });
+            parts.collect()
+        };
+        layered.put_below(parts);
+        for (key, value) in some(&mut draws) {
+            whole.put(key.clone(), value.clone());
+            layered.put(key, value);
+        }
+        let layers = layered.into_layers();
+        let expected = whole.into_changes();
+        for parts in 1..5 {
+            assert_eq!(together(&layers, parts), expected, "{parts} parts");
+        }
     }
 }

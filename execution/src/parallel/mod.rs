@@ -12,8 +12,8 @@
 //!    that of the block. Where a lane goes on with another worker, what was touched of the object
 //!    is handed over, and who takes it waits for it: the ticket. The first transaction of the block
 //!    that is not done never waits for one that is not, so somebody always goes on.
-//! 5. *Merge*: what the workers touched is put together in order of key. Their sums of gas, tips and
-//!    destruction are added.
+//! 5. *Merge*: each puts the receipts of a stretch of the block in order and, once the block has ended,
+//!    what all touched of a part of the keys. Their sums of gas, tips and destruction are added.
 //!
 //! An object to which transactions only add is no lane: each worker adds to what the block began
 //! with, and the merge adds that up. Whether a sum is too large can depend on the order, and so can
@@ -37,13 +37,13 @@ use self::touches::{Chunk, Group};
 use self::worker::Part;
 use crate::block::{BlockContext, Workspace};
 use crate::module::Module;
-use crate::overlay::{self, Change, Contradiction};
+use crate::overlay::{Contradiction, Layers};
 use crate::requests::Backlog;
-use crate::transaction::Ran;
+use crate::transaction::Sent;
 use skerry_types::amount::Amount;
 use skerry_types::ids::Digest;
 use skerry_types::receipt::Receipt;
-use skerry_types::state::StateRead;
+use skerry_types::state::{ChangeSet, StateRead};
 use skerry_types::transaction::CheckedTransaction;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -152,11 +152,21 @@ struct Shared<'s, P: Platform> {
     chunks: Vec<Mutex<Option<Arc<Chunk>>>>,
     groups: Vec<OnceLock<Vec<Group>>>,
     schedule: OnceLock<(Schedule, Vec<Handover<P>>)>,
+    /// By stretch of the block and in it by worker, each in order.
+    receipts: Vec<Mutex<Vec<Receipt>>>,
     planned: Gate<P>,
     grouped: Gate<P>,
     assigned: Gate<P>,
     ended: Gate<P>,
     alarm: Alarm<P>,
+}
+
+/// What came of the transactions of a block.
+pub(crate) struct Done {
+    /// In their order.
+    pub(crate) receipts: Vec<Receipt>,
+    /// What some of them send, with their positions, in order.
+    pub(crate) sent: Vec<(u32, Vec<Sent>)>,
 }
 
 /// Executes transactions by several workers; what they send is not numbered yet. `None`, with
@@ -166,7 +176,7 @@ pub(crate) fn run<P: Platform>(
     watch: &dyn Watch,
     space: &mut Workspace<'_>,
     transactions: &[Arc<CheckedTransaction>],
-) -> Option<Vec<Ran>> {
+) -> Option<Done> {
     let workers = workers.get().min(WORKERS_MAX).min(transactions.len());
     let before = space.overlay.as_state();
     let shared = Shared::<P> {
@@ -181,6 +191,9 @@ pub(crate) fn run<P: Platform>(
         chunks: (0..workers).map(|_| Mutex::default()).collect(),
         groups: (0..workers).map(|_| OnceLock::new()).collect(),
         schedule: OnceLock::new(),
+        receipts: (0..workers.saturating_mul(workers))
+            .map(|_| Mutex::default())
+            .collect(),
         planned: Gate::new(workers),
         grouped: Gate::new(workers),
         assigned: Gate::new(workers),
@@ -188,20 +201,51 @@ pub(crate) fn run<P: Platform>(
         alarm: Alarm::default(),
     };
     let parts = P::run_all(workers, &shared.alarm, |worker| shared.work(worker));
-    let parts: Vec<Part> = parts.into_iter().collect::<Option<_>>()?;
-    let (schedule, _) = shared.schedule.into_inner()?;
-    let Merged { changes, ran, rest } = merge(&schedule, parts).ok()?;
-    space.overlay.put_below(changes);
-    let mut alarms = Vec::new();
-    for part in rest {
+    let parts: Vec<_> = parts.into_iter().collect::<Option<_>>()?;
+    if parts.iter().any(|(part, _)| part.shows_order) {
+        return None;
+    }
+    let mut receipts = Vec::new();
+    let (mut touched, mut alarms) = (Vec::with_capacity(workers), Vec::new());
+    let mut sent = Vec::new();
+    for (part, stretch) in parts {
+        if receipts.is_empty() {
+            receipts = stretch;
+        } else {
+            receipts.extend(stretch);
+        }
+        touched.push(part.touched);
+        sent.extend(part.sent);
         space.ledger.absorb(part.ledger);
         alarms.extend(part.alarms);
     }
+    space.overlay.put_below(touched);
     alarms.sort_by_key(|(transaction, _)| *transaction);
     space
         .alarms
         .extend(alarms.into_iter().map(|(_, text)| text));
-    Some(ran)
+    sent.sort_by_key(|(transaction, _)| *transaction);
+    Some(Done { receipts, sent })
+}
+
+/// What a block changed, of all that it touched.
+///
+/// # Errors
+/// When workers did what they could not have one after the other.
+pub(crate) fn changes<P: Platform>(
+    mode: Mode,
+    layers: &Layers,
+) -> Result<ChangeSet, Contradiction> {
+    let parts = match mode {
+        Mode::Sequential => 1,
+        Mode::Workers(workers) => workers.get().min(WORKERS_MAX),
+    };
+    let writes = |part| layers.writes(part, parts);
+    let done = P::run_all(parts, &Alarm::default(), |part| Some(writes(part)));
+    let runs = done.into_iter().enumerate();
+    // Where a thread could not be had, this one does its part.
+    let runs = runs.map(|(part, done)| done.unwrap_or_else(|| writes(part)));
+    runs.collect::<Result<_, _>>().map(ChangeSet::of_runs)
 }
 
 /// The hashes of receipts, in their order.
@@ -227,8 +271,9 @@ pub(crate) fn hashes<P: Platform>(mode: Mode, receipts: &[Receipt]) -> Vec<Diges
 }
 
 impl<P: Platform> Shared<'_, P> {
-    /// All stages but the last; `None` when another worker failed.
-    fn work(&self, worker: usize) -> Option<Part> {
+    /// All stages but the last, and the receipts of a stretch of the block; `None` when another worker
+    /// failed.
+    fn work(&self, worker: usize) -> Option<(Part, Vec<Receipt>)> {
         let own = Arc::new(Chunk::plan(self, worker));
         *self.chunk(worker)? = Some(own);
         self.watch.ended(worker, Stage::Plan);
@@ -236,7 +281,42 @@ impl<P: Platform> Shared<'_, P> {
         let part = self.after_planning(worker)?;
         self.ended.pass(worker, &self.alarm)?;
         *self.chunk(worker)? = None;
-        Some(part)
+        Some((part, self.stretch(worker)?))
+    }
+
+    /// How many transactions a stretch has, of which there are as many as workers: its receipts are
+    /// put in order by one of them.
+    fn stretch_length(&self) -> usize {
+        self.transactions.len().div_ceil(self.workers)
+    }
+
+    /// What a worker has of a stretch.
+    fn receipts(&self, stretch: usize, worker: usize) -> Option<MutexGuard<'_, Vec<Receipt>>> {
+        let place = stretch.checked_mul(self.workers)?.checked_add(worker)?;
+        let receipts = self.receipts.get(place)?;
+        Some(receipts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The receipts of a stretch, in order of the block.
+    fn stretch(&self, stretch: usize) -> Option<Vec<Receipt>> {
+        let mut done = Vec::with_capacity(self.workers);
+        for worker in 0..self.workers {
+            done.push(std::mem::take(&mut *self.receipts(stretch, worker)?).into_iter());
+        }
+        let (schedule, _) = self.schedule.get()?;
+        let length = self.stretch_length();
+        let own = schedule.workers.iter().skip(stretch.checked_mul(length)?);
+        // The others are put behind the first.
+        let room = if stretch == 0 {
+            self.transactions.len()
+        } else {
+            length
+        };
+        let mut receipts = Vec::with_capacity(room);
+        for worker in own.take(length) {
+            receipts.push(done.get_mut(usize::from(*worker))?.next()?);
+        }
+        Some(receipts)
     }
 
     fn chunk(&self, worker: usize) -> Option<MutexGuard<'_, Option<Arc<Chunk>>>> {
@@ -271,37 +351,4 @@ impl<P: Platform> Shared<'_, P> {
         self.watch.ended(worker, Stage::Run);
         Some(part)
     }
-}
-
-/// What all workers together did.
-struct Merged {
-    changes: Vec<Vec<Change>>,
-    ran: Vec<Ran>,
-    /// What is left of the parts.
-    rest: Vec<Part>,
-}
-
-fn merge(schedule: &Schedule, mut parts: Vec<Part>) -> Result<Merged, Contradiction> {
-    if parts.iter().any(|part| part.shows_order) {
-        return Err(Contradiction);
-    }
-    let mut changes: Vec<Vec<Change>> = parts
-        .iter_mut()
-        .map(|part| std::mem::take(&mut part.changes))
-        .collect();
-    overlay::settle(&mut changes)?;
-    let mut ran = Vec::with_capacity(schedule.workers.len());
-    let mut done: Vec<_> = parts
-        .iter_mut()
-        .map(|part| std::mem::take(&mut part.ran).into_iter())
-        .collect();
-    for worker in &schedule.workers {
-        let next = done.get_mut(usize::from(*worker)).and_then(Iterator::next);
-        ran.push(next.ok_or(Contradiction)?);
-    }
-    Ok(Merged {
-        changes,
-        ran,
-        rest: parts,
-    })
 }

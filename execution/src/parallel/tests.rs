@@ -9,8 +9,8 @@
 use super::schedule::Schedule;
 use super::threads::{Alarm, Flag, Platform};
 use super::touches::Group;
-use super::{Figures, Mode, Stage, Unwatched, Watch};
-use crate::block::{BlockWork, Outcome, execute_on, execute_with};
+use super::{Figures, Mode, Stage, Watch};
+use crate::block::{BlockWork, Executor, Outcome};
 use crate::modules::account::calls::AccountCall;
 use crate::modules::bank::calls::BankCall;
 use crate::modules::bank::state::balance_key;
@@ -273,7 +273,7 @@ impl Town {
     fn execute(&self, mode: Mode, work: &BlockWork) -> Outcome {
         let context = self.world.context(shard(0));
         let state = self.world.state(shard(0));
-        execute_with(self.world.modules, mode, &Unwatched, &context, work, state)
+        self.world.executor(mode).execute(&context, work, state)
     }
 }
 
@@ -380,14 +380,11 @@ fn one_pool_is_one_lane_and_strangers_share_nothing() {
         };
         let (context, seen) = (town.world.context(shard(0)), Seen::default());
         let state = town.world.state(shard(0));
-        execute_with(
-            town.world.modules,
-            workers(4),
-            &seen,
-            &context,
-            &work,
-            state,
-        );
+        let executor = Executor {
+            watch: &seen,
+            ..town.world.executor(workers(4))
+        };
+        executor.execute(&context, &work, state);
         let seen = seen.0.into_inner().unwrap();
         let all = [
             Stage::Plan,
@@ -460,7 +457,7 @@ fn thousands_of_ids_that_begin_alike_are_told_apart() {
     for receipt in &outcome.receipts {
         assert_eq!(receipt.status, Status::Succeeded);
     }
-    let keys: Vec<_> = outcome.changes.keys().collect();
+    let keys: Vec<_> = outcome.changes.iter().map(|(key, _)| key).collect();
     assert!(keys.is_sorted() && keys.len() > 960);
 }
 
@@ -581,9 +578,8 @@ fn every_schedule_of_threads_gives_the_sequential_outcome() {
         let check = move || {
             let (town, work, expected) = &*shared;
             let (context, state) = (town.world.context(shard(0)), town.world.state(shard(0)));
-            let modules = town.world.modules;
-            let outcome =
-                execute_on::<Checked>(modules, workers(count), &Unwatched, &context, work, state);
+            let executor = town.world.executor(workers(count));
+            let outcome = executor.execute_on::<Checked>(&context, work, state);
             assert_eq!(outcome, *expected);
         };
         shuttle::check_random(check.clone(), 150);

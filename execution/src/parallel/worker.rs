@@ -1,22 +1,36 @@
 //! One worker's transactions, in the order of the block.
 
+use super::schedule::{Schedule, Turns};
 use super::touches::{Chunk, prepared};
 use super::{Platform, Shared};
 use crate::block::Workspace;
 use crate::fees::Ledger;
-use crate::overlay::Change;
-use crate::transaction::{Machine, Ran};
+use crate::overlay::Sorted;
+use crate::transaction::{AHEAD, Machine, Sent, read_ahead};
+use skerry_types::ids::Address;
+use skerry_types::receipt::Receipt;
 
 /// What a worker did.
 pub(super) struct Part {
-    /// What it changed and did not hand over, in order of key.
-    pub(super) changes: Vec<Change>,
-    /// In order of its transactions.
-    pub(super) ran: Vec<Ran>,
+    /// What it touched and did not hand over.
+    pub(super) touched: Sorted,
+    /// What some of them send, with their positions.
+    pub(super) sent: Vec<(u32, Vec<Sent>)>,
     pub(super) ledger: Ledger,
     /// With the positions of the transactions that they are about.
     pub(super) alarms: Vec<(u32, String)>,
     pub(super) shows_order: bool,
+}
+
+/// The objects that come from another worker or go to one, in order. They are not read ahead: what
+/// the other does with them is not known yet.
+fn moving(schedule: &Schedule, turns: &Turns) -> Vec<Address> {
+    let edges = turns.takes.iter().chain(&turns.gives);
+    let owner = |(_, edge): &(u32, u32)| schedule.edges.get(usize::try_from(*edge).ok()?);
+    let mut owners: Vec<Address> = edges.filter_map(owner).map(|edge| edge.owner).collect();
+    owners.sort_unstable();
+    owners.dedup();
+    owners
 }
 
 /// Runs what is given to a worker; `None` when another one failed.
@@ -31,18 +45,41 @@ pub(super) fn run<P: Platform>(
     space.backlog = shared.backlog;
     space.overlay.reserve(turns.transactions.len());
     let mut machine = Machine::default();
-    let mut ran = Vec::with_capacity(turns.transactions.len());
-    let mut alarms = Vec::new();
+    let (count, workers) = (turns.transactions.len(), shared.workers);
+    let each = count.checked_div(workers).unwrap_or(0);
+    let room = each.saturating_add(each / 8);
+    let mut receipts: Vec<Vec<Receipt>> = (0..workers).map(|_| Vec::with_capacity(room)).collect();
+    let (mut sent, mut alarms) = (Vec::new(), Vec::new());
     let (mut takes, mut gives) = (turns.takes.iter().peekable(), turns.gives.iter().peekable());
-    for position in &turns.transactions {
+    let moving = moving(schedule, turns);
+    let mut ahead = 0;
+    for (turn, position) in turns.transactions.iter().enumerate() {
+        if turn == ahead {
+            let some = turns.transactions.iter().skip(ahead).take(AHEAD);
+            for position in some {
+                let transaction = shared.transactions.get(usize::try_from(*position).ok()?)?;
+                let prepared = prepared(chunks, *position)?;
+                if !prepared.touches(transaction, &moving) {
+                    read_ahead(&mut space, transaction, prepared);
+                }
+            }
+            ahead = ahead.saturating_add(AHEAD);
+        }
         while let Some((_, edge)) = takes.next_if(|(before, _)| before == position) {
-            let handover = handovers.get(usize::try_from(*edge).ok()?)?;
-            space.overlay.give(handover.take(&shared.alarm)?);
+            let edge = usize::try_from(*edge).ok()?;
+            let entries = handovers.get(edge)?.take(&shared.alarm)?;
+            let owner = &schedule.edges.get(edge)?.owner;
+            space.overlay.give(owner, entries);
         }
         let place = usize::try_from(*position).ok()?;
         let transaction = shared.transactions.get(place)?;
         let prepared = prepared(chunks, *position)?;
-        ran.push(machine.run(&mut space, transaction, prepared));
+        let ran = machine.run(&mut space, transaction, prepared);
+        let stretch = place.checked_div(shared.stretch_length()).unwrap_or(0);
+        receipts.get_mut(stretch)?.push(ran.receipt);
+        if !ran.sent.is_empty() {
+            sent.push((*position, ran.sent));
+        }
         alarms.extend(space.alarms.drain(..).map(|alarm| (*position, alarm)));
         while let Some((_, edge)) = gives.next_if(|(after, _)| after == position) {
             let edge = usize::try_from(*edge).ok()?;
@@ -51,10 +88,13 @@ pub(super) fn run<P: Platform>(
             handovers.get(edge)?.give(entries);
         }
     }
+    for (stretch, receipts) in receipts.into_iter().enumerate() {
+        *shared.receipts(stretch, worker)? = receipts;
+    }
     let shows_order = space.overlay.shows_order();
     Some(Part {
-        changes: space.overlay.into_sorted(),
-        ran,
+        touched: space.overlay.into_sorted(),
+        sent,
         ledger: space.ledger,
         alarms,
         shows_order,

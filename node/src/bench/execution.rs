@@ -35,9 +35,9 @@ use self::state::State;
 use self::stream::{Block, Extent, Stream};
 use super::{BenchError, measure};
 use crate::cli::{CliError, Output};
-use skerry_execution::block::{Outcome, execute_as};
+use skerry_execution::block::{Executor, Outcome};
 use skerry_execution::error::Rejection;
-use skerry_execution::parallel::Mode;
+use skerry_execution::parallel::{Mode, WORKERS_MAX};
 use skerry_types::limits;
 use skerry_types::receipt::Status;
 use skerry_types::transaction::TransactionError;
@@ -54,13 +54,14 @@ const SWAP_PERCENT: u64 = 70;
 /// The steepest law that is drawn from: beyond it all is one account.
 const SKEW_MAX: f64 = 4.0;
 
-const _: () = assert!(limits::BLOCK_TRANSACTIONS_MAX == 20_000, "the range below");
+const _: () = assert!(limits::BLOCK_TRANSACTIONS_MAX == 20_000, "a range below");
+const _: () = assert!(WORKERS_MAX == 16, "a range below");
 
 /// How large a workload is.
 #[derive(Clone, Debug, clap::Args)]
 pub struct SizeArgs {
     /// Threads that execute, and sets of the control [default: the processors that there are]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=16))]
     pub threads: Option<u16>,
     /// Accounts, all on one shard; a million take one to two gigabytes
     #[arg(long, value_name = "M", default_value_t = 1_000_000,
@@ -371,7 +372,11 @@ impl Arena {
             Mode::Workers(workers) => workers.get(),
         };
         let clock = Clock::start(workers);
-        let outcome = execute_as(mode, &clock, &block.context, &block.work, &self.state);
+        let executor = Executor {
+            watch: &clock,
+            ..Executor::new(mode)
+        };
+        let outcome = executor.execute(&block.context, &block.work, &self.state);
         let lap = clock.lap().ok_or(ExecutionError::Untimed)?;
         Ok((outcome, lap))
     }

@@ -21,6 +21,7 @@ use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{ChainRef, Denom, Height, TimeMs};
+use skerry_types::state::ChangeSet;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
@@ -64,7 +65,7 @@ pub(super) fn load_root(
             block,
             result,
             state: loaded.tree.clone(),
-            changes: BTreeMap::new(),
+            changes: ChangeSet::new(),
             receipts: Arc::default(),
             outgoing: Vec::new(),
             channels: views::channel_summaries(&loaded.tree, &network, chain),

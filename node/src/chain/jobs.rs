@@ -10,11 +10,11 @@ use crate::evidence::Judge;
 use crate::mempool::Admitted;
 use crate::view::SubmitError;
 use skerry_consensus::check::{CheckJob, CheckResult};
-use skerry_execution::block::{BlockContext, BlockWork, execute_as};
+use skerry_execution::block::{BlockContext, BlockWork, Executor};
 use skerry_execution::check::{AdmissionContext, check_against_state};
 use skerry_execution::error::ProofFailure;
 use skerry_execution::fence::check_fence;
-use skerry_execution::parallel::{Unwatched, Workers};
+use skerry_execution::parallel::Workers;
 use skerry_execution::proofs::{self, JurisdictionId};
 use skerry_execution::validate::{BlockInput, CheckedBody, validate_block};
 use skerry_execution::views;
@@ -660,7 +660,7 @@ impl ExecuteJob {
             transactions: self.work.transactions.clone(),
         };
         let mode = shared.workers.mode(work.transactions.len());
-        let outcome = execute_as(mode, &Unwatched, &self.context, &work, &self.parent);
+        let outcome = Executor::new(mode).execute(&self.context, &work, &self.parent);
         let state = self.parent.apply(&outcome.changes);
         let used = used_nonces(&work.transactions, &outcome.receipts);
         Executed {

@@ -13,7 +13,7 @@ use skerry_types::crypto::ed25519::SecretKey;
 use skerry_types::crypto::scheme::MockScheme;
 use skerry_types::genesis::{Genesis, GenesisAccount};
 use skerry_types::ids::ModuleId;
-use skerry_types::state::{StateKey, Value};
+use skerry_types::state::{ChangeSet, StateKey, Value};
 use skerry_types::transaction::{Bundle, Nonce, Operation, Target, TransactionBody};
 
 const BEACON: ChainRef = ChainRef::Beacon;
@@ -51,7 +51,7 @@ impl Leader {
             block: before.block,
             result: before.result,
             state: before.state.apply(&changes),
-            changes: BTreeMap::new(),
+            changes: ChangeSet::new(),
             receipts: Arc::default(),
             outgoing: Vec::new(),
             channels: Vec::new(),

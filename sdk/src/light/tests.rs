@@ -129,7 +129,7 @@ fn upper_tree(owners: &[(Address, Vec<OwnerEntry>)]) -> Tree {
 fn entry_of(key: &StateKey, value: Vec<u8>) -> OwnerEntry {
     OwnerEntry {
         module: key.module,
-        local: key.local.clone(),
+        local: key.local.to_vec(),
         value,
     }
 }

@@ -292,8 +292,8 @@ impl Past {
             height: Height::new(1),
         };
         let key = batch_record_key(source, destination, first);
-        let mut changes = ChangeSet::default();
-        changes.insert(key.clone(), Some(Value::from(encode(&record))));
+        let value = Some(Value::from(encode(&record)));
+        let changes = ChangeSet::from([(key.clone(), value)]);
         let state = StateTree::empty().apply(&changes);
         let proof = state.prove_key(&key);
         Some((batch, state, proof))

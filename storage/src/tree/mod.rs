@@ -144,7 +144,7 @@ impl StateTree {
             let address = Address::new(*owner.path.as_bytes());
             Leaves::of(&owner.keys).map(move |leaf| {
                 (
-                    StateKey::new(address, leaf.module, leaf.local.to_vec()),
+                    StateKey::new(address, leaf.module, leaf.local.clone()),
                     &leaf.value,
                 )
             })
@@ -199,7 +199,7 @@ impl TreeBuilder {
         let leaf = Link::leaf(KeyLeaf {
             path: key.path(),
             module: key.module,
-            local: key.local.clone().into_boxed_slice(),
+            local: key.local.clone(),
             value,
         });
         match &mut self.current {

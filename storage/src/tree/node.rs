@@ -6,7 +6,7 @@
 
 use skerry_types::ids::{Digest, ModuleId};
 use skerry_types::merkle::{Level, leaf_hash, node_hash, value_hash};
-use skerry_types::state::Value;
+use skerry_types::state::{LocalKey, Value};
 use std::sync::Arc;
 
 /// What a leaf must say.
@@ -24,7 +24,7 @@ pub(super) trait Leaf {
 pub(super) struct KeyLeaf {
     pub(super) path: Digest,
     pub(super) module: ModuleId,
-    pub(super) local: Box<[u8]>,
+    pub(super) local: LocalKey,
     pub(super) value: Value,
 }
 

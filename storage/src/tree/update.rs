@@ -93,7 +93,7 @@ impl Edit for KeyEdit<'_> {
         let leaf = KeyLeaf {
             path: self.path,
             module: self.key.module,
-            local: self.key.local.clone().into_boxed_slice(),
+            local: self.key.local.clone(),
             value: value.clone(),
         };
         tally.add(&leaf);

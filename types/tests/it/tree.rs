@@ -91,7 +91,7 @@ impl NaiveTree {
             .values()
             .map(|(key, value)| OwnerEntry {
                 module: key.module,
-                local: key.local.clone(),
+                local: key.local.to_vec(),
                 value: value.clone(),
             })
             .collect();
@@ -102,7 +102,7 @@ impl NaiveTree {
     pub(crate) fn chunk(&self, after: Option<&Cursor>, count: usize) -> Chunk {
         let entry = |key: &StateKey, value: &Vec<u8>| OwnerEntry {
             module: key.module,
-            local: key.local.clone(),
+            local: key.local.to_vec(),
             value: value.clone(),
         };
         let rows = self.owners.iter().flat_map(|(owner, rows)| {

@@ -97,7 +97,7 @@ impl Call for AccountCall {
     }
 
     fn plan(&self, context: &PlanContext<'_>) -> Plan {
-        Plan::of(context.sender, Access::Exclusive).hint(authenticator_key(&context.sender))
+        Plan::of(context.sender, Access::Exclusive)
     }
 
     fn execute(&self, environment: &mut Environment<'_, '_>) -> Result<(), CallError> {

@@ -38,7 +38,7 @@ pub(crate) fn nonce_slot(
     owner: &Address,
     stream: u16,
 ) -> SlotIndex {
-    overlay.slot_at(owner, ACCOUNT, &nonce_local(stream))
+    overlay.slot_at(owner, ACCOUNT, nonce_local(stream).into())
 }
 
 /// Key of the [`AuthenticatorRecord`]; absent while the first keys control the account.
@@ -46,7 +46,7 @@ pub fn authenticator_key(owner: &Address) -> StateKey {
     StateKey {
         owner: *owner,
         module: ACCOUNT,
-        local: vec![AUTHENTICATOR],
+        local: [AUTHENTICATOR].into(),
     }
 }
 

@@ -3,7 +3,7 @@
 //! Value leaves the sheet of a bundle by `send` and enters it by `claim`; attached assets are what
 //! a transfer usually sends. Accounts are credited when the bundle ends.
 
-use super::state::claim_key;
+use super::state::{balance_key, claim_key};
 use crate::error::CallError;
 use crate::gas;
 use crate::module::{Call, Environment};
@@ -15,6 +15,7 @@ use skerry_types::amount::Asset;
 use skerry_types::codec;
 use skerry_types::ids::{Address, ChainRef, Denom, Gas, Sequence};
 use skerry_types::message::Payload;
+use skerry_types::state::StateKey;
 
 /// A call of `bank`. The order of the variants is part of the encoding.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -74,6 +75,14 @@ impl Call for BankCall {
             }
             Self::Send { .. } => Plan::nothing(),
             Self::Claim { .. } => Plan::of(context.sender, Access::Exclusive),
+        }
+    }
+
+    fn hint(&self, context: &PlanContext<'_>, read: &mut dyn FnMut(StateKey)) {
+        if let Self::Send { to, asset } = self
+            && context.network.home(to) == context.chain
+        {
+            read(balance_key(to, &asset.denom));
         }
     }
 

@@ -27,7 +27,7 @@ use skerry_types::amount::Asset;
 use skerry_types::genesis::Genesis;
 use skerry_types::ids::{Address, ChainRef, Denom, ModuleId};
 use skerry_types::merkle::OwnerEntry;
-use skerry_types::state::{ChangeSet, StateKey};
+use skerry_types::state::{StateKey, Write};
 
 /// The module.
 #[derive(Clone, Copy, Debug)]
@@ -125,7 +125,7 @@ impl Module for BankModule {
         Ok(())
     }
 
-    fn genesis(&self, genesis: &Genesis, chain: ChainRef, changes: &mut ChangeSet) {
+    fn genesis(&self, genesis: &Genesis, chain: ChainRef, writes: &mut Vec<Write>) {
         let here = genesis
             .accounts
             .iter()
@@ -133,7 +133,7 @@ impl Module for BankModule {
         for account in here {
             for asset in &account.assets {
                 let key = balance_key(&account.address, &asset.denom);
-                changes.insert(key, encode_amount(asset.amount));
+                writes.push((key, encode_amount(asset.amount)));
             }
         }
     }

@@ -32,7 +32,7 @@ pub(crate) fn balance_slot(
     owner: &Address,
     denom: &Denom,
 ) -> SlotIndex {
-    overlay.slot_at(owner, BANK, &denom_local(BALANCE, denom))
+    overlay.slot_at(owner, BANK, denom_local(BALANCE, denom).into())
 }
 
 /// Key of a balance: 16 bytes, little-endian.
@@ -42,10 +42,10 @@ pub fn balance_key(owner: &Address, denom: &Denom) -> StateKey {
 
 /// Key of a claim: an amount as a balance is, for one denom of one message.
 pub fn claim_key(owner: &Address, denom: &Denom, source: ChainRef, sequence: Sequence) -> StateKey {
-    let mut key = denom_key(*owner, CLAIM, denom);
-    key.local.extend_from_slice(&source.to_bytes());
-    key.local.extend_from_slice(&sequence.get().to_be_bytes());
-    key
+    let mut local = denom_local(CLAIM, denom).to_vec();
+    local.extend_from_slice(&source.to_bytes());
+    local.extend_from_slice(&sequence.get().to_be_bytes());
+    StateKey::new(*owner, BANK, local)
 }
 
 /// Reads the local part of [`claim_key`].

@@ -23,7 +23,7 @@ use skerry_types::genesis::Genesis;
 use skerry_types::ids::{Address, ChainRef, ModuleId};
 use skerry_types::merkle::OwnerEntry;
 use skerry_types::message::ChannelSummary;
-use skerry_types::state::{ChangeSet, StateKey, Value};
+use skerry_types::state::{StateKey, Value, Write};
 
 /// The module.
 #[derive(Clone, Copy, Debug)]
@@ -82,9 +82,9 @@ impl Module for BeaconFactsModule {
         modules::no_calls(self.name())
     }
 
-    fn genesis(&self, genesis: &Genesis, chain: ChainRef, changes: &mut ChangeSet) {
+    fn genesis(&self, genesis: &Genesis, chain: ChainRef, writes: &mut Vec<Write>) {
         if !chain.is_beacon() {
-            write_facts(genesis, chain, changes);
+            write_facts(genesis, chain, writes);
         }
     }
 

@@ -23,11 +23,7 @@ pub struct FactsHead {
 
 fn key(chain: ChainRef, local: Vec<u8>) -> StateKey {
     let owner = Address::of_system(BEACON_FACTS.get(), chain, b"facts");
-    StateKey {
-        owner,
-        module: BEACON_FACTS,
-        local,
-    }
+    StateKey::new(owner, BEACON_FACTS, local)
 }
 
 /// Key of the [`FactsHead`] on `chain`.

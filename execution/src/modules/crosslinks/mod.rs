@@ -34,7 +34,7 @@ use skerry_types::genesis::Genesis;
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Height, ModuleId};
 use skerry_types::merkle::OwnerEntry;
 use skerry_types::message::{ChannelSummary, Flow, channels_root};
-use skerry_types::state::{ChangeSet, StateKey, Value};
+use skerry_types::state::{StateKey, Value, Write};
 use std::collections::BTreeMap;
 
 /// The module.
@@ -322,11 +322,11 @@ impl Module for CrossLinksModule {
         modules::no_calls(self.name())
     }
 
-    fn genesis(&self, genesis: &Genesis, chain: ChainRef, changes: &mut ChangeSet) {
+    fn genesis(&self, genesis: &Genesis, chain: ChainRef, writes: &mut Vec<Write>) {
         if chain.is_beacon() {
             for record in genesis_records(genesis, &NetworkInfo::of(genesis)) {
                 let key = shard_record_key(record.chain);
-                changes.insert(key, Some(Value::from(codec::encode(&record))));
+                writes.push((key, Some(Value::from(codec::encode(&record)))));
             }
         }
     }

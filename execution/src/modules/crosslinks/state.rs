@@ -15,6 +15,6 @@ pub fn shard_record_key(shard: ChainRef) -> StateKey {
     StateKey {
         owner,
         module: CROSSLINKS,
-        local: vec![b's', depth, low, high],
+        local: [b's', depth, low, high].into(),
     }
 }

@@ -11,6 +11,7 @@ use crate::error::CallError;
 use crate::gas;
 use crate::module::{Call, Environment};
 use crate::modules::DEX;
+use crate::modules::bank::state::balance_key;
 use crate::modules::token::issue::{self, Description};
 use crate::plan::{Access, Plan, PlanContext};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec;
 use skerry_types::ids::{Address, Gas};
-use skerry_types::state::Value;
+use skerry_types::state::{StateKey, Value};
 
 /// Most pools that one swap goes through.
 pub const ROUTE_POOLS_MAX: usize = 4;
@@ -196,6 +197,21 @@ impl Call for DexCall {
         }
     }
 
+    fn hint(&self, context: &PlanContext<'_>, read: &mut dyn FnMut(StateKey)) {
+        if let Self::SwapExactIn {
+            route,
+            minimum_output: output,
+            ..
+        }
+        | Self::SwapExactOut { route, output, .. } = self
+        {
+            for pool in route {
+                read(pool_key(pool));
+            }
+            read(balance_key(&context.sender, &output.denom));
+        }
+    }
+
     fn execute(&self, environment: &mut Environment<'_, '_>) -> Result<(), CallError> {
         match self {
             Self::CreatePool { assets, fee_ppm } => create_pool(environment, *assets, *fee_ppm),
@@ -228,8 +244,9 @@ impl Call for DexCall {
 }
 
 fn plan_pools(pools: &[Address]) -> Plan {
-    pools.iter().fold(Plan::nothing(), |plan, pool| {
-        plan.and(*pool, Access::Exclusive).hint(pool_key(pool))
+    let pools = pools.iter();
+    pools.fold(Plan::nothing(), |plan, pool| {
+        plan.and(*pool, Access::Exclusive)
     })
 }
 

@@ -61,7 +61,7 @@ impl Module for DexModule {
         let key = supply_key(&denom);
         let supply = records
             .iter()
-            .find(|record| record.module == key.module && record.local == key.local)
+            .find(|record| record.module == key.module && *record.local == *key.local)
             .and_then(|record| read_amount(&record.value))
             .unwrap_or(Amount::ZERO);
         json!({ "pool": pool, "share_denom": denom, "shares": supply })

@@ -40,7 +40,7 @@ use skerry_types::ids::{
     Address, ChainRef, Digest, Epoch, MemberIndex, ModuleId, ValidatorId, Weight,
 };
 use skerry_types::merkle::OwnerEntry;
-use skerry_types::state::{ChangeSet, StateKey, Value};
+use skerry_types::state::{StateKey, Value, Write};
 use std::collections::BTreeMap;
 
 /// Version of the protocol's rules that this code implements.
@@ -312,13 +312,13 @@ impl Module for EpochsModule {
     }
 
     /// The genesis supplies the committees of epochs 0 and 1.
-    fn genesis(&self, genesis: &Genesis, chain: ChainRef, changes: &mut ChangeSet) {
+    fn genesis(&self, genesis: &Genesis, chain: ChainRef, writes: &mut Vec<Write>) {
         if !chain.is_beacon() {
             return;
         }
         let network = NetworkInfo::of(genesis);
         let mut write = |key: StateKey, value: Vec<u8>| {
-            changes.insert(key, Some(Value::from(value)));
+            writes.push((key, Some(Value::from(value))));
         };
         let record = genesis_record(genesis, &network);
         write(epoch_key(), codec::encode(&record));

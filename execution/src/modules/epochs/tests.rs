@@ -9,6 +9,7 @@ use super::state::{Seat, Seating, Stage};
 use crate::block::{BlockWork, Outcome, fold_reveal};
 use crate::error::{BlockError, CrossLinkSkip};
 use crate::modules::staking::state::pool;
+use crate::parallel::Mode;
 use crate::proofs::verify_ready;
 use crate::supply::count_supply;
 use crate::testing::{World, header, shard};
@@ -260,7 +261,8 @@ fn the_seed_is_made_of_all_reveals() {
             let mut context = world.context(BEACON);
             context.entropy = fold(bytes);
             let work = BlockWork::default();
-            let outcome = crate::block::execute(&context, &work, world.state(BEACON));
+            let executor = world.executor(Mode::Sequential);
+            let outcome = executor.execute(&context, &work, world.state(BEACON));
             world
                 .states
                 .get_mut(&BEACON)

@@ -10,6 +10,7 @@ use crate::module::Module;
 use crate::modules::evidence::EvidenceModule;
 use crate::modules::evidence::state::offences_object;
 use crate::modules::staking::state::pool;
+use crate::parallel::Mode;
 use crate::proofs::{Jurisdiction, verify_evidence};
 use crate::supply::{check_records, count_supply};
 use crate::testing::{Draft, World, certificate, header, shard, transfer, user};
@@ -535,7 +536,8 @@ fn instance_of_the_beacon_is_noted_with_the_first_working_block_of_an_epoch() {
     assert_eq!(noted(&world, Epoch::new(1)), None);
     let mut context = world.context(BEACON);
     context.instance = Digest::new([9; 32]);
-    let outcome = crate::block::execute(&context, &BlockWork::default(), world.state(BEACON));
+    let executor = world.executor(Mode::Sequential);
+    let outcome = executor.execute(&context, &BlockWork::default(), world.state(BEACON));
     world
         .states
         .get_mut(&BEACON)

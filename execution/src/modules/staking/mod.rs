@@ -31,7 +31,7 @@ use skerry_types::genesis::{Genesis, stake_units};
 use skerry_types::ids::{Address, ChainRef, Denom, Epoch, ModuleId, ValidatorId, Weight};
 use skerry_types::limits;
 use skerry_types::merkle::OwnerEntry;
-use skerry_types::state::{ChangeSet, StateKey, Value};
+use skerry_types::state::{StateKey, Value, Write};
 use std::collections::BTreeSet;
 
 /// The module.
@@ -125,7 +125,7 @@ impl Module for StakingModule {
         )
     }
 
-    fn genesis(&self, genesis: &Genesis, chain: ChainRef, changes: &mut ChangeSet) {
+    fn genesis(&self, genesis: &Genesis, chain: ChainRef, writes: &mut Vec<Write>) {
         if !chain.is_beacon() || genesis.validators.is_empty() {
             return;
         }
@@ -138,15 +138,15 @@ impl Module for StakingModule {
                 ValidatorRecord::new(validator.vote_key, validator.operator, Amount::new(bond));
             let id = ValidatorId::new(count);
             let value = Value::from(codec::encode(&record));
-            changes.insert(validator_key(id), Some(value));
+            writes.push((validator_key(id), Some(value)));
             let value = Value::from(codec::encode(&(Version, id)));
-            changes.insert(vote_key_key(&validator.vote_key), Some(value));
+            writes.push((vote_key_key(&validator.vote_key), Some(value)));
             count = count.saturating_add(1);
         }
         let value = Value::from(codec::encode(&(Version, count)));
-        changes.insert(count_key(), Some(value));
+        writes.push((count_key(), Some(value)));
         let key = balance_key(&pool(), &Denom::SKER);
-        changes.insert(key, encode_amount(Amount::new(total)));
+        writes.push((key, encode_amount(Amount::new(total))));
     }
 
     fn query(&self, _: &Address, records: &[OwnerEntry]) -> serde_json::Value {

@@ -45,7 +45,7 @@ pub fn token_key(denom: &Denom) -> StateKey {
     StateKey {
         owner: denom.object(),
         module: TOKEN,
-        local: vec![RECORD],
+        local: [RECORD].into(),
     }
 }
 
@@ -54,6 +54,6 @@ pub fn supply_key(denom: &Denom) -> StateKey {
     StateKey {
         owner: denom.object(),
         module: TOKEN,
-        local: vec![SUPPLY],
+        local: [SUPPLY].into(),
     }
 }

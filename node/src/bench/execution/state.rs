@@ -2,7 +2,8 @@
 //!
 //! No tree and no disk: what they cost is not part of these figures.
 
-use skerry_types::state::{ChangeSet, StateKey, StateRead, Value};
+use skerry_types::ids::{Address, ModuleId};
+use skerry_types::state::{ChangeSet, LocalKey, StateKey, StateRead, Value};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -23,9 +24,13 @@ impl Folded {
 
 impl Hasher for Folded {
     fn write(&mut self, bytes: &[u8]) {
-        for part in bytes.chunks(8) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.fold(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
             let mut word = [0; 8];
-            for (to, from) in word.iter_mut().zip(part) {
+            for (to, from) in word.iter_mut().zip(rest) {
                 *to = *from;
             }
             self.fold(u64::from_le_bytes(word));
@@ -46,23 +51,81 @@ impl Hasher for Folded {
     }
 }
 
-/// A chain's records.
+/// A chain's records, by owner: those of one lie together, as those of an account do in the plain
+/// loop, and as an owner is looked for once in a node's tree.
 #[derive(Default)]
-pub(super) struct State(Table<StateKey, Value>);
+pub(super) struct State(Table<Address, Records>);
+
+struct Record {
+    module: ModuleId,
+    local: LocalKey,
+    value: Value,
+}
+
+impl Record {
+    fn is_of(&self, key: &StateKey) -> bool {
+        self.module == key.module && self.local == key.local
+    }
+}
+
+/// What an owner has.
+#[derive(Default)]
+struct Records {
+    /// A nonce and two balances.
+    here: [Option<Record>; 3],
+    more: Vec<Record>,
+}
+
+impl Records {
+    fn get(&self, key: &StateKey) -> Option<&Value> {
+        let mut all = self.here.iter().flatten().chain(&self.more);
+        all.find(|record| record.is_of(key))
+            .map(|record| &record.value)
+    }
+
+    fn put(&mut self, key: StateKey, value: Value) {
+        let mut all = self.here.iter_mut().flatten().chain(&mut self.more);
+        if let Some(record) = all.find(|record| record.is_of(&key)) {
+            record.value = value;
+            return;
+        }
+        let StateKey { module, local, .. } = key;
+        let record = Record {
+            module,
+            local,
+            value,
+        };
+        match self.here.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(record),
+            None => self.more.push(record),
+        }
+    }
+
+    fn remove(&mut self, key: &StateKey) {
+        for place in &mut self.here {
+            place.take_if(|record| record.is_of(key));
+        }
+        self.more.retain(|record| !record.is_of(key));
+    }
+}
 
 impl State {
-    pub(super) fn with_capacity(records: usize) -> Self {
+    pub(super) fn with_capacity(owners: usize) -> Self {
         Self(Table::with_capacity_and_hasher(
-            records,
+            owners,
             BuildHasherDefault::default(),
         ))
     }
 
     pub(super) fn put(&mut self, key: StateKey, value: Option<Value>) {
         match value {
-            Some(value) => self.0.insert(key, value),
-            None => self.0.remove(&key),
-        };
+            Some(value) => self.0.entry(key.owner).or_default().put(key, value),
+            None => {
+                if let Some(records) = self.0.get_mut(&key.owner) {
+                    records.remove(&key);
+                }
+            }
+        }
     }
 
     pub(super) fn apply(&mut self, changes: ChangeSet) {
@@ -74,6 +137,6 @@ impl State {
 
 impl StateRead for State {
     fn get(&self, key: &StateKey) -> Option<Value> {
-        self.0.get(key).cloned()
+        self.0.get(&key.owner)?.get(key).cloned()
     }
 }

@@ -192,18 +192,14 @@ impl Stream {
 
     /// The state before the first block.
     pub(super) fn initial_state(&self) -> State {
-        let per_account = if self.has_pools() { 3 } else { 2 };
-        let mut state = State::with_capacity(self.accounts.len().saturating_mul(per_account));
+        let mut state = State::with_capacity(self.accounts.len());
         state.apply(genesis_changes(&genesis(), self.chain).changes);
         let (funds, nonce) = (encode_amount(FUNDS), encode_nonce(SEQUENCE_FIRST));
-        // A value of its own for each, as a node has them: workers that share one would share its
-        // count of users, too.
-        let own = |value: &Option<Value>| value.as_deref().map(Value::from);
         for address in self.addresses() {
-            state.put(balance_key(address, &Denom::SKER), own(&funds));
-            state.put(nonce_key(address, 0), Some(Value::from(&*nonce)));
+            state.put(balance_key(address, &Denom::SKER), funds.clone());
+            state.put(nonce_key(address, 0), Some(nonce.clone()));
             if self.has_pools() {
-                state.put(balance_key(address, &self.token), own(&funds));
+                state.put(balance_key(address, &self.token), funds.clone());
             }
         }
         for pool in &self.pools {

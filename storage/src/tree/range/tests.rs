@@ -39,7 +39,7 @@ fn all(tree: &StateTree) -> Rows {
 /// A state whose owners have between one and some hundred records of different sizes.
 fn some_state(seed: u64) -> StateTree {
     let mut numbers = Numbers(seed);
-    let mut changes = ChangeSet::new();
+    let mut changes = Vec::new();
     for _ in 0..20 + numbers.below(40) {
         let owner = key(numbers.next(), 0).owner;
         let records = match numbers.below(8) {
@@ -52,13 +52,13 @@ fn some_state(seed: u64) -> StateTree {
                 .to_le_bytes()
                 .repeat(1 + usize::from(record % 5 == 0));
             let length = usize::try_from(numbers.below(200)).unwrap();
-            changes.insert(
+            changes.push((
                 StateKey::new(owner, module, local),
                 Some(value(&vec![7_u8; length])),
-            );
+            ));
         }
     }
-    StateTree::empty().apply(&changes)
+    StateTree::empty().apply(&changes.into_iter().collect())
 }
 
 #[test]
