@@ -8,7 +8,7 @@ use skerry_types::crypto::bls::{SecretKey, Signature};
 use skerry_types::crypto::ed25519;
 use skerry_types::crypto::hash::plain;
 use skerry_types::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
-use skerry_types::ids::{Address, Gas, TimeMs, ValidatorId, Weight};
+use skerry_types::ids::{Address, TimeMs, ValidatorId, Weight};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -141,10 +141,6 @@ pub(super) fn draw_genesis(seed: u64, network: Network, random: &mut Random) -> 
             beacon_interval_ms: random.between(50, 250),
             epoch_ms,
             base_fee: Amount::new(10),
-            // Some fifteen transfers are what the base fee aims at: what waited for a partition to heal
-            // makes it rise.
-            block_gas: Gas::new(1_000_000),
-            inbound_gas: Gas::new(600_000),
             min_bond: Weight::new(1),
             unbonding_epochs: 1,
             ..Parameters::default()
