@@ -388,6 +388,7 @@ impl Block<'_> {
         let base_fee = views::base_fee(&after, parameters, context.chain, following);
         let layers = overlay.into_layers();
         let changes = parallel::changes::<P>(executor.mode, &layers)?;
+        drop(layers);
         executor.watch.ended(0, Stage::Merge);
         let hashes = parallel::hashes::<P>(executor.mode, &self.receipts);
         Ok(Outcome {

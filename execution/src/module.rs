@@ -142,7 +142,8 @@ pub trait Call: Send + Sync {
     fn plan(&self, context: &PlanContext<'_>) -> Plan;
 
     /// Keys that it will ask for, as far as they are known, so that they are read early and together:
-    /// then the waits for memory overlap. Naming too few or too many changes no outcome.
+    /// then the waits for memory overlap. Those of owners that the
+    /// plan does not name are passed over; naming too few or too many changes no outcome.
     fn hint(&self, context: &PlanContext<'_>, read: &mut dyn FnMut(StateKey)) {
         let _ = (context, read);
     }

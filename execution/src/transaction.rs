@@ -68,8 +68,18 @@ impl Calls {
 
     /// Keys that the calls will ask for.
     fn hint(&self, context: &PlanContext<'_>, read: &mut dyn FnMut(StateKey)) {
-        for call in &self.calls {
-            call.call.hint(context, read);
+        let mut context = *context;
+        for PlannedCall { call, plan, .. } in &self.calls {
+            // What is not planned may be with another worker: it must not be looked at.
+            let is_planned = |owner: &Address| {
+                *owner == context.sender || plan.objects().iter().any(|(it, _)| it == owner)
+            };
+            call.hint(&context, &mut |key| {
+                if is_planned(&key.owner) {
+                    read(key);
+                }
+            });
+            context.operation = context.operation.saturating_add(1);
         }
     }
 

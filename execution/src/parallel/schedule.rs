@@ -13,6 +13,11 @@ const SLACK: i128 = 128;
 /// other; where there are more of them than that, one worker runs all.
 const CROSSINGS: usize = 3;
 
+/// A hand-over moves all that was touched of its object, at most some records of each transaction of
+/// the lane before it. Where that comes to so many transactions for each of the block, one worker runs
+/// all: a lane that grows and goes to and fro would cost the square of its length.
+const MOVES: usize = 64;
+
 /// Nobody's yet.
 const FREE: u8 = u8::MAX;
 
@@ -79,8 +84,10 @@ impl Schedule {
         }
         plan.give_rest();
         let mut turns = turns(&plan.workers, workers)?;
-        let mut edges = connect(&groups, &plan.workers, &mut turns)?;
-        if edges.len().saturating_mul(CROSSINGS) > weights.len() {
+        let (mut edges, moves) = connect(&groups, &plan.workers, &mut turns)?;
+        let is_costly = edges.len().saturating_mul(CROSSINGS) > weights.len()
+            || moves > weights.len().saturating_mul(MOVES);
+        if is_costly {
             plan.workers.fill(0);
             (edges, turns) = (Vec::new(), self::turns(&plan.workers, workers)?);
         }
@@ -109,12 +116,13 @@ fn turns(of: &[u8], workers: usize) -> Option<Vec<Turns>> {
     Some(turns)
 }
 
-/// Where consecutive transactions of a group have different workers.
-fn connect(groups: &[&Group], workers: &[u8], turns: &mut [Turns]) -> Option<Vec<Edge>> {
-    let mut edges = Vec::new();
+/// Where consecutive transactions of a group have different workers, and how many transactions of the
+/// lane lie before each such place, in all.
+fn connect(groups: &[&Group], workers: &[u8], turns: &mut [Turns]) -> Option<(Vec<Edge>, usize)> {
+    let (mut edges, mut moves) = (Vec::new(), 0_usize);
     let worker = |transaction: u32| workers.get(usize::try_from(transaction).ok()?).copied();
     for group in groups {
-        for pair in group.transactions.windows(2) {
+        for (before, pair) in group.transactions.windows(2).enumerate() {
             let [from, to] = *pair else { continue };
             let (giver, taker) = (worker(from)?, worker(to)?);
             if giver == taker {
@@ -122,6 +130,7 @@ fn connect(groups: &[&Group], workers: &[u8], turns: &mut [Turns]) -> Option<Vec
             }
             let edge = u32::try_from(edges.len()).ok()?;
             edges.push(Edge { owner: group.owner });
+            moves = moves.saturating_add(before);
             let gives = &mut turns.get_mut(usize::from(giver))?.gives;
             gives.push((from, edge));
             let takes = &mut turns.get_mut(usize::from(taker))?.takes;
@@ -132,7 +141,7 @@ fn connect(groups: &[&Group], workers: &[u8], turns: &mut [Turns]) -> Option<Vec
         turns.gives.sort_unstable();
         turns.takes.sort_unstable();
     }
-    Some(edges)
+    Some((edges, moves))
 }
 
 /// Transactions while they are given to workers.

@@ -487,6 +487,26 @@ fn lanes_stay_whole_and_the_rest_fills_up_evenly() {
     }
 }
 
+/// A lane of so many transactions, every second of which the first worker must run, which has its share
+/// without it.
+fn to_and_fro(lane: u32) -> Schedule {
+    let members: Vec<u32> = (0..lane).collect();
+    let own = (0..lane).step_by(2);
+    let pinned: Vec<u32> = own.chain(10_000..20_000).collect();
+    Schedule::of(&vec![1; 20_000], &pinned, vec![&group(1, &members)], 2).unwrap()
+}
+
+#[test]
+fn long_lane_to_and_fro_stays_with_one_worker() {
+    let short = to_and_fro(1_000);
+    assert_eq!(short.figures.handovers, 999);
+    assert_eq!(short.turns[1].transactions.len(), 10_000 - 500);
+    // It crosses for far less than a third of the block, but each time with all that lies before.
+    let long = to_and_fro(4_000);
+    assert_eq!(long.figures.handovers, 0);
+    assert_eq!(long.turns[1].transactions.len(), 0);
+}
+
 /// Of so many transactions two lanes, and one that crosses both. The first worker must run their ends,
 /// and has its share with the first of all.
 fn crossing(transactions: usize) -> Schedule {

@@ -43,6 +43,7 @@ pub(super) fn run<P: Platform>(
     let turns = schedule.turns.get(worker)?;
     let mut space = Workspace::new(shared.context, shared.modules, shared.before);
     space.backlog = shared.backlog;
+    space.base_fee = shared.base_fee;
     space.overlay.reserve(turns.transactions.len());
     let mut machine = Machine::default();
     let (count, workers) = (turns.transactions.len(), shared.workers);

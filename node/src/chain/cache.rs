@@ -154,8 +154,11 @@ impl SignatureCache {
         entries.shrink();
     }
 
-    /// Takes note of the transactions of a final block.
-    pub(crate) fn settle(&self, transactions: &[Arc<CheckedTransaction>]) {
+    /// Takes note of transactions that a final block made happen.
+    pub(crate) fn settle<'b>(
+        &self,
+        transactions: impl IntoIterator<Item = &'b Arc<CheckedTransaction>>,
+    ) {
         let mut entries = self.entries.lock();
         for transaction in transactions {
             entries.insert(transaction.wire_hash(), Known::Settled);

@@ -6,7 +6,7 @@
 //! state is committed and its messages and cross-link go out.
 
 use super::blocks::Validity;
-use super::jobs::{Executed, Shared};
+use super::jobs::{Executed, Shared, that_happened};
 use super::{ChainNode, CommitRequest, Output, Reported, Root, root_of};
 use crate::beacon::BeaconFinal;
 use crate::committees::Committees;
@@ -302,11 +302,11 @@ impl ChainNode {
     pub(super) fn advance_final(&mut self, out: &mut Vec<Output>) {
         while let Some((entry, abandoned)) = self.tree.advance() {
             let is_working = entry.header.kind == BlockKind::Working;
-            if let Some(work) = &entry.work {
-                self.cache.settle(&work.transactions);
-            }
             let executed = entry.executed.filter(|_| is_working);
             if let (Some(work), Some(executed)) = (&entry.work, &executed) {
+                // What is void has not happened, and may be sent again.
+                let happened = that_happened(&work.transactions, &executed.receipts);
+                self.cache.settle(happened);
                 super::evidence::note_punished(work, executed, out);
             }
             if let Some(executed) = &executed {

@@ -692,17 +692,25 @@ fn used_nonces(
     transactions: &[Arc<CheckedTransaction>],
     receipts: &[Receipt],
 ) -> Vec<(Address, u16, u64)> {
+    let nonce = |transaction: &Arc<CheckedTransaction>| {
+        let body = transaction.body();
+        let next = body.nonce.sequence.saturating_add(1);
+        (body.sender, body.nonce.stream, next)
+    };
+    that_happened(transactions, receipts).map(nonce).collect()
+}
+
+/// The transactions of a block that are not void, by its receipts, of which theirs are the last.
+pub(super) fn that_happened<'b>(
+    transactions: &'b [Arc<CheckedTransaction>],
+    receipts: &'b [Receipt],
+) -> impl Iterator<Item = &'b Arc<CheckedTransaction>> {
     let messages = receipts.len().saturating_sub(transactions.len());
     transactions
         .iter()
         .zip(receipts.iter().skip(messages))
         .filter(|(_, receipt)| !matches!(receipt.status, Status::Void(_)))
-        .map(|(transaction, _)| {
-            let body = transaction.body();
-            let next = body.nonce.sequence.saturating_add(1);
-            (body.sender, body.nonce.stream, next)
-        })
-        .collect()
+        .map(|(transaction, _)| transaction)
 }
 
 #[cfg(test)]

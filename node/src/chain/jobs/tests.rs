@@ -85,6 +85,10 @@ fn the_nonces_that_a_block_used_are_those_of_its_transactions_that_are_not_void(
         receipt(transactions[1].id(), Status::Failed(failure())),
         receipt(transactions[2].id(), Status::Void(failure())),
     ];
+    let happened: Vec<Digest> = that_happened(&transactions, &receipts)
+        .map(|transaction| transaction.id())
+        .collect();
+    assert_eq!(happened, [transactions[0].id(), transactions[1].id()]);
     let sender = transactions[0].body().sender;
     assert_eq!(
         used_nonces(&transactions, &receipts),
