@@ -43,6 +43,9 @@ pub(super) const POOL_FEE: PoolFee = PoolFee::new(3_000);
 /// What is moved, at least and by how much more at most. Less could bring nothing from a pool.
 const AMOUNT_MIN: u64 = 1_000;
 const AMOUNT_SPREAD: u64 = 1_000_000;
+/// Heights from one block to the next: full blocks raise the base fee, and heights without any bring it
+/// back, so that every transaction can pay the lowest one.
+const HEIGHTS_APART: u64 = 10;
 /// The next nonce of each account at the start; not 0, so that its record is there already.
 pub(super) const SEQUENCE_FIRST: u64 = 1;
 const BLOCK_INTERVAL_MS: u64 = 1_000;
@@ -220,7 +223,8 @@ impl Stream {
     /// # Errors
     /// When a transaction cannot be made.
     pub(super) fn next(&mut self, transactions: u32) -> Result<Block, ExecutionError> {
-        self.height = self.height.next();
+        let height = self.height.next();
+        self.height = self.height.saturating_add(HEIGHTS_APART);
         let mut orders = Vec::new();
         let mut checked = Vec::new();
         for _ in 0..transactions {
@@ -229,7 +233,6 @@ impl Stream {
             orders.push(order);
             checked.push(Arc::new(transaction));
         }
-        let height = self.height;
         let context = BlockContext {
             network: Arc::clone(&self.network),
             chain: self.chain,
