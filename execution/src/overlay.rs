@@ -131,7 +131,7 @@ impl<'a> BlockOverlay<'a> {
     #[cfg(test)]
     pub(crate) fn into_changes(self) -> skerry_types::state::ChangeSet {
         let writes = self.into_layers().writes(0, 1);
-        skerry_types::state::ChangeSet::of_runs(vec![writes.unwrap()])
+        skerry_types::state::ChangeSet::of_runs(vec![writes.expect("its parts agree")])
     }
 
     /// Whether a call that only adds may have shown in which order it ran: a sum was too large, or is

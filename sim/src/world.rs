@@ -35,7 +35,7 @@ use std::sync::Arc;
 /// Who executes the blocks of every second node: two workers are enough for all ways that threads
 /// have to meet, and three make that some have nothing to do.
 const SEVERAL: Workers = Workers {
-    most: NonZeroUsize::new(3).expect("three"),
+    most: NonZeroUsize::new(3).expect("three is not zero"),
     transactions_min: 2,
 };
 /// How long after healing everything must be well.
