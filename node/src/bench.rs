@@ -127,9 +127,27 @@ pub struct LoadArgs {
     /// Submissions that wait for an answer, for each --rpc
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub in_flight: usize,
-    /// Transfers signed for a rate of 0
-    #[arg(long, value_name = "N", default_value_t = 200_000)]
-    pub transactions: u32,
+    /// Transfers signed for each rate, at most [default: the rate for all of its seconds; 200000
+    /// for a rate of 0]
+    #[arg(long, value_name = "N")]
+    pub transactions: Option<u32>,
+}
+
+#[cfg(test)]
+impl LoadArgs {
+    /// A load of one rate, all else by default.
+    fn of_rate(rate: u32) -> Self {
+        Self {
+            senders: 10_000,
+            rate: vec![rate],
+            duration: 20,
+            cross_share: 0,
+            threads: 1,
+            batch: 200,
+            in_flight: 8,
+            transactions: None,
+        }
+    }
 }
 
 /// Why a benchmark gives no figures.
@@ -195,6 +213,8 @@ pub struct LoadReport {
     pub window_s: f64,
     /// Proposal to final, for working blocks: from the header's time to the observer's news of it.
     pub finality: Latency,
+    /// Longest time of the load without a working block becoming final, in milliseconds.
+    pub pause_ms_max: f64,
     /// Submission to final, for transfers within a shard.
     pub in_shard: Latency,
     /// Submission to final credit at the destination, for transfers to another shard.
@@ -211,6 +231,9 @@ pub struct LoadReport {
     pub uncredited: u64,
     /// Whether balances and nonces of all senders are what the final transfers explain.
     pub balances_exact: bool,
+    /// From the end of the load until everything that was taken was final and credited, in seconds;
+    /// absent where it never was.
+    pub drained_s: Option<f64>,
     /// Working blocks seen final, over all shards.
     pub blocks: u64,
     /// Processor time and memory of the network, where it can be seen.
@@ -328,6 +351,25 @@ impl fmt::Display for BenchReport {
                     "rate {}: {} working blocks final {p50:.0} / {p99:.0} ms after their proposal \
                      (p50/p99)",
                     run.rate, run.finality.count
+                )?;
+            }
+            writeln!(
+                formatter,
+                "rate {}: {:.0} ms at most without a final block; all that was taken was final {}",
+                run.rate,
+                run.pause_ms_max,
+                match run.drained_s {
+                    Some(seconds) => format!("{seconds:.1} s after the load"),
+                    None => "never".to_owned(),
+                }
+            )?;
+            if let Some(usage) = &run.usage {
+                writeln!(
+                    formatter,
+                    "rate {}: the nodes held {} MB at the end, {} MB at most so far",
+                    run.rate,
+                    usage.resident_bytes / 1_000_000,
+                    usage.resident_bytes_max / 1_000_000
                 )?;
             }
             if !run.balances_exact {
@@ -489,7 +531,7 @@ async fn load_once(
     let driven = drive::run(&plan, &seen, args, rate, length, submit).await;
     let ended = start.elapsed();
     let after = measure::sample(&target.pids, &target.metrics).await;
-    drain(&seen, driven.accepted).await;
+    let drained = drain(&seen, driven.accepted).await;
     drop(watching);
     let audit = audit::run(&plan, &seen, observe).await?;
     let window = begun + length / WARM_UP_PARTS..ended;
@@ -512,6 +554,7 @@ async fn load_once(
         finalized_per_s: measure::float(succeeded) / window_s.max(f64::MIN_POSITIVE),
         window_s,
         finality: seen.finality(),
+        pause_ms_max: seen.pause_max(&(begun..ended)).as_secs_f64() * 1_000.0,
         in_shard: seen.latency(&window, observe::Which::InShard),
         cross_shard: seen.latency(&window, observe::Which::CrossCredit),
         cross_shard_home: seen.latency(&window, observe::Which::CrossHome),
@@ -520,23 +563,26 @@ async fn load_once(
         lost: driven.accepted.saturating_sub(totals.finalized),
         uncredited: totals.cross_finalized.saturating_sub(totals.credited),
         balances_exact: audit.exact,
+        drained_s: drained.then(|| seen.done_last().saturating_sub(ended).as_secs_f64()),
         blocks: totals.blocks,
         usage: measure::usage(before, after),
     })
 }
 
-/// Waits until everything that was taken is final and credited, or nothing happens any more.
-async fn drain(seen: &observe::Seen, accepted: u64) {
+/// Waits until everything that was taken is final and credited, or nothing happens any more. Says
+/// which.
+async fn drain(seen: &observe::Seen, accepted: u64) -> bool {
     let deadline = Instant::now() + DRAIN_MAX;
     let mut last = (seen.totals(), Instant::now());
     while Instant::now() < deadline && last.1.elapsed() < DRAIN_QUIET {
         let totals = seen.totals();
         if totals.finalized >= accepted && totals.credited >= totals.cross_finalized {
-            return;
+            return true;
         }
         if (totals.finalized, totals.credited) != (last.0.finalized, last.0.credited) {
             last = (totals, Instant::now());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    false
 }

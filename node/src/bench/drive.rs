@@ -2,8 +2,9 @@
 //!
 //! One lane for each validator that takes transactions, with the senders of its shard dealt out
 //! among such lanes: a sender always meets the same validator. A lane offers each sender's next
-//! transfer in turn; one that was refused is offered again at the sender's next turn, so an
-//! overloaded network sees the full rate all the time and no sender's nonces get a hole.
+//! transfer in turn; one that was refused is offered again at the sender's next turn, so no sender's
+//! nonces get a hole. A sender has one transfer offered at a time, so a network sees the full rate
+//! as long as some senders wait for no answer: overload takes more of them than nodes hold at once.
 
 use super::LoadArgs;
 use super::observe::Seen;
@@ -12,7 +13,7 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use skerry_proto::v1::{ErrorReason, SubmitResult};
 use skerry_sdk::client::{Client, ClientError};
 use skerry_types::ids::ChainRef;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -56,13 +57,7 @@ pub(super) async fn run(
             .collect();
         for (number, client) in clients.iter().enumerate() {
             let dealt = own.iter().skip(number).step_by(clients.len()).copied();
-            let turns: Vec<Turn> = dealt
-                .map(|sender| Turn {
-                    sender,
-                    next: 0,
-                    pending: false,
-                })
-                .collect();
+            let turns: Vec<Turn> = dealt.map(|sender| Turn { sender, next: 0 }).collect();
             lanes.push((client.clone(), turns));
         }
     }
@@ -74,8 +69,9 @@ pub(super) async fn run(
             client,
             plan: plan.clone(),
             seen: seen.clone(),
+            ready: (0..turns.len()).collect(),
+            pending: 0,
             turns,
-            at: 0,
             rate: (rate > 0).then(|| f64::from(rate) * share),
             batch: args.batch.max(1),
             in_flight: args.in_flight.max(1),
@@ -99,8 +95,6 @@ pub(super) async fn run(
 struct Turn {
     sender: usize,
     next: usize,
-    /// Whether the next transfer is offered and not answered.
-    pending: bool,
 }
 
 struct Lane {
@@ -108,7 +102,11 @@ struct Lane {
     plan: Arc<Plan>,
     seen: Arc<Seen>,
     turns: Vec<Turn>,
-    at: usize,
+    /// Positions of the turns whose next transfer is to be offered, in the order in which they
+    /// come.
+    ready: VecDeque<usize>,
+    /// How many turns wait for an answer.
+    pending: usize,
     rate: Option<f64>,
     batch: usize,
     in_flight: usize,
@@ -146,15 +144,7 @@ impl Lane {
     }
 
     fn is_done(&self) -> bool {
-        let transfers = |turn: &Turn| {
-            self.plan
-                .senders
-                .get(turn.sender)
-                .map(|s| s.transfers.len())
-        };
-        self.turns
-            .iter()
-            .all(|turn| transfers(turn).is_none_or(|count| turn.next >= count))
+        self.ready.is_empty() && self.pending == 0
     }
 
     /// Transfers that should have been offered by now and were not: at most one batch, and at a
@@ -169,30 +159,11 @@ impl Lane {
 
     /// The next transfers of the senders whose turn it is.
     fn take(&mut self, limit: usize) -> Batch {
-        let mut batch = Batch::new();
-        for _ in 0..self.turns.len() {
-            if batch.len() >= limit {
-                break;
-            }
-            let position = self.at;
-            self.at = (self.at + 1) % self.turns.len();
-            let Some(turn) = self.turns.get_mut(position) else {
-                continue;
-            };
-            let count = self
-                .plan
-                .senders
-                .get(turn.sender)
-                .map_or(0, |it| it.transfers.len());
-            if !turn.pending && turn.next < count {
-                turn.pending = true;
-                batch.push(position);
-            }
-        }
-        self.driven.offered = self
-            .driven
-            .offered
-            .saturating_add(u64::try_from(batch.len()).unwrap_or(0));
+        let count = limit.min(self.ready.len());
+        let batch: Batch = self.ready.drain(..count).collect();
+        self.pending = self.pending.saturating_add(count);
+        let offered = u64::try_from(count).unwrap_or(0);
+        self.driven.offered = self.driven.offered.saturating_add(offered);
         batch
     }
 
@@ -232,36 +203,39 @@ impl Lane {
     }
 
     fn answered(&mut self, batch: &[usize], answer: Result<Vec<SubmitResult>, ClientError>) {
-        let mut results = match answer {
-            Ok(results) => results.into_iter(),
+        self.pending = self.pending.saturating_sub(batch.len());
+        match answer {
+            Ok(results) => {
+                let mut results = results.into_iter();
+                for position in batch {
+                    self.answered_one(*position, results.next().as_ref());
+                }
+            }
             Err(error) => {
                 let reason = error.reason().map_or("UNREACHABLE", ErrorReason::name);
-                self.driven
-                    .reject(reason, u64::try_from(batch.len()).unwrap_or(0));
-                for position in batch {
-                    self.turns
-                        .get_mut(*position)
-                        .into_iter()
-                        .for_each(|turn| turn.pending = false);
-                }
-                return;
+                let count = u64::try_from(batch.len()).unwrap_or(0);
+                self.driven.reject(reason, count);
+                self.ready.extend(batch);
             }
+        }
+    }
+
+    fn answered_one(&mut self, position: usize, result: Option<&SubmitResult>) {
+        let Some(turn) = self.turns.get_mut(position) else {
+            return;
         };
-        for position in batch {
-            let Some(turn) = self.turns.get_mut(*position) else {
-                continue;
-            };
-            turn.pending = false;
-            let Some(result) = results.next() else {
-                continue;
-            };
+        match result {
             // A nonce that is used already: an earlier answer was lost, the transfer was not.
-            if result.accepted || result.reason() == ErrorReason::NonceTooLow {
+            Some(it) if it.accepted || it.reason() == ErrorReason::NonceTooLow => {
                 turn.next += 1;
                 self.driven.accepted = self.driven.accepted.saturating_add(1);
-            } else {
-                self.driven.reject(result.reason().name(), 1);
             }
+            Some(it) => self.driven.reject(it.reason().name(), 1),
+            None => {}
+        }
+        let sender = self.plan.senders.get(turn.sender);
+        if sender.is_some_and(|sender| turn.next < sender.transfers.len()) {
+            self.ready.push_back(position);
         }
     }
 }

@@ -75,6 +75,8 @@ pub struct Usage {
     pub signature_clock: f64,
     /// Resident memory of all nodes at the end.
     pub resident_bytes: u64,
+    /// The most that each has held since it was started, summed up.
+    pub resident_bytes_max: u64,
     /// Synced writes of all nodes per second: of databases and vote logs.
     pub syncs_per_s: f64,
 }
@@ -87,6 +89,7 @@ pub(super) struct Sample {
     signature_cpu_s: f64,
     signature_s: f64,
     resident_bytes: u64,
+    resident_bytes_max: u64,
     syncs: f64,
 }
 
@@ -115,6 +118,8 @@ pub(super) async fn sample(pids: &[u32], metrics: &[String]) -> Option<Sample> {
     let load_cpu_s = cpu_of(Path::new("/proc/self")).map_or(0.0, |(_, seconds)| seconds);
     let signature_cpu_s = pids.iter().map(|pid| signature_cpu_of(*pid)).sum();
     let resident_bytes = pids.iter().filter_map(|pid| resident_of(*pid)).sum();
+    let most = |pid: &u32| peak_bytes(Path::new(&format!("/proc/{pid}")));
+    let resident_bytes_max = pids.iter().filter_map(most).sum();
     Some(Sample {
         at: Instant::now(),
         cpu_s,
@@ -122,6 +127,7 @@ pub(super) async fn sample(pids: &[u32], metrics: &[String]) -> Option<Sample> {
         signature_cpu_s,
         signature_s,
         resident_bytes,
+        resident_bytes_max,
         syncs,
     })
 }
@@ -142,6 +148,7 @@ pub(super) fn usage(before: Option<Sample>, after: Option<Sample>) -> Option<Usa
         signature_share: (cpu_s > 0.0).then(|| signature_cpu_s / cpu_s),
         signature_clock: (after.signature_s - before.signature_s) / seconds,
         resident_bytes: after.resident_bytes,
+        resident_bytes_max: after.resident_bytes_max,
         syncs_per_s: (after.syncs - before.syncs) / seconds,
     })
 }
@@ -179,8 +186,13 @@ fn resident_of(pid: u32) -> Option<u64> {
 }
 
 /// Most memory that this process has held so far.
-pub(super) fn peak_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+pub(super) fn own_peak_bytes() -> Option<u64> {
+    peak_bytes(Path::new("/proc/self"))
+}
+
+/// Most memory that a process has held so far, by its folder in `/proc`.
+fn peak_bytes(folder: &Path) -> Option<u64> {
+    let text = std::fs::read_to_string(folder.join("status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     kilobytes.checked_mul(1_024)

@@ -355,21 +355,14 @@ mod tests {
     use super::*;
 
     fn args(validators_per_shard: u16, dead: u16) -> NetworkArgs {
-        let load = LoadArgs {
-            senders: 2,
-            rate: vec![1],
-            duration: 1,
-            cross_share: 0,
-            threads: 1,
-            batch: 1,
-            in_flight: 1,
-            transactions: 1,
-        };
         NetworkArgs {
             validators_per_shard,
             dead,
             shards: 2,
-            ..NetworkArgs::with(load)
+            ..NetworkArgs::with(LoadArgs {
+                senders: 2,
+                ..LoadArgs::of_rate(1)
+            })
         }
     }
 

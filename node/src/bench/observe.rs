@@ -51,8 +51,9 @@ pub(super) struct Seen {
     cross_finalized: AtomicU64,
     credited: AtomicU64,
     blocks: AtomicU64,
-    /// Microseconds from each working block's proposal to its being final here.
-    finality: Mutex<Vec<u64>>,
+    /// When each working block became final here, and how long after its proposal, in
+    /// microseconds.
+    finality: Mutex<Vec<(u64, u64)>>,
 }
 
 /// Counts so far.
@@ -98,13 +99,29 @@ impl Seen {
         let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
         let took = micros.saturating_sub(time_ms.saturating_mul(1_000));
         let mut finality = self.finality.lock().unwrap_or_else(PoisonError::into_inner);
-        finality.push(took);
+        finality.push((self.now(), took));
+    }
+
+    /// The longest time of a window without a working block becoming final.
+    pub(super) fn pause_max(&self, window: &Range<Duration>) -> Duration {
+        let finality = self.finality.lock().unwrap_or_else(PoisonError::into_inner);
+        let arrived = finality.iter().map(|(at, _)| Duration::from_micros(*at));
+        longest_pause(window, arrived.collect())
+    }
+
+    /// When the last transfer became final, or was credited.
+    pub(super) fn done_last(&self) -> Duration {
+        let done = self.times.iter().map(|times| {
+            let credited = times.credited.load(Ordering::Relaxed);
+            times.finalized.load(Ordering::Relaxed).max(credited)
+        });
+        Duration::from_micros(done.max().unwrap_or(0))
     }
 
     /// How long working blocks took from their proposal.
     pub(super) fn finality(&self) -> Latency {
         let finality = self.finality.lock().unwrap_or_else(PoisonError::into_inner);
-        Latency::of(finality.clone())
+        Latency::of(finality.iter().map(|(_, took)| *took).collect())
     }
 
     /// Microseconds since the start, never 0.
@@ -213,6 +230,18 @@ fn done_at(times: &Times, crosses: bool) -> u64 {
         &times.finalized
     };
     time.load(Ordering::Relaxed)
+}
+
+fn longest_pause(window: &Range<Duration>, mut arrived: Vec<Duration>) -> Duration {
+    arrived.retain(|at| window.contains(at));
+    arrived.push(window.end);
+    arrived.sort_unstable();
+    let before = std::iter::once(&window.start).chain(&arrived);
+    let pauses = arrived
+        .iter()
+        .zip(before)
+        .map(|(at, before)| at.saturating_sub(*before));
+    pauses.max().unwrap_or_default()
 }
 
 fn within(window: &Range<Duration>, micros: u64) -> bool {
@@ -346,6 +375,28 @@ impl Watch {
             used = after;
             self.inbox.pop_front();
             self.seen.note_credit(&origin, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::longest_pause;
+    use std::time::Duration;
+
+    #[test]
+    fn a_pause_reaches_from_one_block_or_end_of_the_window_to_the_next() {
+        let seconds = |all: &[u64]| all.iter().copied().map(Duration::from_secs).collect();
+        let window = Duration::from_secs(10)..Duration::from_secs(20);
+        for (arrived, longest) in [
+            (&[][..], 10),
+            (&[5, 25], 10),
+            (&[13], 7),
+            (&[18], 8),
+            (&[17, 11, 15], 4),
+        ] {
+            let pause = longest_pause(&window, seconds(arrived));
+            assert_eq!(pause, Duration::from_secs(longest), "{arrived:?}");
         }
     }
 }

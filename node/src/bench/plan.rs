@@ -25,6 +25,8 @@ const VALID_FOR: u64 = 15_000;
 const PRICE_FACTOR: u128 = 16;
 /// Accounts that are asked for at once.
 pub(super) const ACCOUNTS_AT_ONCE: usize = 500;
+/// Transfers that are signed for a rate of 0, where `--transactions` does not say.
+const TRANSACTIONS: u32 = 200_000;
 /// A step through the residues of 100 that spreads the transfers to other shards.
 const SPREAD: u64 = 61;
 
@@ -90,10 +92,7 @@ pub(super) async fn prepare(
 ) -> Result<Plan, BenchError> {
     let mut senders = make_senders(genesis, args)?;
     let beacon = read_accounts(&mut senders, observe).await?;
-    let count = match rate {
-        0 => u64::from(args.transactions),
-        rate => u64::from(rate).saturating_mul(args.duration.into()),
-    };
+    let count = count(args, rate);
     let orders = orders(&senders, count, args.cross_share);
     let chain_id = genesis.chain_id();
     let valid_until = beacon.saturating_add(VALID_FOR);
@@ -124,6 +123,20 @@ pub(super) async fn prepare(
         transfers,
         by_id,
     })
+}
+
+/// How many transfers a run signs. A given rate can be offered for all of its length, unless
+/// `--transactions` says that less will be taken: those that are refused are offered again.
+fn count(args: &LoadArgs, rate: u32) -> u64 {
+    let all = match rate {
+        0 => u64::from(TRANSACTIONS),
+        rate => u64::from(rate).saturating_mul(args.duration.into()),
+    };
+    match (args.transactions.map(u64::from), rate) {
+        (None, _) => all,
+        (Some(given), 0) => given,
+        (Some(given), _) => given.min(all),
+    }
 }
 
 fn make_senders(genesis: &Genesis, args: &LoadArgs) -> Result<Vec<Sender>, BenchError> {
@@ -318,4 +331,26 @@ fn sign(
         crosses: order.crosses,
         fee,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LoadArgs, TRANSACTIONS, count};
+
+    #[test]
+    fn transactions_bound_a_rate_and_are_the_number_without_one() {
+        for (rate, transactions, expected) in [
+            (0, None, u64::from(TRANSACTIONS)),
+            (0, Some(7), 7),
+            (100, None, 2_000),
+            (100, Some(7), 7),
+            (100, Some(3_000), 2_000),
+        ] {
+            let args = LoadArgs {
+                transactions,
+                ..LoadArgs::of_rate(rate)
+            };
+            assert_eq!(count(&args, rate), expected, "{rate} {transactions:?}");
+        }
+    }
 }

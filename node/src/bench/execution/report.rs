@@ -203,7 +203,7 @@ impl ExecutionReport {
                 control: control.quartiles,
                 bare: bare.quartiles,
             },
-            peak_bytes: measure::peak_bytes(),
+            peak_bytes: measure::own_peak_bytes(),
             lanes: figure(|it| it.lanes),
             longest_lane: figure(|it| it.longest),
             handovers: figure(|it| it.handovers),
