@@ -343,11 +343,13 @@ impl Block<'_> {
             epochs::note_ready(overlay, ready);
             let skipped = crosslinks::apply(overlay, context, &work.system);
             channels::acknowledge_from_records(overlay, context);
+            channels::due::note_from_records(overlay, context);
             return skipped;
         }
         if let Some(facts) = &work.facts {
             beacon_facts::import(overlay, context, facts);
             channels::acknowledge(overlay, context, facts);
+            channels::due::note(overlay, context, facts);
         }
         Vec::new()
     }

@@ -31,8 +31,9 @@ pub use crate::modules::bank::state::{balance_key, burnt_key, claim_key, fee_acc
 pub use crate::modules::beacon_facts::state::{
     FactsHead, facts_beacon_key, facts_epoch_key, facts_head_key, facts_shard_key,
 };
+pub use crate::modules::channels::due::{DUE_AFTER, DueMark, DueRecord, is_due};
 pub use crate::modules::channels::state::{
-    InboundState, OutboundState, RequestRecord, Turns, batch_record_key, inbound_key,
+    InboundState, OutboundState, RequestRecord, Turns, batch_record_key, due_key, inbound_key,
     inbox_body_key, outbound_key, request_key, turns_key,
 };
 pub use crate::modules::crosslinks::state::shard_record_key;
@@ -351,6 +352,12 @@ pub fn inbound(state: &dyn StateRead, chain: ChainRef, source: ChainRef) -> Inbo
 /// Which source comes first in a block on a state of `chain`; none while that is the first in order.
 pub fn turns(state: &dyn StateRead, chain: ChainRef) -> Option<Turns> {
     record(state, &turns_key(chain))
+}
+
+/// What cross-links have shown `chain` of what `source` sent, as far as it was not accepted when the
+/// chain last learnt of any.
+pub fn due(state: &dyn StateRead, chain: ChainRef, source: ChainRef) -> DueRecord {
+    record(state, &due_key(chain, source)).unwrap_or_default()
 }
 
 /// Counters of the channel from `chain` to `destination`, in the state of `chain`.

@@ -31,6 +31,8 @@ pub mod kind {
     pub const BATCH_PUSH: u8 = 0x10;
     /// Asks for a batch.
     pub const BATCH_REQUEST: u8 = 0x11;
+    /// Says which batches a member holds.
+    pub const BATCHES_HELD: u8 = 0x12;
     /// Proven evidence, for beacon proposers.
     pub const EVIDENCE: u8 = 0x15;
     /// Forwards transactions.
@@ -57,6 +59,7 @@ pub const fn class_of(kind: u8) -> Option<(Class, u32)> {
         kind::FETCH_REPLY => (Class::Blocks, 8 * MIB),
         kind::BATCH_PUSH => (Class::Relay, 2 * MIB),
         kind::BATCH_REQUEST => (Class::Relay, 16 * KIB),
+        kind::BATCHES_HELD => (Class::Relay, 16 * KIB),
         kind::EVIDENCE => (Class::Relay, 32 * KIB),
         kind::TRANSACTIONS => (Class::Transactions, 2 * MIB),
         kind::RANGE_REQUEST => (Class::Sync, 4 * KIB),
@@ -375,6 +378,6 @@ mod tests {
         let known = (0..=u8::MAX)
             .filter(|kind| class_of(*kind).is_some())
             .count();
-        assert_eq!(known, 14);
+        assert_eq!(known, 15);
     }
 }

@@ -65,8 +65,13 @@ pub struct BeaconFeed {
     shown: (TimeMs, Option<Arc<Facts>>),
     /// Up to where the committees are known that count.
     known: Height,
+    /// Since when which block is the newest that can be referred to; as far back as voters ask.
+    seen: VecDeque<(TimeMs, Height)>,
     archive: Archive,
 }
+
+/// How many changes of the newest block are remembered: more than there are in four times Δ.
+const SEEN_LENGTH: usize = 256;
 
 impl BeaconFeed {
     /// A feed that knows `points`, oldest first, the facts of one of them, and where to find what is
@@ -77,12 +82,13 @@ impl BeaconFeed {
             known: newest.block.height,
             shown: (newest.time, newest.facts.clone()),
             newest,
+            seen: VecDeque::new(),
             archive,
         }
     }
 
-    /// Adds a newer block; without facts it can be referred to, but is not proposed.
-    pub fn push(&mut self, block: BeaconFinal) {
+    /// Adds a newer block, seen `now`; without facts it can be referred to, but is not proposed.
+    pub fn push(&mut self, block: BeaconFinal, now: TimeMs) {
         let point = BeaconPoint {
             block: block.block,
             epoch: block.epoch,
@@ -103,8 +109,19 @@ impl BeaconFeed {
             self.shown = (block.time, block.facts.clone());
         }
         if block.is_reference() && block.block.height > self.newest.block.height {
+            self.seen.push_back((now, block.block.height));
+            while self.seen.len() > SEEN_LENGTH {
+                self.seen.pop_front();
+            }
             self.newest = block;
         }
+    }
+
+    /// Height of the newest block that could be referred to at a time, if that is remembered.
+    pub fn newest_by(&self, time: TimeMs) -> Option<Height> {
+        let mut seen = self.seen.iter().rev();
+        let (_, height) = seen.find(|(at, _)| *at <= time)?;
+        Some(*height)
     }
 
     /// The newest block that can be referred to and whose facts are at hand.
@@ -391,7 +408,7 @@ mod tests {
         });
         let mut feed = BeaconFeed::new(vec![point(1)], final_at(1), archive);
         for height in 2..=3_000 {
-            feed.push(final_at(height));
+            feed.push(final_at(height), TimeMs::ZERO);
         }
         assert_eq!(feed.get(&point(2_999).block), Some(point(2_999)));
         assert_eq!(feed.get(&point(4).block), Some(point(4)));

@@ -30,6 +30,7 @@ pub mod faucet;
 pub mod grpc;
 pub mod home;
 pub mod http;
+pub mod inclusion;
 pub mod init;
 pub mod mempool;
 pub mod producer;

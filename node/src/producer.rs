@@ -7,15 +7,11 @@ use crate::beacon::{BeaconFeed, BeaconFinal, LinkPool, ReadyPool};
 use crate::chain::jobs::Executed;
 use crate::committees::Committees;
 use crate::evidence::EvidencePool;
+use crate::inclusion::{self, Scene};
 use crate::mempool::{Budget, Mempool};
-use crate::relay::{InboundPool, Waiting};
-use crate::wire::BATCH_FRAME_BYTES_MAX;
+use crate::relay::InboundPool;
 use skerry_execution::check::{self, AdmissionContext};
-use skerry_execution::fence::check_fence;
-use skerry_execution::inbox::flow_after;
 use skerry_execution::network::NetworkInfo;
-use skerry_execution::outbox::within;
-use skerry_execution::validate::has_room;
 use skerry_execution::views;
 use skerry_storage::StateTree;
 use skerry_types::beacon::{CrossLink, SystemOperation};
@@ -23,10 +19,10 @@ use skerry_types::block::{BlockKind, BlockRef, Body, Header, NextCommittee, Pare
 use skerry_types::codec::encode;
 use skerry_types::ids::{Address, ChainRef, Denom, Epoch, Gas, Height, TimeMs};
 use skerry_types::limits;
-use skerry_types::message::{Batch, Flow, InboundBatch};
+use skerry_types::message::InboundBatch;
 use skerry_types::transaction::CheckedTransaction;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// A shard proposes at once when its parent's beacon reference is this many blocks old.
@@ -34,12 +30,6 @@ const REFERENCE_AGE_MAX: u64 = 40;
 
 /// The part of Δ that a leader gathers transactions for at most: a fifth.
 const GATHER_DIVISOR: u64 = 5;
-
-/// Most bytes of a body that inbound batches fill, proofs included: half of it.
-const INBOUND_ROOM: usize = limits::BODY_BYTES_MAX / 2;
-
-// Whatever else waits, the next batch of a channel gets into a block.
-const _: () = assert!(BATCH_FRAME_BYTES_MAX <= INBOUND_ROOM);
 
 /// What a leader looks at.
 pub struct Situation<'a> {
@@ -382,109 +372,20 @@ impl Room {
     }
 }
 
-/// Whole batches: sources take turns, one batch each, beginning where the last block that accepted any
-/// left off, until the next does not fit the inbound budget. So a source that is busy keeps no other
-/// from its turn.
+/// The batches of the block to be, which refers to the beacon's newest block.
 fn inbound(situation: &Situation<'_>, executed: &Executed, room: &mut Room) -> Vec<InboundBatch> {
-    let mut chosen = Vec::new();
-    let (mut bytes, mut encoded) = (0_usize, 0_usize);
-    let mut sources = situation.inbound.sources();
-    let turns = views::turns(&executed.state, situation.chain);
-    let before = |source: &ChainRef| turns.is_some_and(|turns| *source < turns.accept);
-    let first = sources.iter().filter(|source| before(source)).count();
-    sources.rotate_left(first);
-    let offers = sources.into_iter();
-    let mut offers: VecDeque<Offer> = offers
-        .map(|source| Offer::of(situation, executed, source))
-        .collect();
-    while let Some(mut offer) = offers.pop_front() {
-        let Some(next) = offer.next(situation, executed) else {
-            continue;
-        };
-        let size = usize::try_from(next.inbound.batch.message_bytes()).unwrap_or(usize::MAX);
-        bytes = bytes.saturating_add(size);
-        encoded = encoded.saturating_add(next.bytes);
-        let fits = bytes <= limits::INBOUND_BYTES_MAX && encoded <= INBOUND_ROOM;
-        if !fits || !room.take(next.bytes) {
-            break;
-        }
-        chosen.push((*next.inbound).clone());
-        offers.push_back(offer);
-    }
-    chosen
-}
-
-/// What a source has for the block to be.
-struct Offer {
-    source: ChainRef,
-    /// The batches that follow the cursor.
-    waiting: std::vec::IntoIter<Waiting>,
-    /// Its counters after the batches that were taken; counted on the beacon only.
-    accepted: Flow,
-    /// On the beacon, what its cross-link shows as sent.
-    linked: Option<Flow>,
-}
-
-impl Offer {
-    fn of(situation: &Situation<'_>, executed: &Executed, source: ChainRef) -> Self {
-        let channel = views::inbound(&executed.state, situation.chain, source);
-        let waiting = situation
-            .inbound
-            .contiguous(source, channel.accepted_cursor());
-        Self {
-            source,
-            waiting: waiting.into_iter(),
-            accepted: channel.accepted,
-            linked: linked(situation.chain, executed, source),
-        }
-    }
-
-    /// The next batch, when a block on this state may hold it.
-    fn next(&mut self, situation: &Situation<'_>, executed: &Executed) -> Option<Waiting> {
-        let waiting = self.waiting.next()?;
-        let inbound = &*waiting.inbound;
-        let is_open =
-            open_epoch(situation, executed, self.source) == Some(inbound.proof.header.epoch);
-        let may = is_open
-            && passes_fence(situation, executed, inbound)
-            && self.has_room(situation, executed, &inbound.batch);
-        may.then_some(waiting)
-    }
-
-    /// Whether the beacon may accept the batch after those before it. Only there is what is accepted
-    /// bounded, so only there is a batch counted: that decodes all its messages.
-    fn has_room(&mut self, situation: &Situation<'_>, executed: &Executed, batch: &Batch) -> bool {
-        let Some(linked) = self.linked else {
-            return true;
-        };
-        self.accepted = flow_after(situation.network, self.accepted, batch);
-        within(&self.accepted, &linked) && has_room(&executed.state, self.source, &self.accepted)
-    }
-}
-
-/// On the beacon, what its record of `source` shows as sent to it: it accepts no more.
-fn linked(chain: ChainRef, executed: &Executed, source: ChainRef) -> Option<Flow> {
-    let on_beacon = chain.is_beacon();
-    on_beacon.then(|| views::linked_to_beacon(&executed.state, source))
-}
-
-/// The epoch of `source` whose headers prove something in the block to be.
-fn open_epoch(situation: &Situation<'_>, executed: &Executed, source: ChainRef) -> Option<Epoch> {
-    let Some(feed) = situation.feed else {
-        return views::open_epoch(&executed.state, situation.chain, source);
+    let newest = situation.feed.map(BeaconFeed::newest);
+    let own = situation
+        .parent
+        .map_or(Height::ZERO, |parent| parent.height);
+    let scene = Scene {
+        network: situation.network,
+        chain: situation.chain,
+        state: &executed.state,
+        reference: newest.map_or(own, |newest| newest.block.height),
+        facts: newest.and_then(|newest| newest.facts.as_deref()),
     };
-    feed.newest().facts.as_ref()?.open_epoch(source)
-}
-
-/// Whether the fence of the batch's source, if it has one, lets it into the block to be.
-fn passes_fence(situation: &Situation<'_>, executed: &Executed, inbound: &InboundBatch) -> bool {
-    let source = inbound.batch.source;
-    let facts = situation.feed.and_then(|feed| feed.newest().facts.as_ref());
-    let record = match facts {
-        Some(facts) => facts.shard(source).cloned(),
-        None => views::known_record(&executed.state, situation.chain, source),
-    };
-    record.is_none_or(|record| check_fence(&record, &inbound.proof).is_ok())
+    inclusion::choose(&scene, situation.inbound, &mut |bytes| room.take(bytes))
 }
 
 fn transactions(

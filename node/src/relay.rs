@@ -1,9 +1,11 @@
 //! Batches on their way: those that this chain sent, and those that wait to be included here.
 //!
-//! Two members of the source push each batch as soon as its state is reported by a final header;
-//! what a destination still misses after [`RETRY_MS`] it pulls from the source's followers, one
-//! after the other.
+//! Two members of the source push each batch as soon as its state is reported by a final header. Who
+//! obtains one tells its committee. What a member still misses [`RETRY_MS`] after it has heard of it, by
+//! the beacon or by another member, it pulls: from those that told it, and from the source's followers,
+//! in turns.
 
+use crate::chain::Peer;
 use skerry_execution::proofs::PATH_HEADERS_MAX;
 use skerry_types::codec::encode;
 use skerry_types::crypto::hash::{Purpose, hash_parts};
@@ -24,11 +26,15 @@ const PUSHERS: u64 = 2;
 /// Most batches kept for one source. Those that a block can hold first stay; the farthest are dropped and
 /// pulled again later.
 pub const BATCHES_PER_SOURCE_MAX: usize = 256;
+/// Most batches of one source that are asked for at a time.
+pub const MISSING_MAX: usize = 64;
+/// Most members that are remembered to have one of them.
+const HOLDERS_MAX: usize = 4;
 /// Most bytes of all batches that are kept, their proofs included. Each source that was heard of has an
 /// equal share, so that none takes the room of the others; of each the first batch is kept in any case.
 const POOL_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The most that a batch takes with its proof, some lengths and ids beside it.
-const BATCH_ROOM: usize = BATCH_BYTES_MAX
+pub const BATCH_ROOM: usize = BATCH_BYTES_MAX
     + 4 * BATCH_MESSAGES_MAX
     + (PATH_HEADERS_MAX + 1) * HEADER_BYTES_MAX
     + PROOF_BYTES_MAX
@@ -49,6 +55,8 @@ pub struct Waiting {
     pub inbound: Arc<InboundBatch>,
     /// Bytes by which it lengthens a body: its messages, and a proof that may be longer than they.
     pub bytes: usize,
+    /// Since when the present committee has been told of it.
+    told_at: Option<TimeMs>,
 }
 
 /// Verified batches from other chains that no final block here holds yet.
@@ -62,15 +70,27 @@ struct Source {
     batches: BTreeMap<Sequence, Waiting>,
     /// What is known to have been sent.
     announced: Sequence,
-    /// Since when something announced is missing, and how often it was asked for.
-    missing: Option<Missing>,
+    /// What is known to exist and is not here: the next one, and what members have told of.
+    missing: BTreeMap<Sequence, Missing>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Default)]
 struct Missing {
-    first: Sequence,
     ask_at: TimeMs,
     asked: u64,
+    /// Members that have it.
+    holders: Vec<Peer>,
+}
+
+impl Missing {
+    /// Whom to ask next: a member that has it and a follower of the source in turns.
+    fn holder(&self) -> Option<Peer> {
+        let count = u64::try_from(self.holders.len()).unwrap_or(0);
+        let turn = (self.asked / 2).checked_rem(count)?;
+        let turn = usize::try_from(turn).ok()?;
+        let of_members = self.asked.is_multiple_of(2);
+        self.holders.get(turn).copied().filter(|_| of_members)
+    }
 }
 
 /// A batch to ask for.
@@ -82,6 +102,8 @@ pub struct Pull {
     pub first: Sequence,
     /// How often it was asked for before; chooses whom to ask.
     pub attempt: u64,
+    /// A member that has it; otherwise a follower of the source is asked.
+    pub holder: Option<Peer>,
 }
 
 impl Source {
@@ -137,7 +159,13 @@ impl InboundPool {
         let source = self.sources.entry(inbound.batch.source).or_default();
         source.announced = source.announced.max(inbound.batch.end());
         let (first, bytes) = (inbound.batch.first, encode(&*inbound).len());
-        source.batches.insert(first, Waiting { inbound, bytes });
+        source.missing.remove(&first);
+        let waiting = Waiting {
+            inbound,
+            bytes,
+            told_at: None,
+        };
+        source.batches.insert(first, waiting);
         // The first of a source takes some of what the others may hold.
         let share = self.share();
         for held in self.sources.values_mut() {
@@ -197,41 +225,118 @@ impl InboundPool {
         }
     }
 
+    /// A member has told, `now`, that it has a batch, which follows `cursor`.
+    pub fn heard(
+        &mut self,
+        (source, first): (ChainRef, Sequence),
+        (member, now): (Peer, TimeMs),
+        cursor: Sequence,
+    ) {
+        let share = self.share();
+        let held = self.sources.entry(source).or_default();
+        if first < cursor || !held.wants(first, share) {
+            return;
+        }
+        let is_full = held.missing.len() >= MISSING_MAX;
+        if is_full && !held.missing.contains_key(&first) {
+            // What comes first is needed first.
+            match held.missing.last_key_value() {
+                Some((last, _)) if first < *last => held.missing.pop_last(),
+                _ => return,
+            };
+        }
+        let missing = held.missing.entry(first).or_insert_with(|| Missing {
+            ask_at: now.saturating_add(RETRY_MS),
+            ..Missing::default()
+        });
+        if missing.holders.len() < HOLDERS_MAX && !missing.holders.contains(&member) {
+            missing.holders.push(member);
+        }
+    }
+
+    /// The batches that the present committee was not told of, in order; from `now` on it is.
+    pub fn tell(&mut self, now: TimeMs) -> Vec<(ChainRef, Sequence)> {
+        let mut told = Vec::new();
+        for (source, held) in &mut self.sources {
+            for (first, waiting) in &mut held.batches {
+                if waiting.told_at.is_none() {
+                    waiting.told_at = Some(now);
+                    told.push((*source, *first));
+                }
+            }
+        }
+        told
+    }
+
+    /// All batches, in order, to be told again; since when they are told stays.
+    pub fn held(&self) -> Vec<(ChainRef, Sequence)> {
+        let sources = self.sources.iter();
+        let batches = sources.flat_map(|(source, held)| {
+            let firsts = held.batches.keys();
+            firsts.map(|first| (*source, *first))
+        });
+        batches.collect()
+    }
+
+    /// Another committee begins: it was told of nothing.
+    pub fn untell(&mut self) {
+        for held in self.sources.values_mut() {
+            for waiting in held.batches.values_mut() {
+                waiting.told_at = None;
+            }
+        }
+    }
+
+    /// The batch of a channel, if the committee was told of it at `by` or before.
+    pub fn told(&self, source: ChainRef, first: Sequence, by: TimeMs) -> Option<&Waiting> {
+        let held = self.sources.get(&source)?;
+        let waiting = held.batches.get(&first)?;
+        (waiting.told_at? <= by).then_some(waiting)
+    }
+
+    /// The batch of a channel, for a member that lacks it.
+    pub fn get(&self, source: ChainRef, first: Sequence) -> Option<&Arc<InboundBatch>> {
+        let held = self.sources.get(&source)?;
+        held.batches.get(&first).map(|waiting| &waiting.inbound)
+    }
+
     /// What to ask for now, given the final cursors.
     pub fn pulls(&mut self, now: TimeMs, cursor: impl Fn(ChainRef) -> Sequence) -> Vec<Pull> {
         let mut pulls = Vec::new();
         let share = self.share();
         for (source, held) in &mut self.sources {
-            let mut first = cursor(*source);
-            while let Some(waiting) = held.batches.get(&first) {
-                first = waiting.inbound.batch.end();
+            let accepted = cursor(*source);
+            let mut next = accepted;
+            while let Some(waiting) = held.batches.get(&next) {
+                next = waiting.inbound.batch.end();
             }
-            // What would not stay is asked for once there is room.
-            if first >= held.announced || !held.wants(first, share) {
-                held.missing = None;
-                continue;
+            let mut missing = std::mem::take(&mut held.missing);
+            if next < held.announced {
+                missing.entry(next).or_insert_with(|| Missing {
+                    ask_at: now.saturating_add(RETRY_MS),
+                    ..Missing::default()
+                });
             }
-            match &mut held.missing {
-                Some(missing) if missing.first == first => {
-                    if missing.ask_at <= now {
-                        pulls.push(Pull {
-                            source: *source,
-                            first,
-                            attempt: missing.asked,
-                        });
-                        missing.asked = missing.asked.saturating_add(1);
-                        missing.ask_at = now.saturating_add(PULL_MS);
-                    }
+            // What would not stay is asked for once there is room; what nobody told of, when it is
+            // the next.
+            missing.retain(|first, it| {
+                let is_known = *first == next && next < held.announced || !it.holders.is_empty();
+                is_known && *first >= accepted && held.wants(*first, share)
+            });
+            for (first, it) in &mut missing {
+                if it.ask_at > now {
+                    continue;
                 }
-                _ => {
-                    let ask_at = now.saturating_add(RETRY_MS);
-                    held.missing = Some(Missing {
-                        first,
-                        ask_at,
-                        asked: 0,
-                    });
-                }
+                pulls.push(Pull {
+                    source: *source,
+                    first: *first,
+                    attempt: it.asked,
+                    holder: it.holder(),
+                });
+                it.asked = it.asked.saturating_add(1);
+                it.ask_at = now.saturating_add(PULL_MS);
             }
+            held.missing = missing;
         }
         pulls
     }
@@ -240,7 +345,7 @@ impl InboundPool {
     pub fn deadline(&self) -> Option<TimeMs> {
         self.sources
             .values()
-            .filter_map(|held| held.missing.map(|missing| missing.ask_at))
+            .flat_map(|held| held.missing.values().map(|missing| missing.ask_at))
             .min()
     }
 }
@@ -361,5 +466,76 @@ mod tests {
         pool.pulls(TimeMs::ZERO, |_| Sequence::ZERO);
         let asked = pool.pulls(TimeMs::new(RETRY_MS), |_| Sequence::ZERO);
         assert_eq!(asked.len(), 1);
+    }
+
+    fn seq(first: u64) -> Sequence {
+        Sequence::new(first)
+    }
+
+    #[test]
+    fn what_a_member_has_is_asked_of_it_and_of_the_source_in_turns() {
+        let source = shard(2, 1);
+        let (one, other) = (Peer(7), Peer(8));
+        let mut pool = InboundPool::default();
+        let mut now = TimeMs::ZERO;
+        for member in [one, one, other] {
+            pool.heard((source, seq(0)), (member, now), seq(0));
+        }
+        assert_eq!(pool.pulls(now, |_| seq(0)), [], "the push may still come");
+        now = now.saturating_add(RETRY_MS);
+        let mut holders = Vec::new();
+        for _ in 0..4 {
+            assert_eq!(pool.deadline(), Some(now));
+            let pulls = pool.pulls(now, |_| seq(0));
+            let [Pull { first, holder, .. }] = *pulls else {
+                panic!("{pulls:?}");
+            };
+            assert_eq!(first, seq(0));
+            holders.push(holder);
+            assert_eq!(pool.pulls(now, |_| seq(0)), [], "it is on its way");
+            now = now.saturating_add(PULL_MS);
+        }
+        assert_eq!(holders, [Some(one), None, Some(other), None]);
+        pool.insert(batch(source, 0, 10));
+        assert_eq!(pool.pulls(now, |_| seq(0)), []);
+        assert_eq!(pool.deadline(), None);
+    }
+
+    #[test]
+    fn words_of_members_take_bounded_room_and_the_next_comes_first() {
+        let source = shard(2, 1);
+        let mut pool = InboundPool::default();
+        let told = (Peer(7), TimeMs::ZERO);
+        pool.heard((source, seq(3)), told, seq(4));
+        assert_eq!(pool.deadline(), None, "it was accepted before");
+        let most = MISSING_MAX as u64;
+        for first in (10..10 + 2 * most).rev() {
+            pool.heard((source, seq(first)), told, seq(4));
+        }
+        let pulls = pool.pulls(TimeMs::new(RETRY_MS), |_| seq(4));
+        let firsts: Vec<u64> = pulls.iter().map(|pull| pull.first.get()).collect();
+        assert_eq!(firsts, (10..10 + most).collect::<Vec<u64>>());
+        pool.heard((source, seq(9)), told, seq(4));
+        let pulls = pool.pulls(TimeMs::new(RETRY_MS), |_| seq(20));
+        assert!(pulls.is_empty(), "all others are on their way");
+        // The last gave way to the ninth; what comes before the cursor is accepted.
+        assert_eq!(pool.sources[&source].missing.len(), MISSING_MAX - 11);
+    }
+
+    #[test]
+    fn a_committee_is_told_once_and_the_next_one_again() {
+        let source = shard(2, 1);
+        let mut pool = InboundPool::default();
+        let told = |pool: &InboundPool, by| pool.told(source, seq(0), TimeMs::new(by)).is_some();
+        pool.insert(batch(source, 0, 10));
+        assert!(!told(&pool, 99));
+        assert_eq!(pool.tell(TimeMs::new(5)), [(source, seq(0))]);
+        assert_eq!(pool.tell(TimeMs::new(6)), []);
+        assert_eq!(pool.held(), [(source, seq(0))]);
+        assert!(!told(&pool, 4) && told(&pool, 5));
+        pool.untell();
+        assert!(!told(&pool, 99));
+        assert_eq!(pool.tell(TimeMs::new(9)), [(source, seq(0))]);
+        assert!(!told(&pool, 8) && told(&pool, 9));
     }
 }

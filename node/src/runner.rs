@@ -685,6 +685,13 @@ impl Driver {
                 self.parts.metrics.invalid.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%chain, height = %block.height, reason, "invalid block");
             }
+            Note::Withheld {
+                block,
+                proposer,
+                reason,
+            } => {
+                tracing::warn!(%chain, height = %block.height, %proposer, reason, "no vote for a leader");
+            }
             Note::Fault(what) => tracing::warn!(%chain, what, "fault"),
             Note::Punished {
                 validator,

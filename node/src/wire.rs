@@ -24,6 +24,8 @@ pub mod kind {
     pub const BATCH_PUSH: u8 = 0x10;
     /// Asks for a batch.
     pub const BATCH_REQUEST: u8 = 0x11;
+    /// Says which batches a member of the destination's committee holds.
+    pub const BATCHES_HELD: u8 = 0x12;
     /// Proven evidence, from one member of the beacon to another.
     pub const EVIDENCE: u8 = 0x15;
     /// Transactions.
@@ -50,6 +52,17 @@ pub struct BatchRequest {
     /// Position of its first message.
     pub first: Sequence,
 }
+
+/// Batches that a member of the destination holds, and serves to other members: where each comes from,
+/// and the position of its first message.
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct BatchesHeld {
+    /// At most [`HELD_MAX`].
+    pub batches: Vec<(ChainRef, Sequence)>,
+}
+
+/// Most batches in one [`BatchesHeld`].
+pub const HELD_MAX: usize = 1_024;
 
 /// What is published on a chain's topic.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]

@@ -19,6 +19,7 @@
 //! | what the keys of a closed epoch sign proves nothing | each final body |
 //! | nobody honest is slashed, nobody twice for one offence | each committed beacon state |
 //! | batches follow each other without gap, each message runs once | each final body and receipt |
+//! | who has told of a batch votes for no block that leaves it out | each vote |
 //! | nobody honest stops, is accused, or proposes what is invalid | each note |
 //! | a state that was taken over is the one that others executed | each join by snapshot |
 //! | beside it lie a finalization, how the epoch began, and all batches not acknowledged | each join by snapshot |
@@ -27,6 +28,7 @@
 //! | supply is exact on every beacon state's cut | the end |
 
 mod epochs;
+mod inclusion;
 mod mute;
 mod offences;
 mod protocol;
@@ -38,6 +40,7 @@ use crate::disk::LogPlace;
 use crate::plan::Plan;
 use crate::times::Times;
 use epochs::Epochs;
+use inclusion::Inclusion;
 use mute::Losses;
 use offences::Offences;
 use protocol::Protocol;
@@ -54,7 +57,9 @@ use skerry_types::certificate::Certificate;
 use skerry_types::codec::decode;
 use skerry_types::consensus::{ConsensusMessage, FetchRequest};
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Denom, Digest, Epoch, Height, LogPosition, MemberIndex, View};
+use skerry_types::ids::{
+    ChainRef, Denom, Digest, Epoch, Height, LogPosition, MemberIndex, Sequence, View,
+};
 use skerry_types::limits;
 use skerry_types::receipt::{Receipt, Subject};
 use skerry_types::vote::Statement;
@@ -89,12 +94,16 @@ pub struct Checks {
     votes: BTreeMap<(usize, Place, View), Votes>,
     unsynced: BTreeMap<(usize, LogPlace), Statement>,
     committed: BTreeMap<(usize, ChainRef), (Height, Height)>,
-    honest_blocks: BTreeSet<Digest>,
+    /// Who proposed which block.
+    honest_blocks: BTreeMap<Digest, usize>,
+    /// When each node was started last.
+    started: BTreeMap<usize, u64>,
     accepted: BTreeMap<(ChainRef, ChainRef), u64>,
     accepted_at: BTreeMap<(ChainRef, Height), Vec<(ChainRef, u64)>>,
     executed: BTreeMap<(ChainRef, ChainRef), u64>,
     views_nullified: BTreeSet<(Place, View)>,
     epochs: Epochs,
+    inclusion: Inclusion,
     losses: Losses,
     offences: Offences,
     linked: Linked,
@@ -117,12 +126,14 @@ impl Checks {
             votes: BTreeMap::new(),
             unsynced: BTreeMap::new(),
             committed: BTreeMap::new(),
-            honest_blocks: BTreeSet::new(),
+            honest_blocks: BTreeMap::new(),
+            started: BTreeMap::new(),
             accepted: BTreeMap::new(),
             accepted_at: BTreeMap::new(),
             executed: BTreeMap::new(),
             views_nullified: BTreeSet::new(),
             epochs: Epochs::default(),
+            inclusion: Inclusion::new(plan.genesis.parameters.delta_ms),
             losses: Losses::default(),
             offences: Offences::new(plan),
             linked: Linked::default(),
@@ -138,12 +149,16 @@ impl Checks {
                 decode(payload, limits::CONSENSUS_MESSAGE_BYTES_MAX)
         {
             self.protocol.on_header(&proposal.header)?;
+            self.inclusion.on_proposal(self.now, &proposal);
         }
         Ok(())
     }
 
     /// A node got the result of executing a block.
-    pub fn on_executed(&mut self, node: usize, executed: &Executed) {
+    pub fn on_executed(&mut self, node: usize, chain: ChainRef, executed: &Executed) {
+        let (block, state) = (executed.block.digest, &executed.state);
+        self.inclusion
+            .on_executed(chain, block, state, &self.chains);
         self.protocol
             .on_executed(node, executed.block, executed.result);
     }
@@ -441,6 +456,8 @@ impl Checks {
         self.protocol.on_top(node, chain, finalized);
         self.protocol.on_restart(node, chain, state);
         self.linked.on_restart(node);
+        self.inclusion.on_restart(node);
+        self.started.insert(node, self.now);
         let (final_before, state_before) = self
             .committed
             .get(&(node, chain))
@@ -559,19 +576,26 @@ impl Checks {
         }
     }
 
-    /// An honest node sends a frame that its vote log must cover up to `after`.
+    /// An honest node sends a frame that its vote log must cover up to `after`; `proven_by` is of the
+    /// batches that it holds.
     pub fn on_send(
         &mut self,
         node: usize,
         (chain, epoch): Place,
         frame: (u8, &[u8]),
         (after, synced): (LogPosition, LogPosition),
+        proven_by: &dyn Fn(ChainRef, Sequence) -> Option<Epoch>,
         counts: &mut Counts,
     ) -> Broken {
         if after > synced {
             return Err(format!(
                 "node {node} sends on {chain} what rests on position {after}, {synced} is synced"
             ));
+        }
+        if frame.0 == kind::BATCHES_HELD {
+            let told = (node, self.now);
+            self.inclusion
+                .on_held(told, (chain, epoch), frame.1, proven_by);
         }
         let kinds = [
             kind::VOTE,
@@ -598,9 +622,10 @@ impl Checks {
             }
             ConsensusMessage::Proposal(proposal) => {
                 let digest = proposal.header.digest();
-                self.honest_blocks.insert(digest);
+                self.honest_blocks.insert(digest, node);
                 self.protocol.on_header(&proposal.header)?;
                 self.times.on_proposed(self.now, digest, &proposal.header);
+                self.inclusion.on_proposal(self.now, proposal);
                 for certificate in proposal.parent.iter().chain(&proposal.finalization) {
                     self.protocol.check_certificate(place, certificate)?;
                 }
@@ -615,6 +640,11 @@ impl Checks {
             return Err(format!(
                 "node {node} on {chain}: {statement:?} is sent and not durable"
             ));
+        }
+        let is_own = matches!(message, ConsensusMessage::Proposal(_));
+        if let (Statement::Notarize { digest, .. }, false) = (statement, is_own) {
+            self.inclusion
+                .on_notarize(node, place, &digest, proven_by)?;
         }
         self.on_vote(node, place, statement)
     }
@@ -654,9 +684,19 @@ impl Checks {
         self.protocol.members(chain, node)
     }
 
+    /// Whether this is a block of an honest leader that proposed it at a time when the network was well
+    /// and the leader up for so long.
+    pub fn must_be_followed(&self, digest: &Digest, well_at: u64, settled: u64) -> bool {
+        let leader = self.honest_blocks.get(digest);
+        let started = leader.map(|leader| self.started.get(leader).copied().unwrap_or(0));
+        let proposed = self.times.proposed_at(digest);
+        let ready = started.map(|started| started.max(well_at).saturating_add(settled));
+        ready.zip(proposed).is_some_and(|(ready, at)| at > ready)
+    }
+
     /// Whether an honest node sent this block as its proposal.
     pub fn is_honest_block(&self, digest: &Digest) -> bool {
-        self.honest_blocks.contains(digest)
+        self.honest_blocks.contains_key(digest)
     }
 
     /// Views in which somebody honest gave up.

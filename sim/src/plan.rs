@@ -106,6 +106,8 @@ pub struct Malice {
     /// Brings up what is over: certificates, headers and batches of closed epochs, recorded or signed
     /// with the keys that a committee had.
     pub past: u64,
+    /// Leaves the batches of one source out of its blocks.
+    pub censor: u64,
     /// Forges what it serves to those that join by snapshot.
     pub forge: u64,
 }
@@ -390,6 +392,11 @@ fn draw_malice(genesis: &Genesis, random: &mut Random) -> BTreeMap<usize, Malice
     random.shuffle(&mut candidates);
     let slanders = random.fork("slander").chance(500);
     let digs = genesis.parameters.epoch_ms > 0 && random.fork("past").chance(700);
+    let censors = if random.fork("censor").chance(600) {
+        800
+    } else {
+        0
+    };
     let mut forger = random.fork("forge");
     let forges = if forger.chance(700) {
         forger.between(100, 900)
@@ -417,6 +424,7 @@ fn draw_malice(genesis: &Genesis, random: &mut Random) -> BTreeMap<usize, Malice
                 boast: on(900),
                 slander: if slanders { 150 } else { 0 },
                 past: if digs { 300 } else { 0 },
+                censor: censors,
                 forge: forges,
             },
         );

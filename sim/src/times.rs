@@ -45,6 +45,11 @@ impl Times {
         });
     }
 
+    /// When a block of an honest leader was proposed first.
+    pub fn proposed_at(&self, digest: &Digest) -> Option<u64> {
+        self.proposed.get(digest).map(|proposed| proposed.at)
+    }
+
     /// A validator holds a block final.
     pub fn on_final(&mut self, now: u64, chain: ChainRef, height: Height, digest: &Digest) {
         let Some(proposed) = self.proposed.get(digest) else {

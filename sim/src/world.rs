@@ -444,7 +444,7 @@ impl World {
         };
         trace_input(&mut self.trace, self.now, node, chain, &input);
         if let Input::Done(Done::Executed(executed)) = &input {
-            self.checks.on_executed(node, executed);
+            self.checks.on_executed(node, chain, executed);
         }
         let mut outputs: Vec<Output> = Vec::new();
         state.node.step(clock, input, &mut outputs);

@@ -10,7 +10,7 @@ use skerry_execution::validate::CheckedBody;
 use skerry_types::block::{BlockKind, BlockRef, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::crypto::bls::Signature;
-use skerry_types::ids::{Digest, Height};
+use skerry_types::ids::{Digest, Height, TimeMs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -42,6 +42,8 @@ pub(crate) struct Prepared {
 pub(crate) struct Entry {
     pub(crate) header: Arc<Header>,
     pub(crate) body: Arc<[u8]>,
+    /// When it came.
+    pub(crate) received_at: TimeMs,
     /// What the check starts from.
     pub(crate) prepared: Prepared,
     /// What the check made of them.
@@ -152,7 +154,7 @@ impl BlockTree {
     }
 
     /// Adds a block; one that is known, or not above the root, is left alone.
-    pub(crate) fn insert(&mut self, digest: Digest, header: Header, body: Arc<[u8]>) {
+    pub(crate) fn insert(&mut self, digest: Digest, header: Header, body: Arc<[u8]>, now: TimeMs) {
         if header.height <= self.root.block.height {
             return;
         }
@@ -162,6 +164,7 @@ impl BlockTree {
             Entry {
                 header: Arc::new(header),
                 body,
+                received_at: now,
                 prepared: Prepared::default(),
                 work: None,
                 validity: Validity::Unknown,

@@ -433,7 +433,8 @@ impl ChainNode {
         };
         let digest = header.digest();
         let bytes: Arc<[u8]> = body.into();
-        self.tree.insert(digest, header.clone(), bytes.clone());
+        self.tree
+            .insert(digest, header.clone(), bytes.clone(), self.now);
         if let Some(entry) = self.tree.get_mut(&digest) {
             entry.validity = super::blocks::Validity::Valid;
             entry.work = Some(work);

@@ -297,6 +297,7 @@ impl ChainNode {
         let epoch = instance.epoch();
         self.log.retain(|record| record.epoch > epoch);
         self.sealed = Some(std::mem::replace(&mut self.instance, instance));
+        self.inbound.untell();
         self.snapshot_due = true;
         for frame in self.early.take(epoch) {
             let EarlyFrame {

@@ -36,6 +36,7 @@ impl ChainNode {
             | kind::FETCH_REPLY => self.on_consensus_frame(peer, epoch, frame_kind, payload),
             kind::TRANSACTIONS => self.on_transactions(payload, out),
             kind::BATCH_PUSH => self.on_batch(peer, payload, out),
+            kind::BATCHES_HELD => self.on_held(peer, payload),
             kind::BATCH_REQUEST => self.on_batch_request(peer, payload, out),
             kind::EVIDENCE => self.on_evidence_frame(peer, payload, out),
             kind::RANGE_REQUEST => self.on_range_request(peer, payload, out),
@@ -228,6 +229,9 @@ impl ChainNode {
         let Ok(request) = decode::<BatchRequest>(payload, 64) else {
             return;
         };
+        if request.destination == self.chain {
+            return self.serve_held(peer, (request.source, request.first), out);
+        }
         if request.source != self.chain {
             return;
         }
@@ -266,6 +270,15 @@ impl ChainNode {
             views::inbound(state, chain, source).accepted_cursor()
         });
         for pull in pulls {
+            let request = BatchRequest {
+                source: pull.source,
+                destination: chain,
+                first: pull.first,
+            };
+            if let Some(holder) = pull.holder.filter(|holder| self.peers.contains_key(holder)) {
+                self.send_peer(holder, kind::BATCH_REQUEST, encode(&request), out);
+                continue;
+            }
             let holders: Vec<Peer> = self
                 .peers
                 .iter()
@@ -278,11 +291,6 @@ impl ChainNode {
             };
             let Some(peer) = holders.get(usize::try_from(turn).unwrap_or(0)) else {
                 continue;
-            };
-            let request = BatchRequest {
-                source: pull.source,
-                destination: chain,
-                first: pull.first,
             };
             out.push(Output::Send {
                 peer: *peer,
@@ -305,7 +313,7 @@ impl ChainNode {
         }
         self.committees = block.committees.clone();
         if let Some(feed) = &mut self.feed {
-            feed.push(block);
+            feed.push(block, self.now);
         }
         self.settle_linked();
         self.drop_unprovable();

@@ -19,6 +19,7 @@
 //! | `finality.rs` | what a final block sets off |
 //! | `ingress.rs` | how transactions get in |
 //! | `messages.rs` | how batches and cross-links travel |
+//! | `telling.rs` | what members tell each other of batches, and which leaders they do not follow |
 //! | `linked.rs` | what is left to prove from once this shard is fenced |
 //! | `proving.rs` | how much of what others say is checked at a time |
 //! | `mute.rs` | when the own key signs nothing, since its history is not whole |
@@ -41,6 +42,7 @@ mod messages;
 mod mute;
 pub mod proving;
 mod sync;
+mod telling;
 mod throttle;
 mod verify;
 
@@ -74,7 +76,9 @@ use skerry_types::committee::{Committee, genesis_digest};
 use skerry_types::crypto::bls::{PublicKey, SecretKey};
 use skerry_types::evidence::Evidence;
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Digest, Epoch, Height, LogPosition, TimeMs, ValidatorId, View};
+use skerry_types::ids::{
+    ChainRef, Digest, Epoch, Height, LogPosition, MemberIndex, TimeMs, ValidatorId, View,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -289,6 +293,15 @@ pub enum Note {
         /// The rule.
         reason: String,
     },
+    /// A proposal is valid, and this node does not vote for it.
+    Withheld {
+        /// The block.
+        block: BlockRef,
+        /// Who proposed it.
+        proposer: MemberIndex,
+        /// What its leader should have done.
+        reason: String,
+    },
     /// A member broke a rule.
     Fault(String),
     /// A final beacon block punishes a validator.
@@ -383,6 +396,8 @@ pub struct ChainNode {
     feed: Option<BeaconFeed>,
     links: LinkPool,
     inbound: InboundPool,
+    /// When the committee is told again of all batches that wait.
+    retell_at: TimeMs,
     /// What is being checked of what others say.
     proving: proving::Proving,
     mempool: Mempool,
@@ -457,7 +472,7 @@ impl ChainNode {
             .map_or(Digest::ZERO, |facts| facts.root());
         let mut tree = BlockTree::new(start.root.clone(), None);
         for (header, body) in &start.blocks {
-            tree.insert(header.digest(), header.clone(), body.clone());
+            tree.insert(header.digest(), header.clone(), body.clone(), now);
             if let Some(entry) = tree.get_mut(&header.digest()) {
                 entry.stored = true;
             }
@@ -519,6 +534,7 @@ impl ChainNode {
             feed: beacon,
             links: LinkPool::default(),
             inbound: InboundPool::default(),
+            retell_at: now,
             proving: proving::Proving::default(),
             mempool: Mempool::new(mempool),
             cache: cache::SignatureCache::default(),
@@ -613,6 +629,7 @@ impl ChainNode {
                 .voter
                 .as_ref()
                 .and_then(|_| self.inbound.deadline()),
+            self.retell_deadline(),
             Some(self.sync.deadline()),
             self.rebroadcast_deadline(),
         ]
@@ -644,6 +661,7 @@ impl ChainNode {
         self.say_ready(out);
         self.remind_beacon(out);
         self.repeat_evidence(out);
+        self.tell_batches(out);
         self.pull_batches(out);
         self.advance_sync(out);
         self.rebroadcast(out);
@@ -716,6 +734,7 @@ impl ChainNode {
         );
         if follows {
             self.send_status(peer, out);
+            self.tell_peer(peer, out);
         }
         self.snapshot_due = true;
     }

@@ -23,6 +23,8 @@ enum Finding {
     Good,
     /// Never acceptable.
     Bad(String),
+    /// Acceptable, and this node does not follow its leader.
+    Withhold(String),
 }
 
 impl ChainNode {
@@ -43,7 +45,7 @@ impl ChainNode {
         };
         match self.prepare(&header, &body) {
             Ok(prepared) => {
-                self.tree.insert(digest, header, body);
+                self.tree.insert(digest, header, body, self.now);
                 if let Some(entry) = self.tree.get_mut(&digest) {
                     entry.prepared = prepared;
                 }
@@ -287,6 +289,16 @@ impl ChainNode {
                     }
                     Verdict::Invalid
                 }
+                Finding::Withhold(reason) => {
+                    if let Some(entry) = self.tree.get(digest) {
+                        out.push(Output::Note(Note::Withheld {
+                            block: entry.header.block_ref(),
+                            proposer: entry.header.proposer,
+                            reason,
+                        }));
+                    }
+                    Verdict::Invalid
+                }
             };
             answered.push((*digest, *view, verdict));
         }
@@ -310,7 +322,12 @@ impl ChainNode {
         match &entry.validity {
             Validity::Unknown | Validity::Checking | Validity::Forgotten => Finding::Wait,
             Validity::Invalid(reason) => Finding::Bad(reason.clone()),
-            Validity::Valid => self.judge_report(&entry.header),
+            Validity::Valid => match self.judge_report(&entry.header) {
+                Finding::Good => self
+                    .withholds(entry)
+                    .map_or(Finding::Good, Finding::Withhold),
+                other => other,
+            },
         }
     }
 

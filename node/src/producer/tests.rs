@@ -3,6 +3,7 @@
 use super::*;
 use crate::assemble::{beacon_start, shared_with};
 use crate::chain::jobs::Shared;
+use crate::inclusion::INBOUND_ROOM;
 use crate::mempool::MempoolLimits;
 use crate::testing::{executed, genesis, inbound as batch, shard};
 use skerry_execution::views::Turns;
@@ -13,6 +14,7 @@ use skerry_types::crypto::ed25519::SecretKey;
 use skerry_types::crypto::scheme::MockScheme;
 use skerry_types::genesis::{Genesis, GenesisAccount};
 use skerry_types::ids::ModuleId;
+use skerry_types::message::Flow;
 use skerry_types::state::{ChangeSet, StateKey, Value};
 use skerry_types::transaction::{Bundle, Nonce, Operation, Target, TransactionBody};
 

@@ -183,6 +183,23 @@ impl Forger {
         self.sign(place, wrong)
     }
 
+    /// The same block without the batches of one of its sources.
+    pub(super) fn censor(
+        &self,
+        place: Place,
+        proposal: &Proposal,
+        random: &mut Random,
+    ) -> Option<ConsensusMessage> {
+        let mut body: Body = decode(&proposal.body, BODY_BYTES_MAX).ok()?;
+        let victim = random.pick(&body.inbound)?.batch.source;
+        body.inbound
+            .retain(|inbound| inbound.batch.source != victim);
+        let mut wrong = proposal.clone();
+        wrong.body = encode(&body);
+        wrong.header.body_root = body.root();
+        self.sign(place, wrong)
+    }
+
     /// A proposal with the own signature for its header.
     pub(super) fn sign(&self, place: Place, mut proposal: Proposal) -> Option<ConsensusMessage> {
         let digest = proposal.header.digest();

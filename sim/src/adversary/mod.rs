@@ -73,6 +73,10 @@ pub struct Adversary {
     unearthed: BTreeMap<Digest, Option<ConsensusMessage>>,
     /// Decides about forged snapshots alone.
     forges: Random,
+    /// Decides about censorship alone.
+    censors: Random,
+    /// Blocks that leave batches out.
+    censored: BTreeMap<Digest, Option<ConsensusMessage>>,
     /// The instance that its honest code voted in last.
     place: Option<Place>,
     forger: Forger,
@@ -102,6 +106,8 @@ impl Adversary {
             accusations: BTreeMap::new(),
             unearthed: BTreeMap::new(),
             forges: random.fork("snapshots"),
+            censors: random.fork("censor"),
+            censored: BTreeMap::new(),
             random,
             place: None,
             forger: Forger::new(secret, shared),
@@ -281,7 +287,7 @@ impl Adversary {
 
     fn garbage(&mut self, like: &OutFrame) -> OutFrame {
         let kinds = [
-            0x01, 0x02, 0x03, 0x04, 0x05, 0x10, 0x11, 0x14, 0x15, 0x20, 0x30, 0x31, 0x32, 0x35,
+            0x01, 0x02, 0x03, 0x04, 0x05, 0x10, 0x11, 0x12, 0x15, 0x20, 0x30, 0x31, 0x32, 0x35,
             0x36, 0x7f,
         ];
         let kind = self.random.pick(&kinds).copied().unwrap_or(0);
@@ -372,6 +378,21 @@ impl Adversary {
         }
         if let Some(Some(wrong)) = self.unearthed.get(&digest) {
             counts.note("closed epochs proposed");
+            frames.push(OutFrame {
+                payload: encode(wrong).into(),
+                ..frame
+            });
+            return;
+        }
+        if !self.censored.contains_key(&digest) {
+            let wrong = self
+                .censors
+                .chance(self.malice.censor)
+                .then(|| self.forger.censor(place, &proposal, &mut self.censors));
+            self.censored.insert(digest, wrong.flatten());
+        }
+        if let Some(Some(wrong)) = self.censored.get(&digest) {
+            counts.note("batches left out");
             frames.push(OutFrame {
                 payload: encode(wrong).into(),
                 ..frame

@@ -5,7 +5,7 @@ use crate::adversary::{Deed, OutFrame};
 use crate::checks::Place;
 use crate::disk::{LogPlace, StoreDone, StoreJob};
 use crate::network::Reach;
-use crate::plan::{MILLI, Planted};
+use crate::plan::{MILLI, Planted, SECOND};
 use crate::work;
 use skerry::chain::jobs::{Done, Executed, Job};
 use skerry::chain::{CommitRequest, Input, Note, Output, Peer};
@@ -17,6 +17,8 @@ use skerry_types::ids::{ChainRef, Digest, Epoch, Height, LogPosition};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+/// How long after healing, or its start, a leader has heard of all that its members hold.
+const SETTLED: u64 = 10 * SECOND;
 /// How long a message between two chains of a node takes.
 const LOCAL: u64 = 20;
 
@@ -329,6 +331,7 @@ impl World {
             kind::FETCH_REPLY => "fetch replies sent",
             kind::BATCH_PUSH => "batches pushed",
             kind::BATCH_REQUEST => "batches pulled",
+            kind::BATCHES_HELD => "batches told of",
             kind::EVIDENCE => "evidence sent",
             kind::TRANSACTIONS => "transaction frames sent",
             kind::RANGE_REQUEST => "range requests sent",
@@ -346,10 +349,11 @@ impl World {
         };
         let synced = state.synced.get(&epoch).copied().unwrap_or_default();
         let (place, frame) = ((chain, epoch), (frame_kind, payload));
+        let proven_by = |source, first| state.node.proven_by(source, first);
         let counts = &mut self.counts;
         let broken = self
             .checks
-            .on_send(node, place, frame, (after, synced), counts);
+            .on_send(node, place, frame, (after, synced), &proven_by, counts);
         self.judge(broken);
     }
 
@@ -616,6 +620,20 @@ impl World {
                 if self.checks.is_honest_block(&block.digest) && !damaged {
                     self.violate(format!(
                         "node {node} holds an honest block of {chain} at {} for invalid: {reason}",
+                        block.height
+                    ));
+                }
+            }
+            Note::Withheld { block, reason, .. } => {
+                self.counts.note("leaders not followed");
+                // While frames are lost, or it is down, a leader does not hear what it should.
+                let well_at = self.plan.heal_at;
+                if self
+                    .checks
+                    .must_be_followed(&block.digest, well_at, SETTLED)
+                {
+                    self.violate(format!(
+                        "node {node} does not follow an honest leader of {chain} at {}: {reason}",
                         block.height
                     ));
                 }

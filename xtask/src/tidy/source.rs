@@ -251,6 +251,7 @@ fn is_deterministic(place: &Place<'_>) -> bool {
                 "chain",
                 "committees",
                 "producer",
+                "inclusion",
                 "mempool",
                 "relay",
                 "beacon",

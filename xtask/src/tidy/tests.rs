@@ -207,6 +207,7 @@ fn protocol_code_is_deterministic() {
         "execution/src/block.rs",
         "types/src/crypto/bls.rs",
         "node/src/chain.rs",
+        "node/src/inclusion.rs",
         "node/src/mempool/nonces.rs",
         "node/src/producer.rs",
         "node/src/relay.rs",

@@ -1,12 +1,15 @@
-//! Channels between chains: cursors, counters, turns, batch records, waiting bodies.
+//! Channels between chains: cursors, counters, turns, what is due, batch records, waiting bodies.
 //!
 //! [`crate::inbox`] and [`crate::outbox`] write the records while a block executes; this module
-//! drops the batch records that the destination is known to have accepted.
+//! drops the batch records that the destination is known to have accepted, and keeps what cross-links
+//! show as sent to this chain ([`due`]).
 
+pub mod due;
 pub mod state;
 #[cfg(test)]
 mod tests;
 
+use self::due::DueRecord;
 use self::state::{InboundState, OutboundState, Turns, batch_record_key, outbound_key};
 use crate::block::BlockContext;
 use crate::error::CallError;
@@ -152,6 +155,13 @@ impl Module for ChannelsModule {
                 ordered
                     .then_some(())
                     .ok_or_else(|| "acknowledged more than sent".to_owned())
+            }
+            [b'd', _, _, _] => {
+                let record = decode_record::<DueRecord>(value).map_err(broken)?;
+                let sound = record.is_sound();
+                sound
+                    .then_some(())
+                    .ok_or_else(|| "marks that do not rise".to_owned())
             }
             [b't'] => decode_record::<Turns>(value).map(|_| ()).map_err(broken),
             local if local.len() == 11 => Ok(()),

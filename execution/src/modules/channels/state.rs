@@ -1,6 +1,6 @@
 //! Records of the channels: cursors and counters per peer, batch records, waiting bodies.
 //!
-//! Cursors and turns lie under the object `channels`, batch records under `outbox`, the bodies of messages
+//! Cursors, turns and marks of what is due lie under the object `channels`, batch records under `outbox`, the bodies of messages
 //! that are accepted but not executed under `inbox`, requests that wait for their reply under
 //! `requests`; all four belong to the chain itself.
 
@@ -90,6 +90,11 @@ fn peer_key(chain: ChainRef, tag: u8, peer: ChainRef) -> StateKey {
 /// Key of [`Turns`] on `chain`.
 pub fn turns_key(chain: ChainRef) -> StateKey {
     StateKey::new(channels_object(chain), CHANNELS, vec![b't'])
+}
+
+/// Key of the [`super::due::DueRecord`] on `chain` of what `source` has sent.
+pub fn due_key(chain: ChainRef, source: ChainRef) -> StateKey {
+    peer_key(chain, b'd', source)
 }
 
 fn position_key(object: Address, peer: ChainRef, position: Sequence) -> StateKey {

@@ -11,7 +11,7 @@ fn tree() -> (BlockTree, BlockRef) {
     let start = header.report.block;
     let root = super::super::root_of(start, None, Arc::new(executed(&genesis, here)));
     let (mut tree, block) = (BlockTree::new(root, None), header.block_ref());
-    tree.insert(block.digest, header, Arc::from([]));
+    tree.insert(block.digest, header, Arc::from([]), TimeMs::ZERO);
     (tree, block)
 }
 
