@@ -231,8 +231,8 @@ pub struct LoadReport {
     pub uncredited: u64,
     /// Whether balances and nonces of all senders are what the final transfers explain.
     pub balances_exact: bool,
-    /// From the end of the load until everything that was taken was final and credited, in seconds;
-    /// absent where it never was.
+    /// From when the last transfer was offered until everything that was taken was final and credited,
+    /// in seconds; absent where it never was.
     pub drained_s: Option<f64>,
     /// Working blocks seen final, over all shards.
     pub blocks: u64,
@@ -563,7 +563,7 @@ async fn load_once(
         lost: driven.accepted.saturating_sub(totals.finalized),
         uncredited: totals.cross_finalized.saturating_sub(totals.credited),
         balances_exact: audit.exact,
-        drained_s: drained.then(|| seen.done_last().saturating_sub(ended).as_secs_f64()),
+        drained_s: drained.then(|| (seen.done_last().saturating_sub(begun + length)).as_secs_f64()),
         blocks: totals.blocks,
         usage: measure::usage(before, after),
     })

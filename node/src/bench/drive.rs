@@ -91,6 +91,15 @@ pub(super) async fn run(
     total
 }
 
+/// What a refusal is counted under: the node's reason, else the code of gRPC.
+fn reason_of(error: &ClientError) -> String {
+    match (error.reason(), error) {
+        (Some(reason), _) => reason.name().to_owned(),
+        (None, ClientError::Refused(refusal)) => format!("{:?}", refusal.code),
+        (None, _) => "UNREACHABLE".to_owned(),
+    }
+}
+
 /// A sender's place in its transfers.
 struct Turn {
     sender: usize,
@@ -212,9 +221,8 @@ impl Lane {
                 }
             }
             Err(error) => {
-                let reason = error.reason().map_or("UNREACHABLE", ErrorReason::name);
                 let count = u64::try_from(batch.len()).unwrap_or(0);
-                self.driven.reject(reason, count);
+                self.driven.reject(&reason_of(&error), count);
                 self.ready.extend(batch);
             }
         }

@@ -14,8 +14,12 @@ use skerry_types::transaction::CheckedTransaction;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Most transactions in signature checks at a time; more are refused as busy.
-const CHECKING_MAX: usize = 20_000;
+/// Most transactions in signature checks at a time; more are refused as busy. A client waits until its
+/// own are checked, so that the bound is a time, too: a second or two where four validators share two
+/// processors, a quarter of one where one has them.
+const CHECKING_MAX: usize = 16_384;
+/// Most of them while clients bring more: what members have taken and pass on finds room beside that.
+const OF_CLIENTS_MAX: usize = CHECKING_MAX / 2;
 /// Most submissions in signature checks at a time.
 const SUBMISSIONS_MAX: usize = 2_048;
 /// How often transactions that came through the node's own API and still wait are sent to the other
@@ -44,8 +48,9 @@ impl ChainNode {
         wires: Vec<Arc<[u8]>>,
         out: &mut Vec<Output>,
     ) {
+        let most = tag.map_or(CHECKING_MAX, |_| OF_CLIENTS_MAX);
         let is_full = self.submissions.len() >= SUBMISSIONS_MAX;
-        if is_full || self.checking.saturating_add(wires.len()) > CHECKING_MAX {
+        if is_full || self.checking.saturating_add(wires.len()) > most {
             if let Some(tag) = tag {
                 let busy = || Err(SubmitError::Busy(self.checking));
                 let results = wires.iter().map(|_| busy()).collect();
