@@ -241,7 +241,7 @@ fn gauges() -> [GaugeRow; 7] {
 
 type CounterRow = (&'static str, &'static str, fn(&ChainMetrics) -> &AtomicU64);
 
-fn counts() -> [CounterRow; 8] {
+fn counts() -> [CounterRow; 9] {
     [
         ("blocks", "Final blocks settled", |chain| &chain.blocks),
         ("transactions", "Transactions in them", |chain| {
@@ -269,6 +269,11 @@ fn counts() -> [CounterRow; 8] {
         ("invalid_proposals", "Proposals found invalid", |chain| {
             &chain.invalid
         }),
+        (
+            "withheld_votes",
+            "Valid proposals without a vote of this node",
+            |chain| &chain.withheld,
+        ),
     ]
 }
 

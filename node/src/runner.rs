@@ -222,6 +222,8 @@ pub struct ChainMetrics {
     pub disk_nanos: AtomicU64,
     /// Proposals found invalid.
     pub invalid: AtomicU64,
+    /// Valid proposals whose leader this node did not follow.
+    pub withheld: AtomicU64,
 }
 
 /// A running chain.
@@ -690,6 +692,7 @@ impl Driver {
                 proposer,
                 reason,
             } => {
+                self.parts.metrics.withheld.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%chain, height = %block.height, %proposer, reason, "no vote for a leader");
             }
             Note::Fault(what) => tracing::warn!(%chain, what, "fault"),
