@@ -1,8 +1,8 @@
 //! How transactions get in: cheap checks first, signatures in batches, then state and mempool.
 
-use super::jobs::{Job, Origin, TransactionsJob};
+use super::jobs::{Job, Origin, Passed, TransactionsJob};
 use super::{ChainNode, Output};
-use crate::mempool::{Admitted, Inserted};
+use crate::mempool::Inserted;
 use crate::view::SubmitError;
 use crate::wire::{TRANSACTIONS_BYTES_MAX, kind};
 use skerry_consensus::output::To;
@@ -98,7 +98,7 @@ impl ChainNode {
     pub(super) fn on_checked(
         &mut self,
         job_tag: u64,
-        results: Vec<Result<Admitted, SubmitError>>,
+        results: Vec<Result<Passed, SubmitError>>,
         out: &mut Vec<Output>,
     ) {
         self.checking = self.checking.saturating_sub(results.len());
@@ -108,9 +108,9 @@ impl ChainNode {
         let mut taken = Vec::new();
         for result in results {
             let answer = match result {
-                Ok(admitted) => {
-                    let transaction = admitted.transaction.clone();
-                    self.admit(admitted, base_fee).map(|inserted| {
+                Ok(passed) => {
+                    let transaction = passed.admitted.transaction.clone();
+                    self.admit(passed, base_fee).map(|inserted| {
                         let id = transaction.id();
                         if inserted != Inserted::Known {
                             taken.push(transaction);
@@ -140,12 +140,19 @@ impl ChainNode {
         }
     }
 
-    fn admit(&mut self, mut admitted: Admitted, base_fee: Amount) -> Result<Inserted, SubmitError> {
-        let body = admitted.transaction.body();
+    fn admit(&mut self, passed: Passed, base_fee: Amount) -> Result<Inserted, SubmitError> {
+        let Passed {
+            mut admitted,
+            mut next,
+            state: seen,
+        } = passed;
         let state = &self.tree.root().executed.state;
-        // The check's state may have been passed since.
-        let next = views::next_nonce(state, &body.sender, body.nonce.stream);
-        admitted.funds = views::balance(state, &body.sender, &Denom::SKER);
+        if seen != state.root() {
+            // The check's state was passed meanwhile.
+            let body = admitted.transaction.body();
+            next = views::next_nonce(state, &body.sender, body.nonce.stream);
+            admitted.funds = views::balance(state, &body.sender, &Denom::SKER);
+        }
         Ok(self.mempool.insert(admitted, next, base_fee)?)
     }
 

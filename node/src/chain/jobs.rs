@@ -183,7 +183,7 @@ pub enum Done {
         /// Which submission.
         tag: u64,
         /// One result each.
-        results: Vec<Result<Admitted, SubmitError>>,
+        results: Vec<Result<Passed, SubmitError>>,
     },
     /// Of a validation.
     Validated {
@@ -203,6 +203,17 @@ pub enum Done {
     },
     /// Of evidence.
     Evidence(Judged),
+}
+
+/// A transaction that was checked and found good.
+#[derive(Debug)]
+pub struct Passed {
+    /// What the mempool is to be asked.
+    pub admitted: Admitted,
+    /// The next sequence of its stream.
+    pub next: u64,
+    /// Root of the state that says so, and what the sender holds.
+    pub state: Digest,
 }
 
 /// A word of somebody that was found true.
@@ -357,16 +368,17 @@ impl TransactionsJob {
             .flat_map(|(_, results)| results)
             .filter_map(|result| result.as_ref().ok())
             .filter(|(_, is_verified)| !is_verified)
-            .map(|(admitted, _)| &admitted.transaction)
+            .map(|(passed, _)| &passed.admitted.transaction)
             .collect();
         let bad = bad_signatures(&unverified, &keys);
-        let judge = |result: Result<(Admitted, bool), SubmitError>| {
-            let (admitted, is_verified) = result?;
-            if !is_verified && bad.contains(&admitted.transaction.wire_hash()) {
-                let sender = admitted.transaction.body().sender;
+        let judge = |result: Result<(Passed, bool), SubmitError>| {
+            let (passed, is_verified) = result?;
+            let transaction = &passed.admitted.transaction;
+            if !is_verified && bad.contains(&transaction.wire_hash()) {
+                let sender = transaction.body().sender;
                 return Err(TransactionError::Signature { sender }.into());
             }
-            Ok(admitted)
+            Ok(passed)
         };
         checked
             .into_iter()
@@ -378,7 +390,7 @@ impl TransactionsJob {
     }
 
     /// Everything but the signatures; says of each transaction whether those are known to be good.
-    fn check(self, shared: &Shared) -> Vec<Result<(Admitted, bool), SubmitError>> {
+    fn check(self, shared: &Shared) -> Vec<Result<(Passed, bool), SubmitError>> {
         let admission = AdmissionContext {
             network: &shared.network,
             chain: self.chain,
@@ -406,12 +418,16 @@ impl TransactionsJob {
                 }
             };
             let admission = check_against_state(&transaction, &self.state, &admission)?;
-            let admitted = Admitted {
-                transaction,
-                fee: admission.fee,
-                funds: admission.funds,
+            let passed = Passed {
+                next: admission.next,
+                state: self.state.root(),
+                admitted: Admitted {
+                    transaction,
+                    fee: admission.fee,
+                    funds: admission.funds,
+                },
             };
-            Ok((admitted, is_verified))
+            Ok((passed, is_verified))
         };
         let wires = self.wires.into_iter().zip(hashes);
         wires.zip(known).map(check).collect()
