@@ -1,6 +1,6 @@
 //! How transactions get in: cheap checks first, signatures in batches, then state and mempool.
 
-use super::jobs::{Job, Origin, Passed, TransactionsJob};
+use super::jobs::{Incoming, Job, Origin, Passed, TransactionsJob};
 use super::{ChainNode, Output};
 use crate::mempool::Inserted;
 use crate::view::SubmitError;
@@ -41,19 +41,19 @@ impl ChainNode {
     pub(super) fn on_submit(
         &mut self,
         tag: Option<u64>,
-        wires: Vec<Arc<[u8]>>,
+        incoming: Vec<Incoming>,
         out: &mut Vec<Output>,
     ) {
         let is_full = self.submissions.len() >= SUBMISSIONS_MAX;
-        if is_full || self.checking.saturating_add(wires.len()) > CHECKING_MAX {
+        if is_full || self.checking.saturating_add(incoming.len()) > CHECKING_MAX {
             if let Some(tag) = tag {
                 let busy = || Err(SubmitError::Busy(self.checking));
-                let results = wires.iter().map(|_| busy()).collect();
+                let results = incoming.iter().map(|_| busy()).collect();
                 out.push(Output::Submitted { tag, results });
             }
             return;
         }
-        self.checking = self.checking.saturating_add(wires.len());
+        self.checking = self.checking.saturating_add(incoming.len());
         let job_tag = self.next_tag;
         self.next_tag = self.next_tag.wrapping_add(1);
         self.submissions.insert(job_tag, tag);
@@ -63,7 +63,7 @@ impl ChainNode {
             beacon_height: self.beacon_height(),
             base_fee: self.base_fee(),
             state: self.tree.root().executed.state.clone(),
-            wires,
+            incoming,
             known: self.cache.clone(),
             origin: tag.map_or(Origin::Member, |_| Origin::Client),
         };
@@ -88,9 +88,9 @@ impl ChainNode {
         let Ok(wires) = decode::<Vec<Vec<u8>>>(payload, TRANSACTIONS_BYTES_MAX) else {
             return;
         };
-        let wires: Vec<Arc<[u8]>> = wires.into_iter().map(Into::into).collect();
         if !wires.is_empty() {
-            self.on_submit(None, wires, out);
+            let bytes = |wire: Vec<u8>| Incoming::Bytes(wire.into());
+            self.on_submit(None, wires.into_iter().map(bytes).collect(), out);
         }
     }
 

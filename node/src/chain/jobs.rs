@@ -336,12 +336,30 @@ pub struct TransactionsJob {
     pub base_fee: Amount,
     /// The newest final state.
     pub state: StateTree,
-    /// Wire bytes.
-    pub wires: Vec<Arc<[u8]>>,
+    /// The transactions.
+    pub incoming: Vec<Incoming>,
     /// What is known to be good.
     pub(super) known: SignatureCache,
     /// Who asks.
     pub(super) origin: Origin,
+}
+
+/// A transaction to check.
+#[derive(Clone, Debug)]
+pub enum Incoming {
+    /// Wire bytes.
+    Bytes(Arc<[u8]>),
+    /// Decoded already, and of the right form.
+    Decoded(Arc<CheckedTransaction>),
+}
+
+impl Incoming {
+    fn wire_hash(&self) -> Digest {
+        match self {
+            Self::Bytes(wire) => hash(Purpose::TRANSACTION_WIRE, wire),
+            Self::Decoded(transaction) => transaction.wire_hash(),
+        }
+    }
 }
 
 /// Where transactions come from.
@@ -397,22 +415,19 @@ impl TransactionsJob {
             beacon_height: self.beacon_height,
             base_fee: self.base_fee,
         };
-        let hashes: Vec<Digest> = self
-            .wires
-            .iter()
-            .map(|wire| hash(Purpose::TRANSACTION_WIRE, wire))
-            .collect();
+        let hashes: Vec<Digest> = self.incoming.iter().map(Incoming::wire_hash).collect();
         let known = self.known.get_all(&hashes);
         let origin = self.origin;
-        let check = |((wire, hash), known): ((Arc<[u8]>, Digest), Option<Known>)| {
+        let check = |((incoming, hash), known): ((Incoming, Digest), Option<Known>)| {
             if origin == Origin::Member && matches!(known, Some(Known::Settled)) {
                 // Under load blocks overtake what members say: of that nothing is left to do.
                 return Err(SubmitError::Settled);
             }
             let is_verified = known.is_some();
-            let transaction = match known.and_then(Known::verified) {
-                Some(known) => known,
-                None => {
+            let transaction = match (known.and_then(Known::verified), incoming) {
+                (Some(known), _) => known,
+                (None, Incoming::Decoded(transaction)) => transaction,
+                (None, Incoming::Bytes(wire)) => {
                     let chain_id = &shared.chain_id;
                     Arc::new(CheckedTransaction::decode_hashed(wire, hash, chain_id)?)
                 }
@@ -429,8 +444,8 @@ impl TransactionsJob {
             };
             Ok((passed, is_verified))
         };
-        let wires = self.wires.into_iter().zip(hashes);
-        wires.zip(known).map(check).collect()
+        let incoming = self.incoming.into_iter().zip(hashes);
+        incoming.zip(known).map(check).collect()
     }
 }
 
