@@ -29,15 +29,6 @@ pub struct AdmissionContext<'a> {
     pub base_fee: Amount,
 }
 
-/// How a nonce relates to the account's next one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NonceRelation {
-    /// It is the next.
-    Next,
-    /// So many come before it.
-    Future(u64),
-}
-
 /// A transaction that may be admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admission {
@@ -47,8 +38,8 @@ pub struct Admission {
     pub fee: Amount,
     /// Base units of `sker` that its sender holds.
     pub funds: Amount,
-    /// Whether it can be included now.
-    pub nonce: NonceRelation,
+    /// The next number of its stream: its own, or one before it.
+    pub next: u64,
 }
 
 /// Gas that transactions of a block may need in all: the whole block's, less the inbound lane when
@@ -152,19 +143,13 @@ pub fn check_against_state(
     let (stream, actual) = (body.nonce.stream, body.nonce.sequence);
     let expected = views::next_nonce(state, &body.sender, stream);
     // The last number of a stream is never used, so that "next" always exists.
-    let ahead = actual
-        .checked_sub(expected)
-        .filter(|_| actual != u64::MAX)
-        .ok_or(Rejection::NonceUsed {
+    if actual < expected || actual == u64::MAX {
+        return Err(Rejection::NonceUsed {
             stream,
             expected,
             actual,
-        })?;
-    let nonce = if ahead == 0 {
-        NonceRelation::Next
-    } else {
-        NonceRelation::Future(ahead)
-    };
+        });
+    }
     let held = views::balance(state, &body.sender, &Denom::SKER);
     let fee = fees::fee(gas, body.gas_price).unwrap_or(Amount::MAX);
     if held < fee {
@@ -179,6 +164,6 @@ pub fn check_against_state(
         gas,
         fee,
         funds: held,
-        nonce,
+        next: expected,
     })
 }

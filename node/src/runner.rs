@@ -365,12 +365,12 @@ fn run_signatures(
 ) {
     while let Ok(job) = queue.recv() {
         let start = std::time::Instant::now();
-        let mut count = job.wires.len();
+        let mut count = job.incoming.len();
         let mut jobs = vec![job];
         while count < BATCH_MAX
             && let Ok(next) = queue.try_recv()
         {
-            count = count.saturating_add(next.wires.len());
+            count = count.saturating_add(next.incoming.len());
             jobs.push(next);
         }
         let done = TransactionsJob::run_together(jobs, shared);
@@ -500,12 +500,15 @@ impl Driver {
             });
             let input = match events.recv_timeout(wait) {
                 Ok(Event::Input(input)) => input,
-                Ok(Event::Command(Command::Submit { wires, reply })) => {
+                Ok(Event::Command(Command::Submit {
+                    transactions,
+                    reply,
+                })) => {
                     self.next_tag = self.next_tag.wrapping_add(1);
                     self.replies.insert(self.next_tag, reply);
                     Input::Submit {
                         tag: self.next_tag,
-                        wires,
+                        transactions,
                     }
                 }
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,

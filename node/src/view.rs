@@ -20,7 +20,7 @@ use skerry_types::light::{LightProof, SealProof};
 use skerry_types::lookup::Lookup;
 use skerry_types::message::MessageId;
 use skerry_types::receipt::{Receipt, Subject};
-use skerry_types::transaction::TransactionError;
+use skerry_types::transaction::{CheckedTransaction, TransactionError};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -131,8 +131,8 @@ pub enum SubmitError {
 pub enum Command {
     /// Check, take and spread transactions; answers one result each.
     Submit {
-        /// Wire bytes.
-        wires: Vec<Arc<[u8]>>,
+        /// The transactions.
+        transactions: Vec<Arc<CheckedTransaction>>,
         /// Where the results go.
         reply: oneshot::Sender<Vec<Result<Digest, SubmitError>>>,
     },
@@ -459,63 +459,46 @@ impl NodeView {
     }
 
     /// Hands transactions to their home chains; one result each, in order.
-    pub async fn submit(&self, wires: Vec<Arc<[u8]>>) -> Vec<Result<Digest, SubmitError>> {
-        let mut results: Vec<Option<Result<Digest, SubmitError>>> = vec![None; wires.len()];
-        let mut by_chain: BTreeMap<ChainRef, Vec<(usize, Arc<[u8]>)>> = BTreeMap::new();
-        for (position, wire) in wires.into_iter().enumerate() {
-            match peek_sender(&wire) {
-                Ok(sender) => {
-                    by_chain
-                        .entry(self.home(&sender))
-                        .or_default()
-                        .push((position, wire));
-                }
-                Err(error) => {
-                    if let Some(slot) = results.get_mut(position) {
-                        *slot = Some(Err(error.into()));
-                    }
-                }
-            }
+    pub async fn submit(
+        &self,
+        transactions: Vec<Arc<CheckedTransaction>>,
+    ) -> Vec<Result<Digest, SubmitError>> {
+        let count = transactions.len();
+        let mut by_chain: BTreeMap<ChainRef, Vec<(usize, Arc<CheckedTransaction>)>> =
+            BTreeMap::new();
+        for (position, transaction) in transactions.into_iter().enumerate() {
+            let home = self.home(&transaction.body().sender);
+            let of_chain = by_chain.entry(home).or_default();
+            of_chain.push((position, transaction));
         }
+        let mut results = vec![Err(SubmitError::Busy(0)); count];
         for (chain, items) in by_chain {
-            let (positions, wires): (Vec<usize>, Vec<Arc<[u8]>>) = items.into_iter().unzip();
+            let (positions, transactions): (Vec<usize>, Vec<_>) = items.into_iter().unzip();
             let answers = match self.chains.get(&chain) {
-                Some(view) => submit_to(view, wires).await,
-                None => self.forward_to(chain, wires),
+                Some(view) => submit_to(view, transactions).await,
+                None => self.forward_to(chain, &transactions),
             };
             for (position, answer) in positions.into_iter().zip(answers) {
                 if let Some(slot) = results.get_mut(position) {
-                    *slot = Some(answer);
+                    *slot = answer;
                 }
             }
         }
         results
-            .into_iter()
-            .map(|result| result.unwrap_or(Err(SubmitError::Busy(0))))
-            .collect()
     }
 
     fn forward_to(
         &self,
         chain: ChainRef,
-        wires: Vec<Arc<[u8]>>,
+        transactions: &[Arc<CheckedTransaction>],
     ) -> Vec<Result<Digest, SubmitError>> {
-        use skerry_types::transaction::CheckedTransaction;
-        let checked: Vec<Result<Digest, SubmitError>> = wires
-            .iter()
-            .map(|wire| {
-                let checked = CheckedTransaction::decode(wire.clone(), &self.chain_id)?;
-                Ok(checked.id())
-            })
-            .collect();
-        if (self.forward)(chain, wires) {
-            checked
-        } else {
-            checked
-                .into_iter()
-                .map(|result| result.and(Err(SubmitError::Unreachable(chain))))
-                .collect()
-        }
+        let wires = transactions.iter().map(|it| it.wire().clone());
+        let is_sent = (self.forward)(chain, wires.collect());
+        let answer = |it: &Arc<CheckedTransaction>| {
+            let sent = is_sent.then(|| it.id());
+            sent.ok_or(SubmitError::Unreachable(chain))
+        };
+        transactions.iter().map(answer).collect()
     }
 
     /// Whether a transaction waits, is included or became final lately on a followed chain.
@@ -630,37 +613,21 @@ pub fn opening_seal(beacon: &ChainStore, epoch: Epoch) -> Result<Option<SealProo
         }))
 }
 
-async fn submit_to(view: &ChainView, wires: Vec<Arc<[u8]>>) -> Vec<Result<Digest, SubmitError>> {
-    let count = wires.len();
+async fn submit_to(
+    view: &ChainView,
+    transactions: Vec<Arc<CheckedTransaction>>,
+) -> Vec<Result<Digest, SubmitError>> {
+    let count = transactions.len();
     let (reply, answer) = oneshot::channel();
-    if view
-        .commands
-        .try_send(Command::Submit { wires, reply })
-        .is_err()
-    {
+    let command = Command::Submit {
+        transactions,
+        reply,
+    };
+    if view.commands.try_send(command).is_err() {
         return vec![Err(SubmitError::Busy(view.commands.max_capacity())); count];
     }
     match answer.await {
         Ok(results) => results,
         Err(_) => vec![Err(SubmitError::Busy(count)); count],
     }
-}
-
-/// The sender of a signed transaction, read from its fixed place: version byte, chain id, sender.
-fn peek_sender(wire: &[u8]) -> Result<Address, TransactionError> {
-    use skerry_types::codec::CodecError;
-    use skerry_types::limits::TRANSACTION_BYTES_MAX;
-    if wire.len() > TRANSACTION_BYTES_MAX {
-        let error = CodecError::TooLong {
-            actual: wire.len(),
-            limit: TRANSACTION_BYTES_MAX,
-        };
-        return Err(error.into());
-    }
-    let sender = wire
-        .get(33..65)
-        .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    sender.map(Address::new).ok_or_else(|| {
-        CodecError::Malformed("too short to hold a version, chain id and sender".to_owned()).into()
-    })
 }

@@ -28,6 +28,7 @@ use skerry_execution::parallel::Workers;
 use skerry_types::codec::{decode, encode};
 use skerry_types::crypto::scheme::MockScheme;
 use skerry_types::ids::{ChainRef, Digest, Epoch, Height};
+use skerry_types::transaction::CheckedTransaction;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -543,14 +544,14 @@ impl World {
                 .filter(|node| takes(&self.machines[*node]))
                 .collect();
             if let Some(node) = self.chance.pick(&nodes).copied() {
-                self.step(
-                    node,
-                    chain,
-                    Input::Submit {
-                        tag,
-                        wires: vec![wire],
-                    },
-                );
+                // The API decodes.
+                let decoded = CheckedTransaction::decode(wire, &self.plan.chain_id());
+                match decoded.map(|it| vec![Arc::new(it)]) {
+                    Ok(transactions) => {
+                        self.step(node, chain, Input::Submit { tag, transactions });
+                    }
+                    Err(error) => self.answer(node, tag, &[Err(error.into())]),
+                }
             }
         }
     }
@@ -612,11 +613,9 @@ fn trace_input(trace: &mut Trace, now: u64, node: usize, chain: ChainRef, input:
         Input::Ready(ready) => event("own ready", &encode(ready)),
         Input::Evidence(evidence) => event("own evidence", &encode(&**evidence)),
         Input::Claim(evidence) => event("claim", &encode(&**evidence)),
-        Input::Submit { wires, .. } => {
-            event(
-                "submit",
-                wires.first().map(|wire| &**wire).unwrap_or_default(),
-            );
+        Input::Submit { transactions, .. } => {
+            let first = transactions.first().map(|it| &**it.wire());
+            event("submit", first.unwrap_or_default());
         }
         Input::Lost(at) => event("key lost", &at.get().to_le_bytes()),
         Input::DiskFailed(reason) => event("disk failed", reason.as_bytes()),

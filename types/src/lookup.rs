@@ -5,24 +5,28 @@
 //! lookup in a tree of some ten thousand digests costs several times one in a hash map. This type
 //! has no walk, so it has no order: [`Lookup::sorted`] is the only way to see all of it.
 //!
+//! A node looks up some forty keys for each transaction, most of them digests. So keys are hashed in a
+//! multiplication for every 16 bytes (`Products`), by secrets of each map's own: who does not know
+//! those finds no keys that meet.
+//!
 //! [`Numbers`] is the same for ids alone, in the order in which they came.
 
 use crate::ids::Address;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 
 /// Values by key, without an order.
 #[derive(Clone)]
 pub struct Lookup<K, V> {
-    map: HashMap<K, V>,
+    map: HashMap<K, V, Secrets>,
 }
 
 impl<K, V> Default for Lookup<K, V> {
     fn default() -> Self {
         Self {
-            map: HashMap::new(),
+            map: HashMap::with_hasher(Secrets::default()),
         }
     }
 }
@@ -104,6 +108,96 @@ impl<K: Eq + Hash, V> Lookup<K, V> {
         let mut all: Vec<(&K, &V)> = self.map.iter().collect();
         all.sort_unstable_by_key(|(key, _)| *key);
         all
+    }
+}
+
+/// What the hashes of one map depend on beside its keys.
+#[derive(Clone, Copy, Debug)]
+struct Secrets([u64; 4]);
+
+impl Default for Secrets {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self([0_u8, 1, 2, 3].map(|number| random.hash_one(number)))
+    }
+}
+
+impl BuildHasher for Secrets {
+    type Hasher = Products;
+
+    #[inline]
+    fn build_hasher(&self) -> Products {
+        let Self([k, l, m, n]) = *self;
+        Products {
+            state: k,
+            words: [l, m],
+            last: n,
+        }
+    }
+}
+
+/// Folds a key into one word by products with secrets, as `wyhash` does.
+struct Products {
+    state: u64,
+    words: [u64; 2],
+    last: u64,
+}
+
+impl Products {
+    #[inline]
+    fn fold(&mut self, a: u64, b: u64) {
+        let [l, m] = self.words;
+        self.state = folded(a ^ l ^ self.state, b ^ m);
+    }
+}
+
+impl Hasher for Products {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        let (parts, rest) = bytes.as_chunks::<16>();
+        for part in parts {
+            let [a, b] = words(part);
+            self.fold(a, b);
+        }
+        if !rest.is_empty() {
+            let mut part = [0; 16];
+            for (to, from) in part.iter_mut().zip(rest) {
+                *to = *from;
+            }
+            let [a, b] = words(&part);
+            self.fold(a, b);
+        }
+    }
+
+    #[inline]
+    fn write_u8(&mut self, number: u8) {
+        self.write_u64(number.into());
+    }
+
+    #[inline]
+    fn write_u16(&mut self, number: u16) {
+        self.write_u64(number.into());
+    }
+
+    #[inline]
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
+    #[inline]
+    fn write_u64(&mut self, number: u64) {
+        self.fold(number, 0);
+    }
+
+    #[inline]
+    fn write_usize(&mut self, number: usize) {
+        // The length before bytes; keys of a map have one length, as a rule.
+        self.state ^= u64::try_from(number).unwrap_or(u64::MAX);
+    }
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        folded(self.state, self.last)
     }
 }
 
@@ -260,8 +354,10 @@ fn folded(left: u64, right: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Lookup, Numbers};
+    use super::{Lookup, Numbers, Secrets};
     use crate::ids::Address;
+    use std::collections::BTreeSet;
+    use std::hash::BuildHasher as _;
 
     #[test]
     fn ids_are_numbered_as_they_come() {
@@ -284,6 +380,28 @@ mod tests {
             numbers.reserve(20_000);
             assert_eq!(numbers.len(), 5_000);
         }
+    }
+
+    #[test]
+    fn keys_that_differ_in_one_bit_are_spread() {
+        let secrets = Secrets::default();
+        let hash = |key: &[u8; 32]| secrets.hash_one(key);
+        let mut low = BTreeSet::new();
+        let mut high = BTreeSet::new();
+        for at in 0..32_usize {
+            for bit in 0..8 {
+                let mut key = [0; 32];
+                key[at] = 1 << bit;
+                low.insert(hash(&key) & 0xffff);
+                high.insert(hash(&key) >> 48);
+            }
+        }
+        // Of 256 in 65,536 places half of one meets another, on average.
+        assert!(low.len() > 240 && high.len() > 240, "{low:?} {high:?}");
+        assert_ne!(Secrets::default().hash_one([0_u8; 32]), hash(&[0; 32]));
+        let long = |bytes: &[u8]| secrets.hash_one(bytes);
+        assert_ne!(long(&[0; 16]), long(&[0; 17]));
+        assert_ne!(long(&[1; 3]), long(&[1; 4]));
     }
 
     #[test]

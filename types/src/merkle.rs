@@ -28,26 +28,20 @@ pub enum Level {
 
 /// Hash of a leaf.
 pub fn leaf_hash(level: Level, path: &Digest, value: &Digest) -> Digest {
-    let mut bytes = [0_u8; 65];
-    let parts = path.as_bytes().iter().chain(value.as_bytes()).copied();
-    for (to, from) in bytes
-        .iter_mut()
-        .zip(std::iter::once(level as u8).chain(parts))
-    {
-        *to = from;
-    }
+    let mut bytes = [level as u8; 65];
+    let (_, rest) = bytes.split_at_mut(1);
+    let (first, second) = rest.split_at_mut(32);
+    first.copy_from_slice(path.as_bytes());
+    second.copy_from_slice(value.as_bytes());
     crate::crypto::hash::plain(&bytes)
 }
 
 /// Hash of an inner node.
 pub fn node_hash(left: &Digest, right: &Digest) -> Digest {
     let mut bytes = [0_u8; 64];
-    for (to, from) in bytes
-        .iter_mut()
-        .zip(left.as_bytes().iter().chain(right.as_bytes()))
-    {
-        *to = *from;
-    }
+    let (first, second) = bytes.split_at_mut(32);
+    first.copy_from_slice(left.as_bytes());
+    second.copy_from_slice(right.as_bytes());
     crate::crypto::hash::plain(&bytes)
 }
 

@@ -1,8 +1,8 @@
 //! How transactions get in: cheap checks first, signatures in batches, then state and mempool.
 
-use super::jobs::{Job, Origin, TransactionsJob};
+use super::jobs::{Incoming, Job, Origin, Passed, TransactionsJob};
 use super::{ChainNode, Output};
-use crate::mempool::{Admitted, Inserted};
+use crate::mempool::Inserted;
 use crate::view::SubmitError;
 use crate::wire::{TRANSACTIONS_BYTES_MAX, kind};
 use skerry_consensus::output::To;
@@ -45,20 +45,20 @@ impl ChainNode {
     pub(super) fn on_submit(
         &mut self,
         tag: Option<u64>,
-        wires: Vec<Arc<[u8]>>,
+        incoming: Vec<Incoming>,
         out: &mut Vec<Output>,
     ) {
         let most = tag.map_or(CHECKING_MAX, |_| OF_CLIENTS_MAX);
         let is_full = self.submissions.len() >= SUBMISSIONS_MAX;
-        if is_full || self.checking.saturating_add(wires.len()) > most {
+        if is_full || self.checking.saturating_add(incoming.len()) > most {
             if let Some(tag) = tag {
                 let busy = || Err(SubmitError::Busy(self.checking));
-                let results = wires.iter().map(|_| busy()).collect();
+                let results = incoming.iter().map(|_| busy()).collect();
                 out.push(Output::Submitted { tag, results });
             }
             return;
         }
-        self.checking = self.checking.saturating_add(wires.len());
+        self.checking = self.checking.saturating_add(incoming.len());
         let job_tag = self.next_tag;
         self.next_tag = self.next_tag.wrapping_add(1);
         self.submissions.insert(job_tag, tag);
@@ -68,7 +68,7 @@ impl ChainNode {
             beacon_height: self.beacon_height(),
             base_fee: self.base_fee(),
             state: self.tree.root().executed.state.clone(),
-            wires,
+            incoming,
             known: self.cache.clone(),
             origin: tag.map_or(Origin::Member, |_| Origin::Client),
         };
@@ -93,9 +93,9 @@ impl ChainNode {
         let Ok(wires) = decode::<Vec<Vec<u8>>>(payload, TRANSACTIONS_BYTES_MAX) else {
             return;
         };
-        let wires: Vec<Arc<[u8]>> = wires.into_iter().map(Into::into).collect();
         if !wires.is_empty() {
-            self.on_submit(None, wires, out);
+            let bytes = |wire: Vec<u8>| Incoming::Bytes(wire.into());
+            self.on_submit(None, wires.into_iter().map(bytes).collect(), out);
         }
     }
 
@@ -103,7 +103,7 @@ impl ChainNode {
     pub(super) fn on_checked(
         &mut self,
         job_tag: u64,
-        results: Vec<Result<Admitted, SubmitError>>,
+        results: Vec<Result<Passed, SubmitError>>,
         out: &mut Vec<Output>,
     ) {
         self.checking = self.checking.saturating_sub(results.len());
@@ -113,9 +113,9 @@ impl ChainNode {
         let mut taken = Vec::new();
         for result in results {
             let answer = match result {
-                Ok(admitted) => {
-                    let transaction = admitted.transaction.clone();
-                    self.admit(admitted, base_fee).map(|inserted| {
+                Ok(passed) => {
+                    let transaction = passed.admitted.transaction.clone();
+                    self.admit(passed, base_fee).map(|inserted| {
                         let id = transaction.id();
                         if inserted != Inserted::Known {
                             taken.push(transaction);
@@ -145,12 +145,19 @@ impl ChainNode {
         }
     }
 
-    fn admit(&mut self, mut admitted: Admitted, base_fee: Amount) -> Result<Inserted, SubmitError> {
-        let body = admitted.transaction.body();
+    fn admit(&mut self, passed: Passed, base_fee: Amount) -> Result<Inserted, SubmitError> {
+        let Passed {
+            mut admitted,
+            mut next,
+            state: seen,
+        } = passed;
         let state = &self.tree.root().executed.state;
-        // The check's state may have been passed since.
-        let next = views::next_nonce(state, &body.sender, body.nonce.stream);
-        admitted.funds = views::balance(state, &body.sender, &Denom::SKER);
+        if seen != state.root() {
+            // The check's state was passed meanwhile.
+            let body = admitted.transaction.body();
+            next = views::next_nonce(state, &body.sender, body.nonce.stream);
+            admitted.funds = views::balance(state, &body.sender, &Denom::SKER);
+        }
         Ok(self.mempool.insert(admitted, next, base_fee)?)
     }
 

@@ -183,7 +183,7 @@ pub enum Done {
         /// Which submission.
         tag: u64,
         /// One result each.
-        results: Vec<Result<Admitted, SubmitError>>,
+        results: Vec<Result<Passed, SubmitError>>,
     },
     /// Of a validation.
     Validated {
@@ -203,6 +203,17 @@ pub enum Done {
     },
     /// Of evidence.
     Evidence(Judged),
+}
+
+/// A transaction that was checked and found good.
+#[derive(Debug)]
+pub struct Passed {
+    /// What the mempool is to be asked.
+    pub admitted: Admitted,
+    /// The next sequence of its stream.
+    pub next: u64,
+    /// Root of the state that says so, and what the sender holds.
+    pub state: Digest,
 }
 
 /// A word of somebody that was found true.
@@ -325,12 +336,30 @@ pub struct TransactionsJob {
     pub base_fee: Amount,
     /// The newest final state.
     pub state: StateTree,
-    /// Wire bytes.
-    pub wires: Vec<Arc<[u8]>>,
+    /// The transactions.
+    pub incoming: Vec<Incoming>,
     /// What is known to be good.
     pub(super) known: SignatureCache,
     /// Who asks.
     pub(super) origin: Origin,
+}
+
+/// A transaction to check.
+#[derive(Clone, Debug)]
+pub enum Incoming {
+    /// Wire bytes.
+    Bytes(Arc<[u8]>),
+    /// Decoded already, and of the right form.
+    Decoded(Arc<CheckedTransaction>),
+}
+
+impl Incoming {
+    fn wire_hash(&self) -> Digest {
+        match self {
+            Self::Bytes(wire) => hash(Purpose::TRANSACTION_WIRE, wire),
+            Self::Decoded(transaction) => transaction.wire_hash(),
+        }
+    }
 }
 
 /// Where transactions come from.
@@ -357,16 +386,17 @@ impl TransactionsJob {
             .flat_map(|(_, results)| results)
             .filter_map(|result| result.as_ref().ok())
             .filter(|(_, is_verified)| !is_verified)
-            .map(|(admitted, _)| &admitted.transaction)
+            .map(|(passed, _)| &passed.admitted.transaction)
             .collect();
         let bad = bad_signatures(&unverified, &keys);
-        let judge = |result: Result<(Admitted, bool), SubmitError>| {
-            let (admitted, is_verified) = result?;
-            if !is_verified && bad.contains(&admitted.transaction.wire_hash()) {
-                let sender = admitted.transaction.body().sender;
+        let judge = |result: Result<(Passed, bool), SubmitError>| {
+            let (passed, is_verified) = result?;
+            let transaction = &passed.admitted.transaction;
+            if !is_verified && bad.contains(&transaction.wire_hash()) {
+                let sender = transaction.body().sender;
                 return Err(TransactionError::Signature { sender }.into());
             }
-            Ok(admitted)
+            Ok(passed)
         };
         checked
             .into_iter()
@@ -378,43 +408,44 @@ impl TransactionsJob {
     }
 
     /// Everything but the signatures; says of each transaction whether those are known to be good.
-    fn check(self, shared: &Shared) -> Vec<Result<(Admitted, bool), SubmitError>> {
+    fn check(self, shared: &Shared) -> Vec<Result<(Passed, bool), SubmitError>> {
         let admission = AdmissionContext {
             network: &shared.network,
             chain: self.chain,
             beacon_height: self.beacon_height,
             base_fee: self.base_fee,
         };
-        let hashes: Vec<Digest> = self
-            .wires
-            .iter()
-            .map(|wire| hash(Purpose::TRANSACTION_WIRE, wire))
-            .collect();
+        let hashes: Vec<Digest> = self.incoming.iter().map(Incoming::wire_hash).collect();
         let known = self.known.get_all(&hashes);
         let origin = self.origin;
-        let check = |((wire, hash), known): ((Arc<[u8]>, Digest), Option<Known>)| {
+        let check = |((incoming, hash), known): ((Incoming, Digest), Option<Known>)| {
             if origin == Origin::Member && matches!(known, Some(Known::Settled)) {
                 // Under load blocks overtake what members say: of that nothing is left to do.
                 return Err(SubmitError::Settled);
             }
             let is_verified = known.is_some();
-            let transaction = match known.and_then(Known::verified) {
-                Some(known) => known,
-                None => {
+            let transaction = match (known.and_then(Known::verified), incoming) {
+                (Some(known), _) => known,
+                (None, Incoming::Decoded(transaction)) => transaction,
+                (None, Incoming::Bytes(wire)) => {
                     let chain_id = &shared.chain_id;
                     Arc::new(CheckedTransaction::decode_hashed(wire, hash, chain_id)?)
                 }
             };
             let admission = check_against_state(&transaction, &self.state, &admission)?;
-            let admitted = Admitted {
-                transaction,
-                fee: admission.fee,
-                funds: admission.funds,
+            let passed = Passed {
+                next: admission.next,
+                state: self.state.root(),
+                admitted: Admitted {
+                    transaction,
+                    fee: admission.fee,
+                    funds: admission.funds,
+                },
             };
-            Ok((admitted, is_verified))
+            Ok((passed, is_verified))
         };
-        let wires = self.wires.into_iter().zip(hashes);
-        wires.zip(known).map(check).collect()
+        let incoming = self.incoming.into_iter().zip(hashes);
+        incoming.zip(known).map(check).collect()
     }
 }
 

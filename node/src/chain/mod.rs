@@ -59,7 +59,7 @@ use crate::votes::key::KeyRecords;
 use blocks::{BlockTree, Root};
 use evidence::Accuser;
 use instance::{Beginning, Instance};
-use jobs::{Done, Executed, Job, Shared};
+use jobs::{Done, Executed, Incoming, Job, Shared};
 use skerry_consensus::config::Parent;
 use skerry_consensus::input::Input as Core;
 use skerry_consensus::log::VoteRecord;
@@ -79,6 +79,7 @@ use skerry_types::genesis::Genesis;
 use skerry_types::ids::{
     ChainRef, Digest, Epoch, Height, LogPosition, MemberIndex, TimeMs, ValidatorId, View,
 };
+use skerry_types::transaction::CheckedTransaction;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -164,8 +165,8 @@ pub enum Input {
     Submit {
         /// Names the submission in [`Output::Submitted`].
         tag: u64,
-        /// Wire bytes.
-        wires: Vec<Arc<[u8]>>,
+        /// What to take.
+        transactions: Vec<Arc<CheckedTransaction>>,
     },
     /// Another chain of this node has noticed, at this time, that the history of the vote key is
     /// not whole.
@@ -604,7 +605,10 @@ impl ChainNode {
             Input::Ready(ready) => self.on_own_ready(ready, out),
             Input::Evidence(evidence) => self.on_own_evidence(evidence, out),
             Input::Claim(evidence) => self.on_claim(Accuser::Rumour, evidence, out),
-            Input::Submit { tag, wires } => self.on_submit(Some(tag), wires, out),
+            Input::Submit { tag, transactions } => {
+                let incoming = transactions.into_iter().map(Incoming::Decoded);
+                self.on_submit(Some(tag), incoming.collect(), out);
+            }
             Input::Lost(at) => self.on_lost(at, out),
             Input::DiskFailed(reason) => {
                 self.stop(

@@ -104,10 +104,14 @@ fn chain(genesis: &Arc<Genesis>, chain: ChainRef) -> Arc<ChainView> {
     let view = Arc::new(ChainView::new(chain, Arc::new(store), snapshot, commands));
     let (network, noted) = (NetworkInfo::of(genesis), view.clone());
     tokio::spawn(async move {
-        while let Some(Command::Submit { wires, reply }) = inbox.recv().await {
-            let answers = wires
-                .into_iter()
-                .map(|wire| admit(&network, &noted, &state, wire));
+        while let Some(Command::Submit {
+            transactions,
+            reply,
+        }) = inbox.recv().await
+        {
+            let answers = transactions
+                .iter()
+                .map(|checked| admit(&network, &noted, &state, checked));
             let _ = reply.send(answers.collect());
         }
     });
@@ -118,9 +122,8 @@ fn admit(
     network: &NetworkInfo,
     view: &ChainView,
     state: &StateTree,
-    wire: Arc<[u8]>,
+    checked: &CheckedTransaction,
 ) -> Result<Digest, SubmitError> {
-    let checked = CheckedTransaction::decode(wire, &network.chain_id)?;
     let digest = checked.signing_digest();
     let good = checked
         .signatures()
@@ -136,7 +139,7 @@ fn admit(
         beacon_height: Height::new(100),
         base_fee: network.parameters.base_fee,
     };
-    check_against_state(&checked, state, &context)?;
+    check_against_state(checked, state, &context)?;
     view.note_received(&[checked.id()]);
     Ok(checked.id())
 }

@@ -48,15 +48,15 @@ enum Incoming {
     /// Not taken.
     Refused(Option<Digest>, Refusal),
     /// Taken before.
-    Known(CheckedTransaction),
+    Known(Arc<CheckedTransaction>),
     /// To be handed to its chain.
-    New(CheckedTransaction),
+    New(Arc<CheckedTransaction>),
 }
 
 impl Service {
     fn check(&self, wire: Vec<u8>) -> Incoming {
         let checked = match CheckedTransaction::decode(wire, &self.view.chain_id) {
-            Ok(checked) => checked,
+            Ok(checked) => Arc::new(checked),
             Err(error) => return Incoming::Refused(None, error.into()),
         };
         if self.view.is_recent(&checked.id()) {
@@ -76,10 +76,10 @@ impl Service {
     /// Hands transactions to their chains; one result each, in order.
     async fn take(&self, wires: Vec<Vec<u8>>) -> Vec<(Option<Digest>, Result<(), Refusal>)> {
         let incoming: Vec<Incoming> = wires.into_iter().map(|wire| self.check(wire)).collect();
-        let fresh: Vec<Arc<[u8]>> = incoming
+        let fresh: Vec<Arc<CheckedTransaction>> = incoming
             .iter()
             .filter_map(|incoming| match incoming {
-                Incoming::New(checked) => Some(checked.wire().clone()),
+                Incoming::New(checked) => Some(checked.clone()),
                 _ => None,
             })
             .collect();

@@ -9,7 +9,7 @@ use crate::plan::{MILLI, Planted, SECOND};
 use crate::work;
 use skerry::chain::jobs::{Done, Executed, Job};
 use skerry::chain::{CommitRequest, Input, Note, Output, Peer};
-use skerry::view::ExecutedBlock;
+use skerry::view::{ExecutedBlock, SubmitError};
 use skerry::wire::kind;
 use skerry_execution::parallel::Mode;
 use skerry_types::beacon::Ready;
@@ -135,13 +135,21 @@ impl World {
             }
             Output::Block { block, .. } => self.on_block(node, chain, &block),
             Output::Abandoned(_) => self.counts.note("abandoned blocks"),
-            Output::Submitted { tag, results } => {
-                let answer = self.load.on_submitted(tag, &results, &mut self.counts);
-                self.judge(answer.map_err(|what| format!("client of node {node}: {what}")));
-            }
+            Output::Submitted { tag, results } => self.answer(node, tag, &results),
             Output::Note(note) => self.on_note(node, chain, note),
             Output::Snapshot | Output::Received(_) | Output::Included(..) | Output::Dropped(_) => {}
         }
+    }
+
+    /// Answers a client.
+    pub(super) fn answer(
+        &mut self,
+        node: usize,
+        tag: u64,
+        results: &[Result<Digest, SubmitError>],
+    ) {
+        let answer = self.load.on_submitted(tag, results, &mut self.counts);
+        self.judge(answer.map_err(|what| format!("client of node {node}: {what}")));
     }
 
     // ---- vote log and store ------------------------------------------------------------------

@@ -3,7 +3,7 @@
 //! Signatures are not checked in this crate, so the users of these tests have no secrets; what is
 //! tested is whose keys a state accepts and which nonce comes next.
 
-use crate::check::{AdmissionContext, NonceRelation, check_against_state};
+use crate::check::{AdmissionContext, check_against_state};
 use crate::module::Module as _;
 use crate::modules::account::AccountModule;
 use crate::modules::account::calls::AccountCall;
@@ -48,7 +48,7 @@ fn unusable_policy_is_refused() {
 }
 
 #[test]
-fn admission_tells_used_next_and_future_nonces_apart() {
+fn admission_tells_used_nonces_from_later_ones() {
     let (alice, bob) = (user(0, 1), user(1, 1));
     let mut world = World::new(&[(alice, vec![Asset::nsker(1 << 60)])]);
     world.transactions(
@@ -65,12 +65,12 @@ fn admission_tells_used_next_and_future_nonces_apart() {
         };
         let checked = draft.checked(world.network.chain_id);
         check_against_state(&checked, world.state(shard(0)), &context)
-            .map(|admission| admission.nonce)
+            .map(|admission| admission.next)
             .map_err(|rejection| rejection.reason())
     };
     assert_eq!(admit(0), Err("NONCE_USED"));
-    assert_eq!(admit(1), Ok(NonceRelation::Next));
-    assert_eq!(admit(4), Ok(NonceRelation::Future(3)));
+    assert_eq!(admit(1), Ok(1));
+    assert_eq!(admit(4), Ok(1));
     assert_eq!(admit(u64::MAX), Err("NONCE_USED"));
 }
 
