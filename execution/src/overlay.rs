@@ -16,6 +16,7 @@ pub(crate) use self::table::Entry;
 
 use self::table::Table;
 use crate::error::CallError;
+use crate::view::{SHARED_SUM_MAX, decode_amount};
 use skerry_types::amount::Amount;
 use skerry_types::ids::{Address, ModuleId};
 use skerry_types::state::{LocalKey, StateKey, StateRead, Value};
@@ -151,11 +152,42 @@ impl<'a> BlockOverlay<'a> {
         self.table.take(owner)
     }
 
-    /// Goes on with an owner where another left off.
+    /// Goes on with an owner where another left off. What was added here meanwhile, as others may to
+    /// a covered account, is added to that.
     pub(crate) fn give(&mut self, owner: &Address, entries: Vec<Entry>) {
         let object = self.table.object(owner);
+        let is_new = self.table.count(object) == 0;
         for entry in entries {
-            self.table.push(object, entry);
+            let held = if is_new {
+                None
+            } else {
+                self.table.find_in(object, entry.module, &entry.local)
+            };
+            match held {
+                None => {
+                    self.table.push(object, entry);
+                }
+                Some(index) => self.join(index, entry),
+            }
+        }
+    }
+
+    /// Puts what another did with a key to what was done here.
+    fn join(&mut self, index: SlotIndex, entry: Entry) {
+        let Some(held) = self.table.entry(index).filter(|_| entry.is_changed()) else {
+            return;
+        };
+        if !held.is_changed() {
+            return self.set(index, entry.value);
+        }
+        let sum = layers::sum([held, &entry].into_iter());
+        let is_small = |sum: &Option<Value>| {
+            decode_amount(sum.as_ref()).is_ok_and(|amount| amount < SHARED_SUM_MAX)
+        };
+        match sum.ok().filter(is_small) {
+            Some(sum) => self.set(index, sum),
+            // Too large, or what plans make impossible.
+            None => self.shows_order = true,
         }
     }
 

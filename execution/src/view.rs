@@ -147,8 +147,8 @@ impl StateView<'_, '_> {
 /// Most records are shorter, those of pools among them, and need no list to be encoded to.
 const RECORD_BYTES_MOST: usize = 256;
 
-/// So many workers can add up to this much each without an overflow.
-const SHARED_SUM_MAX: Amount = Amount::new(u128::MAX / (WORKERS_MAX as u128));
+/// So many workers can have this much each without an overflow of the sum.
+pub(crate) const SHARED_SUM_MAX: Amount = Amount::new(u128::MAX / (WORKERS_MAX as u128));
 
 fn check_size(key: &StateKey, value: &Value) -> Result<(), CallError> {
     for (actual, limit) in [

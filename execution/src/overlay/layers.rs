@@ -178,10 +178,11 @@ fn take_next<'t>(heads: &mut Vec<Head<'t>>, changed: &mut Vec<Changed<'t>>) -> O
 }
 
 /// What a key holds that parts changed which ran beside each other, each above the same: an amount
-/// that all of them added to.
+/// that they added to, and took no more from than it was before.
 ///
 /// # Errors
-/// When it is no amount or the sum is too large: one would have seen what the other did.
+/// When it is no amount, more was taken or the sum is too large: one would have seen what the other
+/// did.
 pub(super) fn sum<'t>(
     entries: impl Iterator<Item = &'t Entry> + Clone,
 ) -> Result<Option<Value>, Contradiction> {
@@ -191,12 +192,17 @@ pub(super) fn sum<'t>(
         (Some(only), None) => Ok(only.value.clone()),
         (Some(first), Some(_)) => {
             let before = amount(first.original.as_ref())?;
-            let mut sum = before;
+            let (mut left, mut added) = (before, Amount::ZERO);
             for entry in entries {
-                let added = amount(entry.value.as_ref())?.checked_sub(before);
-                let more = added.and_then(|added| sum.checked_add(added));
-                sum = more.ok_or(Contradiction)?;
+                let after = amount(entry.value.as_ref())?;
+                if let Some(more) = after.checked_sub(before) {
+                    added = added.checked_add(more).ok_or(Contradiction)?;
+                } else {
+                    let taken = before.checked_sub(after).ok_or(Contradiction)?;
+                    left = left.checked_sub(taken).ok_or(Contradiction)?;
+                }
             }
+            let sum = left.checked_add(added).ok_or(Contradiction)?;
             Ok(encode_amount(sum))
         }
     }

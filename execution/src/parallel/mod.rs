@@ -5,7 +5,8 @@
 //! object is a *lane*. The rest runs beside each other. Workers go through five stages:
 //!
 //! 1. *Plan*: each decodes and plans a part of the block (`touches.rs`).
-//! 2. *Group*: each finds, for a part of the objects, who shares them.
+//! 2. *Group*: each finds, for a part of the objects, who shares them, and which accounts held
+//!    enough for all that they send (`cover.rs`).
 //! 3. *Assign*: one of them gives every transaction to a worker, a lane whole where that is fair, the
 //!    rest to who planned it (`schedule.rs`).
 //! 4. *Run*: each executes its transactions in the order of the block, over a state of its own above
@@ -16,11 +17,13 @@
 //!    what all touched of a part of the keys. Their sums of gas, tips and destruction are added.
 //!
 //! An object to which transactions only add is no lane: each worker adds to what the block began
-//! with, and the merge adds that up. Whether a sum is too large can depend on the order, and so can
-//! whether a record is new; where either may show, the block is executed one after the other after
-//! all. Requests to the beacon are numbered while they run, so one worker runs them all. Other
-//! messages and receipts are put in order afterwards.
+//! with, and the merge adds that up. To an account that is covered others may add in the same way
+//! while it sends. Whether a sum is too large can depend on the order, and so can whether a record is
+//! new; where either may show, the block is executed one after the other after all. Requests to the
+//! beacon are numbered while they run, so one worker runs them all. Other messages and receipts are
+//! put in order afterwards.
 
+mod cover;
 mod schedule;
 mod threads;
 mod touches;
@@ -31,9 +34,10 @@ mod tests;
 
 pub(crate) use self::threads::{Os, Platform};
 
+use self::cover::Cover;
 use self::schedule::Schedule;
 use self::threads::{Alarm, Gate, Handover};
-use self::touches::{Chunk, Group};
+use self::touches::{Chunk, Groups};
 use self::worker::Part;
 use crate::block::{BlockContext, Workspace};
 use crate::module::Module;
@@ -117,6 +121,8 @@ pub struct Figures {
     pub longest: usize,
     /// How often a lane goes on with another worker.
     pub handovers: usize,
+    /// Accounts that send while others add to them, and held enough for all that they send.
+    pub covered: usize,
 }
 
 /// Told of where an execution stands; a benchmark takes times of it. It has no part in the outcome.
@@ -150,7 +156,7 @@ struct Shared<'s, P: Platform> {
     workers: usize,
     /// Each is given back by the worker that made it, which has it in its cache.
     chunks: Vec<Mutex<Option<Arc<Chunk>>>>,
-    groups: Vec<OnceLock<Vec<Group>>>,
+    groups: Vec<OnceLock<Groups>>,
     schedule: OnceLock<(Schedule, Vec<Handover<P>>)>,
     /// By stretch of the block and in it by worker, each in order.
     receipts: Vec<Mutex<Vec<Receipt>>>,
@@ -332,14 +338,18 @@ impl<P: Platform> Shared<'_, P> {
         if !chunks.iter().all(|chunk| chunk.is_whole) {
             return None;
         }
-        let groups = touches::group(&chunks, worker)?;
+        let cover = Cover {
+            chunks: &chunks,
+            transactions: self.transactions,
+            before: self.before,
+        };
+        let groups = touches::group(&chunks, worker, &cover)?;
         self.groups.get(worker)?.set(groups).ok()?;
         self.watch.ended(worker, Stage::Group);
         self.grouped.pass(worker, &self.alarm)?;
         if worker == 0 {
-            let groups: Option<Vec<&Vec<Group>>> = self.groups.iter().map(OnceLock::get).collect();
-            let groups = groups?.into_iter().flatten().collect();
-            let schedule = Schedule::assign(&chunks, groups, self.workers)?;
+            let groups: Option<Vec<&Groups>> = self.groups.iter().map(OnceLock::get).collect();
+            let schedule = Schedule::assign(&chunks, &groups?, self.workers)?;
             self.watch.planned(&schedule.figures);
             let handovers = schedule.edges.iter().map(|_| Handover::default());
             let handovers = handovers.collect();

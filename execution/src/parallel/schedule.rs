@@ -1,7 +1,7 @@
 //! Which worker runs what, and where a lane goes from one to another.
 
 use super::Figures;
-use super::touches::{self, Chunk, Group};
+use super::touches::{self, Chunk, Group, Groups};
 use skerry_types::ids::Address;
 use std::cmp::Reverse;
 
@@ -54,10 +54,14 @@ impl Schedule {
     /// block, so that all go through it at one pace.
     ///
     /// `None` when that does not add up, which nothing can cause.
-    pub(super) fn assign(chunks: &[&Chunk], groups: Vec<&Group>, workers: usize) -> Option<Self> {
+    pub(super) fn assign(chunks: &[&Chunk], groups: &[&Groups], workers: usize) -> Option<Self> {
         let pinned = chunks.iter().flat_map(|chunk| &chunk.pinned);
         let pinned: Vec<u32> = pinned.copied().collect();
-        Self::of(&touches::weights(chunks), &pinned, groups, workers)
+        let lanes = groups.iter().flat_map(|groups| &groups.lanes).collect();
+        let mut schedule = Self::of(&touches::weights(chunks), &pinned, lanes, workers)?;
+        let covered = groups.iter().map(|groups| groups.covered);
+        schedule.figures.covered = covered.fold(0, usize::saturating_add);
+        Some(schedule)
     }
 
     /// [`Self::assign`] of transactions with these weights, of which the first worker runs `pinned`.
@@ -96,6 +100,7 @@ impl Schedule {
             lanes: groups.len(),
             longest,
             handovers: edges.len(),
+            covered: 0,
         };
         Some(Self {
             workers: plan.workers,

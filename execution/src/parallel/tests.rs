@@ -6,11 +6,13 @@
 //! fails. Every other test of this crate that executes a block compares modes as well
 //! ([`crate::testing::World::run`]).
 
+mod covered;
+
 use super::schedule::Schedule;
 use super::threads::{Alarm, Flag, Platform};
 use super::touches::Group;
-use super::{Figures, Mode, Stage, Watch};
-use crate::block::{BlockWork, Executor, Outcome};
+use super::{Figures, Mode, Os, Stage, Unwatched, Watch, changes, run};
+use crate::block::{BlockWork, Executor, Outcome, Workspace};
 use crate::modules::account::calls::AccountCall;
 use crate::modules::bank::calls::BankCall;
 use crate::modules::bank::state::balance_key;
@@ -34,6 +36,7 @@ fn workers(count: usize) -> Mode {
 }
 
 /// What blocks are drawn from.
+#[derive(Clone)]
 struct Town {
     world: World,
     users: Vec<User>,
@@ -275,6 +278,29 @@ impl Town {
         let state = self.world.state(shard(0));
         self.world.executor(mode).execute(&context, work, state)
     }
+
+    /// [`Self::execute`] by so many workers, with what there was to order and the stages of worker 0.
+    fn watched(&self, count: usize, work: &BlockWork) -> (Outcome, Figures, Vec<Stage>) {
+        let (context, seen) = (self.world.context(shard(0)), Seen::default());
+        let executor = Executor {
+            watch: &seen,
+            ..self.world.executor(workers(count))
+        };
+        let outcome = executor.execute(&context, work, self.world.state(shard(0)));
+        // A block that contradicts itself is begun again, one after the other.
+        let seen = seen.0.into_inner().unwrap().into_iter().next();
+        let (figures, stages) = seen.expect("worker 0 has planned");
+        (outcome, figures, stages)
+    }
+
+    /// Whether so many workers execute a block and need not do it again one after the other.
+    fn is_done_by(&self, count: usize, work: &BlockWork) -> bool {
+        let (context, modules) = (self.world.context(shard(0)), self.world.modules);
+        let mut space = Workspace::new(&context, modules, self.world.state(shard(0)));
+        let count = NonZeroUsize::new(count).unwrap();
+        run::<Os>(count, &Unwatched, &mut space, &work.transactions).is_some()
+            && changes::<Os>(Mode::Workers(count), &space.overlay.into_layers()).is_ok()
+    }
 }
 
 #[derive(Default)]
@@ -299,10 +325,29 @@ impl Watch for Seen {
     }
 }
 
+/// Swaps so much of a pool's first denom.
+fn swap(town: &mut Town, user: User, pool: usize, units: u128) -> Draft {
+    let (pool, [first, second]) = town.pools[pool];
+    let input = Asset {
+        denom: first,
+        amount: Amount::new(units),
+    };
+    let call = DexCall::SwapExactIn {
+        route: vec![pool],
+        input,
+        minimum_output: Asset {
+            denom: second,
+            amount: Amount::ZERO,
+        },
+    };
+    let sequence = town.next(&user);
+    Draft::new(user, sequence, vec![input]).call(operation(DEX, &call))
+}
+
 /// The knob goes from a crowd on many pools to two people on one.
 #[test]
 fn any_number_of_workers_gives_the_sequential_outcome() {
-    let mut succeeded = 0;
+    let (mut succeeded, mut covered) = (0, 0);
     let mut failures: BTreeMap<String, usize> = BTreeMap::new();
     for (seed, (people, pools)) in [(400, 40), (40, 6), (9, 2), (3, 1)].into_iter().enumerate() {
         let mut draws = Draws::new(seed as u64);
@@ -311,8 +356,9 @@ fn any_number_of_workers_gives_the_sequential_outcome() {
             let work = town.block(&mut draws, 160);
             let expected = town.execute(Mode::Sequential, &work);
             for count in [1, 2, 3, 5, 8, 16] {
-                let outcome = town.execute(workers(count), &work);
+                let (outcome, figures, _) = town.watched(count, &work);
                 assert_eq!(outcome, expected, "{people} people, {count} workers");
+                covered += figures.covered;
             }
             for receipt in &expected.receipts {
                 match &receipt.status {
@@ -327,6 +373,7 @@ fn any_number_of_workers_gives_the_sequential_outcome() {
         }
     }
     assert!(succeeded > 1_000, "{succeeded}");
+    assert!(covered > 200, "{covered}");
     let codes = [
         "WRONG_NONCE",
         "GAS_LIMIT_TOO_LOW",
@@ -342,29 +389,11 @@ fn any_number_of_workers_gives_the_sequential_outcome() {
 #[test]
 fn one_pool_is_one_lane_and_strangers_share_nothing() {
     let mut town = Town::new(60, 1);
-    let (pool, [first, second]) = town.pools[0];
-    let swap = |town: &mut Town, user: User| {
-        let amount = Amount::new(1_000);
-        let input = Asset {
-            denom: first,
-            amount,
-        };
-        let call = DexCall::SwapExactIn {
-            route: vec![pool],
-            input,
-            minimum_output: Asset {
-                denom: second,
-                amount: Amount::ZERO,
-            },
-        };
-        let sequence = town.next(&user);
-        Draft::new(user, sequence, vec![input]).call(operation(DEX, &call))
-    };
     let users = town.users.clone();
     let chain_id = town.world.network.chain_id;
     let swaps: Vec<_> = users
         .iter()
-        .map(|user| swap(&mut town, *user).checked(chain_id))
+        .map(|user| swap(&mut town, *user, 0, 1_000).checked(chain_id))
         .collect();
     let sends: Vec<_> = (0..60_u64)
         .map(|number| {
@@ -378,14 +407,7 @@ fn one_pool_is_one_lane_and_strangers_share_nothing() {
             transactions,
             ..BlockWork::default()
         };
-        let (context, seen) = (town.world.context(shard(0)), Seen::default());
-        let state = town.world.state(shard(0));
-        let executor = Executor {
-            watch: &seen,
-            ..town.world.executor(workers(4))
-        };
-        executor.execute(&context, &work, state);
-        let seen = seen.0.into_inner().unwrap();
+        let (_, figures, stages) = town.watched(4, &work);
         let all = [
             Stage::Plan,
             Stage::Group,
@@ -393,13 +415,13 @@ fn one_pool_is_one_lane_and_strangers_share_nothing() {
             Stage::Run,
             Stage::Merge,
         ];
-        assert_eq!(seen[0].1, all);
-        seen[0].0
+        assert_eq!(stages, all);
+        figures
     };
     let lane = Figures {
         lanes: 1,
         longest: 60,
-        handovers: 0,
+        ..Figures::default()
     };
     assert_eq!(figures(&town, swaps), lane);
     // Of users whose nonces are not next, but that is not known beforehand.
@@ -585,7 +607,22 @@ impl Platform for Checked {
     }
 }
 
-/// The whole scheduler: every order of threads that is tried ends, with the sequential outcome.
+/// Every order of threads that is tried ends, with the sequential outcome.
+fn check_schedules(town: Town, work: BlockWork, count: usize) {
+    let expected = town.execute(Mode::Sequential, &work);
+    let shared = std::sync::Arc::new((town, work, expected));
+    let check = move || {
+        let (town, work, expected) = &*shared;
+        let (context, state) = (town.world.context(shard(0)), town.world.state(shard(0)));
+        let executor = town.world.executor(workers(count));
+        let outcome = executor.execute_on::<Checked>(&context, work, state);
+        assert_eq!(outcome, *expected);
+    };
+    shuttle::check_random(check.clone(), 150);
+    shuttle::check_pct(check, 50, 3);
+}
+
+/// The whole scheduler.
 #[test]
 fn every_schedule_of_threads_gives_the_sequential_outcome() {
     for (seed, (people, pools, count)) in [(3, 1, 2), (6, 2, 3), (12, 3, 4)].into_iter().enumerate()
@@ -593,16 +630,18 @@ fn every_schedule_of_threads_gives_the_sequential_outcome() {
         let mut draws = Draws::new(900 + seed as u64);
         let mut town = Town::new(people, pools);
         let work = town.block(&mut draws, 24);
-        let expected = town.execute(Mode::Sequential, &work);
-        let shared = std::sync::Arc::new((town, work, expected));
-        let check = move || {
-            let (town, work, expected) = &*shared;
-            let (context, state) = (town.world.context(shard(0)), town.world.state(shard(0)));
-            let executor = town.world.executor(workers(count));
-            let outcome = executor.execute_on::<Checked>(&context, work, state);
-            assert_eq!(outcome, *expected);
-        };
-        shuttle::check_random(check.clone(), 150);
-        shuttle::check_pct(check, 50, 3);
+        check_schedules(town, work, count);
+    }
+}
+
+#[test]
+fn every_schedule_of_threads_keeps_what_is_added_to_a_covered_account() {
+    for (people, count) in [(17, 2), (25, 3)] {
+        let mut town = Town::new(people, 2);
+        let drafts = covered::to_and_fro(&mut town);
+        let work = covered::work(&town, &drafts);
+        let (_, figures, _) = town.watched(count, &work);
+        assert!(figures.covered == 1 && figures.handovers > 0, "{figures:?}");
+        check_schedules(town, work, count);
     }
 }

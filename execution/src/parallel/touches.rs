@@ -1,5 +1,10 @@
 //! Who touches what: the transactions of a block planned in parts, the objects grouped in parts.
+//!
+//! A transaction *spends* from its sender: it uses a nonce, and takes the fee and what it attaches.
+//! Those who spend from one account go on from each other's nonce, so they are a lane; who only adds
+//! to the account is in it, too, unless the account is covered (`cover.rs`).
 
+use super::cover::{Cover, Take};
 use super::{Platform, Shared};
 use crate::plan::Access;
 use crate::requests;
@@ -15,6 +20,7 @@ pub(super) struct Chunk {
     prepared: Vec<Prepared>,
     /// Gas of each, as a measure of its work.
     weights: Vec<u64>,
+    takes: Vec<Take>,
     /// Positions of those that one worker must run.
     pub(super) pinned: Vec<u32>,
     /// Whether every touch is in it.
@@ -30,8 +36,40 @@ pub(super) struct Chunk {
 pub(super) struct Group {
     /// The object.
     pub(super) owner: Address,
-    /// Positions of the transactions, increasing.
+    /// Positions of the transactions that have to be in order, increasing.
     pub(super) transactions: Vec<u32>,
+}
+
+/// The groups among one part of the objects.
+#[derive(Debug, Default)]
+pub(super) struct Groups {
+    /// Those in which something is to be in order.
+    pub(super) lanes: Vec<Group>,
+    /// How many accounts are spent from and added to, and covered.
+    pub(super) covered: usize,
+}
+
+/// How a transaction touches an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// A call reads it.
+    Read,
+    /// A call adds to it.
+    Add,
+    /// It is the sender.
+    Spend,
+    /// A call does with it what it wants.
+    Write,
+}
+
+impl Use {
+    const fn by_call(access: Access) -> Self {
+        match access {
+            Access::Read => Self::Read,
+            Access::AddOnly => Self::Add,
+            Access::Exclusive => Self::Write,
+        }
+    }
 }
 
 /// A transaction touches an object. As a number, objects come first, then transactions, so sorting
@@ -42,7 +80,7 @@ struct Touch {
     object: u64,
     /// Position of the transaction.
     transaction: u32,
-    access: Access,
+    how: Use,
     /// Place of the object among the owners of the transaction's chunk.
     owner: u32,
 }
@@ -51,14 +89,15 @@ const OWNER_BITS: u32 = 30;
 
 impl Touch {
     fn pack(self) -> u128 {
-        let access = match self.access {
-            Access::Read => 0_u128,
-            Access::AddOnly => 1,
-            Access::Exclusive => 2,
+        let how = match self.how {
+            Use::Read => 0_u128,
+            Use::Add => 1,
+            Use::Spend => 2,
+            Use::Write => 3,
         };
         (u128::from(self.object) << 64)
             | (u128::from(self.transaction) << 32)
-            | (access << OWNER_BITS)
+            | (how << OWNER_BITS)
             | u128::from(self.owner)
     }
 
@@ -68,10 +107,11 @@ impl Touch {
         Self {
             object: u64::try_from(packed >> 64).unwrap_or(0),
             transaction: low(packed >> 32),
-            access: match last >> OWNER_BITS {
-                0 => Access::Read,
-                1 => Access::AddOnly,
-                _ => Access::Exclusive,
+            how: match last >> OWNER_BITS {
+                0 => Use::Read,
+                1 => Use::Add,
+                2 => Use::Spend,
+                _ => Use::Write,
             },
             owner: last & ((1 << OWNER_BITS) - 1),
         }
@@ -101,6 +141,7 @@ impl Chunk {
         let mut chunk = Self {
             prepared: Vec::with_capacity(mine),
             weights: Vec::with_capacity(mine),
+            takes: Vec::with_capacity(mine),
             pinned: Vec::new(),
             is_whole: true,
             owners: Vec::with_capacity(expected),
@@ -118,24 +159,26 @@ impl Chunk {
             if let Ok((calls, gas)) = &prepared.calls {
                 let body = transaction.body();
                 chunk.weights.push(gas.get());
-                // Nonce, fee, what is attached, and what is left at the end.
-                chunk.touch(position, &body.sender, Access::Exclusive);
+                chunk.takes.push(Take::of(transaction, *gas));
+                // Nonce, fee and what is attached; what is left at the end is added.
+                chunk.touch(position, &body.sender, Use::Spend);
                 if requests::destination(&body.bundle).is_some() {
                     chunk.pinned.push(position);
                 } else {
                     for (owner, access) in calls.objects() {
-                        chunk.touch(position, owner, *access);
+                        chunk.touch(position, owner, Use::by_call(*access));
                     }
                 }
             } else {
                 chunk.weights.push(0);
+                chunk.takes.push(Take::default());
             }
             chunk.prepared.push(prepared);
         }
         chunk
     }
 
-    fn touch(&mut self, transaction: u32, owner: &Address, access: Access) {
+    fn touch(&mut self, transaction: u32, owner: &Address, how: Use) {
         let object = middle(owner);
         let place = u32::try_from(self.owners.len()).unwrap_or(u32::MAX);
         let part = part_of(object, self.touches.len());
@@ -146,7 +189,7 @@ impl Chunk {
                 let touch = Touch {
                     object,
                     transaction,
-                    access,
+                    how,
                     owner: place,
                 };
                 touches.push(touch.pack());
@@ -182,6 +225,12 @@ pub(super) fn prepared<'c>(chunks: &[&'c Chunk], position: u32) -> Option<&'c Pr
     chunk.prepared.get(place)
 }
 
+/// What the transaction at a position may take from its sender.
+pub(super) fn take(chunks: &[&Chunk], position: u32) -> Option<Take> {
+    let (chunk, place) = place_of(chunks, position)?;
+    chunk.takes.get(place).copied()
+}
+
 /// The weights of all transactions, in their order.
 pub(super) fn weights(chunks: &[&Chunk]) -> Vec<u64> {
     let weight = |position: u32| {
@@ -192,52 +241,75 @@ pub(super) fn weights(chunks: &[&Chunk]) -> Vec<u64> {
 }
 
 /// The groups among one part of the objects; `None` when a plan is missing.
-pub(super) fn group(chunks: &[&Chunk], part: usize) -> Option<Vec<Group>> {
+pub(super) fn group(chunks: &[&Chunk], part: usize, cover: &Cover<'_>) -> Option<Groups> {
     let mut all = Vec::new();
     for chunk in chunks {
         all.extend_from_slice(chunk.touches.get(part)?);
     }
     all.sort_unstable();
-    let mut groups = Vec::new();
+    let mut groups = Groups::default();
+    let mut uses = Vec::new();
     for run in all.chunk_by(|left, right| left >> 64 == right >> 64) {
-        if run.len() > 1 {
-            push_groups(chunks, run, &mut groups)?;
+        if run.len() < 2 {
+            continue;
+        }
+        uses.clear();
+        for touch in run.iter().map(|packed| Touch::unpack(*packed)) {
+            let chunk = chunks.get(planner_of(touch.transaction, chunks.len()))?;
+            uses.push((chunk.owner(&touch)?, touch.transaction, touch.how));
+        }
+        // Nearly always they are all of one object.
+        let is_one = |(first, ..): &UseOf<'_>| uses.iter().all(|(owner, ..)| owner == first);
+        if !uses.first().is_some_and(is_one) {
+            uses.sort_by_key(|(owner, transaction, _)| (*owner, *transaction));
+        }
+        for of_one in uses.chunk_by(|(left, ..), (right, ..)| left == right) {
+            groups.push(of_one, cover);
         }
     }
     Some(groups)
 }
 
-/// The groups among touches with the same middle part of the id, nearly always of one object.
-fn push_groups(chunks: &[&Chunk], run: &[u128], groups: &mut Vec<Group>) -> Option<()> {
-    let mut touches = Vec::with_capacity(run.len());
-    for touch in run.iter().map(|packed| Touch::unpack(*packed)) {
-        let chunk = chunks.get(planner_of(touch.transaction, chunks.len()))?;
-        touches.push((*chunk.owner(&touch)?, touch.transaction, touch.access));
+/// A use of an object by the transaction at a position.
+type UseOf<'c> = (&'c Address, u32, Use);
+
+impl Groups {
+    /// Adds what shares one object, where there is something to order.
+    fn push(&mut self, uses: &[UseOf<'_>], cover: &Cover<'_>) {
+        let (mut reads, mut adds, mut spends, mut writes) = (false, false, false, false);
+        for (.., how) in uses {
+            match how {
+                Use::Read => reads = true,
+                Use::Add => adds = true,
+                Use::Spend => spends = true,
+                Use::Write => writes = true,
+            }
+        }
+        let is_ordered = writes || spends || reads && adds;
+        let Some((owner, ..)) = uses.first().filter(|_| is_ordered) else {
+            return;
+        };
+        let mut transactions = positions(uses, |_| true);
+        if spends && adds && !writes && !reads && transactions.len() > 1 {
+            let spending = positions(uses, |how| how == Use::Spend);
+            if spending.len() < transactions.len() && cover.holds(owner, &spending) {
+                self.covered = self.covered.saturating_add(1);
+                transactions = spending;
+            }
+        }
+        if transactions.len() > 1 {
+            self.lanes.push(Group {
+                owner: **owner,
+                transactions,
+            });
+        }
     }
-    touches.sort_by_key(|(owner, transaction, _)| (*owner, *transaction));
-    let of_one = touches.chunk_by(|(left, ..), (right, ..)| left == right);
-    groups.extend(of_one.filter_map(group_of));
-    Some(())
 }
 
-/// What shares one object; `None` when there is nothing to order.
-fn group_of(touches: &[(Address, u32, Access)]) -> Option<Group> {
-    let (mut reads, mut adds, mut writes) = (false, false, false);
-    let mut transactions = Vec::new();
-    for (_, transaction, access) in touches {
-        match access {
-            Access::Read => reads = true,
-            Access::AddOnly => adds = true,
-            Access::Exclusive => writes = true,
-        }
-        if transactions.last() != Some(transaction) {
-            transactions.push(*transaction);
-        }
-    }
-    let (owner, ..) = *touches.first()?;
-    let is_ordered = transactions.len() > 1 && (writes || reads && adds);
-    is_ordered.then_some(Group {
-        owner,
-        transactions,
-    })
+/// The transactions of uses that are in their order, each once.
+fn positions(uses: &[UseOf<'_>], is_meant: impl Fn(Use) -> bool) -> Vec<u32> {
+    let meant = uses.iter().filter(|(.., how)| is_meant(*how));
+    let mut positions: Vec<u32> = meant.map(|(_, transaction, _)| *transaction).collect();
+    positions.dedup();
+    positions
 }

@@ -103,10 +103,6 @@ impl Watch for Clock {
 
     fn planned(&self, figures: &Figures) {
         let mut held = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = Some(Figures {
-            lanes: figures.lanes,
-            longest: figures.longest,
-            handovers: figures.handovers,
-        });
+        *held = Some(*figures);
     }
 }

@@ -103,6 +103,8 @@ pub(super) struct ExecutionReport {
     pub(super) longest_lane: f64,
     /// Handovers between lanes in a block, on average.
     pub(super) handovers: f64,
+    /// Accounts of a block that send while others add to them and are covered, on average.
+    pub(super) covered: f64,
     /// Milliseconds per block that a worker waited for the last one at the ends of stages, on
     /// average over workers and blocks.
     pub(super) barrier_ms: f64,
@@ -207,6 +209,7 @@ impl ExecutionReport {
             lanes: figure(|it| it.lanes),
             longest_lane: figure(|it| it.longest),
             handovers: figure(|it| it.handovers),
+            covered: figure(|it| it.covered),
             barrier_ms: mean(laps, |lap| milliseconds(lap.waited)),
             stages: Stages {
                 plan_ms: stage(0),
@@ -302,8 +305,9 @@ impl fmt::Display for ExecutionReport {
         )?;
         writeln!(
             formatter,
-            "a block: {:.1} lanes, the longest of {:.1} transactions, {:.1} handovers",
-            self.lanes, self.longest_lane, self.handovers
+            "a block: {:.1} lanes, the longest of {:.1} transactions, {:.1} handovers, {:.1} covered \
+             accounts",
+            self.lanes, self.longest_lane, self.handovers, self.covered
         )?;
         if let Some(bytes) = self.peak_bytes {
             writeln!(

@@ -307,7 +307,7 @@ fn fields_have_the_documented_names() {
         "workload skew threads accounts blocks block_transactions seed parallel_per_s \
          sequential_per_s ratio one_thread_per_s one_thread_ratio control_per_s control_ratio \
          bare_per_s bare_ratio cold_per_s quartiles peak_bytes lanes longest_lane handovers \
-         barrier_ms stages same_result"
+         covered barrier_ms stages same_result"
     );
     assert_eq!(
         names(&value["quartiles"]),
