@@ -374,7 +374,7 @@ impl ChainNode {
             links: &self.links,
             inbound: &self.inbound,
             mempool: &self.mempool,
-            checking: self.checking,
+            checking: self.checking.all(),
             transactions_max: self.throttle.limit(),
             idle_only: building.idle_only,
             since: building.since,

@@ -14,12 +14,11 @@ use skerry_types::transaction::CheckedTransaction;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Most transactions in signature checks at a time; more are refused as busy. A client waits until its
+/// Most transactions in signature checks at a time, of clients, and as many that members pass on, so that
+/// neither shuts the other out; more are refused as busy. A client waits until its
 /// own are checked, so that the bound is a time, too: a second or two where four validators share two
 /// processors, a quarter of one where one has them.
-const CHECKING_MAX: usize = 16_384;
-/// Most of them while clients bring more: what members have taken and pass on finds room beside that.
-const OF_CLIENTS_MAX: usize = CHECKING_MAX / 2;
+const CHECKING_MAX: usize = 8_192;
 /// Most submissions in signature checks at a time.
 const SUBMISSIONS_MAX: usize = 2_048;
 /// How often transactions that came through the node's own API and still wait are sent to the other
@@ -30,6 +29,28 @@ const REBROADCASTS_MAX: u8 = 3;
 /// Most of them, and most bytes, sent again at a time.
 const REBROADCAST_COUNT: usize = 256;
 const REBROADCAST_BYTES: usize = 128 * 1024;
+
+/// How many transactions are in signature checks.
+#[derive(Default)]
+pub(super) struct Checking {
+    of_clients: usize,
+    of_members: usize,
+}
+
+impl Checking {
+    /// All of them.
+    pub(super) const fn all(&self) -> usize {
+        self.of_clients.saturating_add(self.of_members)
+    }
+
+    /// Those of clients where there is a tag, else those of members.
+    const fn of(&mut self, tag: Option<u64>) -> &mut usize {
+        match tag {
+            Some(_) => &mut self.of_clients,
+            None => &mut self.of_members,
+        }
+    }
+}
 
 /// The transactions that this node answers for: it has told a client that they were taken.
 #[derive(Default)]
@@ -48,17 +69,17 @@ impl ChainNode {
         incoming: Vec<Incoming>,
         out: &mut Vec<Output>,
     ) {
-        let most = tag.map_or(CHECKING_MAX, |_| OF_CLIENTS_MAX);
         let is_full = self.submissions.len() >= SUBMISSIONS_MAX;
-        if is_full || self.checking.saturating_add(incoming.len()) > most {
+        let checking = *self.checking.of(tag);
+        if is_full || checking.saturating_add(incoming.len()) > CHECKING_MAX {
             if let Some(tag) = tag {
-                let busy = || Err(SubmitError::Busy(self.checking));
+                let busy = || Err(SubmitError::Busy(checking));
                 let results = incoming.iter().map(|_| busy()).collect();
                 out.push(Output::Submitted { tag, results });
             }
             return;
         }
-        self.checking = self.checking.saturating_add(incoming.len());
+        *self.checking.of(tag) = checking.saturating_add(incoming.len());
         let job_tag = self.next_tag;
         self.next_tag = self.next_tag.wrapping_add(1);
         self.submissions.insert(job_tag, tag);
@@ -106,8 +127,9 @@ impl ChainNode {
         results: Vec<Result<Passed, SubmitError>>,
         out: &mut Vec<Output>,
     ) {
-        self.checking = self.checking.saturating_sub(results.len());
         let tag = self.submissions.remove(&job_tag).flatten();
+        let checking = self.checking.of(tag);
+        *checking = checking.saturating_sub(results.len());
         let base_fee = self.base_fee();
         let mut answers = Vec::with_capacity(results.len());
         let mut taken = Vec::new();

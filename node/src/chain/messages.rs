@@ -275,10 +275,12 @@ impl ChainNode {
                 destination: chain,
                 first: pull.first,
             };
-            if let Some(holder) = pull.holder.filter(|holder| self.peers.contains_key(holder)) {
-                self.send_peer(holder, kind::BATCH_REQUEST, encode(&request), out);
-                continue;
+            for holder in &pull.holders {
+                self.send_peer(*holder, kind::BATCH_REQUEST, encode(&request), out);
             }
+            let Some(attempt) = pull.follower else {
+                continue;
+            };
             let holders: Vec<Peer> = self
                 .peers
                 .iter()
@@ -286,7 +288,7 @@ impl ChainNode {
                 .map(|(peer, _)| *peer)
                 .collect();
             let count = u64::try_from(holders.len()).unwrap_or(0);
-            let Some(turn) = pull.attempt.checked_rem(count) else {
+            let Some(turn) = attempt.checked_rem(count) else {
                 continue;
             };
             let Some(peer) = holders.get(usize::try_from(turn).unwrap_or(0)) else {

@@ -397,8 +397,8 @@ pub struct ChainNode {
     feed: Option<BeaconFeed>,
     links: LinkPool,
     inbound: InboundPool,
-    /// When the committee is told again of all batches that wait.
-    retell_at: TimeMs,
+    /// When the committee is told again of all batches that wait, if any do.
+    tell_again_at: Option<TimeMs>,
     /// What is being checked of what others say.
     proving: proving::Proving,
     mempool: Mempool,
@@ -410,7 +410,8 @@ pub struct ChainNode {
     peers: BTreeMap<Peer, PeerState>,
     submissions: BTreeMap<u64, Option<u64>>,
     next_tag: u64,
-    checking: usize,
+    /// Transactions whose signatures are being checked: of clients, of members.
+    checking: ingress::Checking,
     rebroadcast: ingress::Rebroadcast,
     commit: finality::CommitQueue,
     sync: sync::Sync,
@@ -534,8 +535,8 @@ impl ChainNode {
             genesis_facts_root,
             feed: beacon,
             links: LinkPool::default(),
-            inbound: InboundPool::default(),
-            retell_at: now,
+            inbound: InboundPool::new(shared.network.parameters.delta_ms),
+            tell_again_at: None,
             proving: proving::Proving::default(),
             mempool: Mempool::new(mempool),
             cache: cache::SignatureCache::default(),
@@ -545,7 +546,7 @@ impl ChainNode {
             peers: BTreeMap::new(),
             submissions: BTreeMap::new(),
             next_tag: 0,
-            checking: 0,
+            checking: ingress::Checking::default(),
             rebroadcast: ingress::Rebroadcast::default(),
             commit: finality::CommitQueue::new(start.state_at),
             sync: sync::Sync::new(now),
@@ -583,6 +584,7 @@ impl ChainNode {
             Input::PeerDown(peer) => {
                 self.peers.remove(&peer);
                 self.sync.on_peer_down(peer);
+                self.inbound.forget(peer);
                 self.snapshot_due = true;
             }
             Input::Frame {
@@ -633,7 +635,7 @@ impl ChainNode {
                 .voter
                 .as_ref()
                 .and_then(|_| self.inbound.deadline()),
-            self.retell_deadline(),
+            self.tell_again_deadline(),
             Some(self.sync.deadline()),
             self.rebroadcast_deadline(),
         ]

@@ -180,22 +180,32 @@ impl ChainNode {
         let Ok(request) = decode::<RangeRequest>(payload, 64) else {
             return;
         };
-        let now = self.now;
-        let has_credit = |state: &&mut super::PeerState| {
-            state.served_until <= now.saturating_add(RANGE_CREDIT_MS)
-        };
-        if self.peers.get_mut(&peer).filter(has_credit).is_none() {
+        if !self.may_serve(peer) {
             return;
         }
         let count = usize::from(request.count.min(RANGE_REPLY_BLOCKS));
         let reply = self.range(request.from, count).unwrap_or_default();
         let bytes: usize = reply.blocks.iter().map(|block| block.body.len()).sum();
-        let cost = bytes / RANGE_BYTES_PER_MS + reply.blocks.len() / RANGE_BLOCKS_PER_MS;
-        let cost_ms = RANGE_COST_MS.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX));
-        if let Some(state) = self.peers.get_mut(&peer) {
-            state.served_until = state.served_until.max(now).saturating_add(cost_ms);
-        }
+        // Of small blocks it is their number that costs.
+        let as_bytes = reply.blocks.len() / RANGE_BLOCKS_PER_MS * RANGE_BYTES_PER_MS;
+        self.charge(peer, bytes.saturating_add(as_bytes));
         self.send_peer(peer, kind::RANGE_REPLY, encode(&reply), out);
+    }
+
+    /// Whether a peer has not been given so much that others would have to wait.
+    pub(super) fn may_serve(&self, peer: Peer) -> bool {
+        let most = self.now.saturating_add(RANGE_CREDIT_MS);
+        let state = self.peers.get(&peer);
+        state.is_some_and(|state| state.served_until <= most)
+    }
+
+    /// Counts what a peer is given.
+    pub(super) fn charge(&mut self, peer: Peer, bytes: usize) {
+        let cost = u64::try_from(bytes / RANGE_BYTES_PER_MS).unwrap_or(u64::MAX);
+        let cost_ms = RANGE_COST_MS.saturating_add(cost);
+        if let Some(state) = self.peers.get_mut(&peer) {
+            state.served_until = state.served_until.max(self.now).saturating_add(cost_ms);
+        }
     }
 
     /// The final block at a height, unless its body is not here, as of the block at which the chain

@@ -4,7 +4,9 @@
 //! Both are rules of voting, never of validity: who keeps them decides by what it has itself told and
 //! seen, so that another may decide otherwise, and a block that a quorum follows is as good as any. A
 //! leader hears of a batch within Δ, asks for it, and has it within 4Δ; so it has been told of what a
-//! voter holds against it. Whoever was away is told again when it connects, and everybody every 4Δ.
+//! voter holds against it. All is told again after Δ, and every 4Δ while it waits, and a voter counts
+//! from the second time: the first word may have come before a member could hear it. Whoever connects
+//! is told at once. A leader that was away hears of all within 4Δ; a block of it before may be refused.
 //!
 //! Rules: DESIGN section 9, forced inclusion.
 
@@ -17,6 +19,7 @@ use skerry_execution::views;
 use skerry_types::block::BlockKind;
 use skerry_types::codec::{decode, encode};
 use skerry_types::ids::{ChainRef, Epoch, Height, LogPosition, Sequence, TimeMs};
+use std::collections::BTreeMap;
 
 /// For how many Δ a leader must have known what a voter holds against it.
 const NOTICE: u64 = 4;
@@ -37,9 +40,16 @@ impl ChainNode {
             return;
         }
         let mut told = self.inbound.tell(self.now);
-        if self.retell_at <= self.now {
-            told = self.inbound.held();
-            self.retell_at = self.now.saturating_add(self.notice_ms());
+        if !told.is_empty() {
+            let soon = self
+                .now
+                .saturating_add(self.shared.network.parameters.delta_ms);
+            self.tell_again_at = Some(self.tell_again_at.map_or(soon, |at| at.min(soon)));
+        }
+        if self.tell_again_at.is_some_and(|at| at <= self.now) {
+            told = self.inbound.tell_again(self.now);
+            let later = self.now.saturating_add(self.notice_ms());
+            self.tell_again_at = Some(later).filter(|_| !told.is_empty());
         }
         for batches in told.chunks(HELD_MAX) {
             let batches = batches.to_vec();
@@ -56,9 +66,8 @@ impl ChainNode {
     }
 
     /// When they are told again.
-    pub(super) fn retell_deadline(&self) -> Option<TimeMs> {
-        let waits = self.instance.voter.is_some() && self.inbound.count() > 0;
-        waits.then_some(self.retell_at)
+    pub(super) fn tell_again_deadline(&self) -> Option<TimeMs> {
+        self.instance.voter.as_ref().and(self.tell_again_at)
     }
 
     /// Tells one that has just connected.
@@ -86,27 +95,37 @@ impl ChainNode {
             return;
         };
         let state = &self.tree.root().executed.state;
+        // One lookup for each source, however many batches are named.
+        let mut cursors: BTreeMap<ChainRef, Sequence> = BTreeMap::new();
         for (source, first) in batches {
             if source == self.chain || !self.shared.network.has(source) {
                 continue;
             }
-            let cursor = views::inbound(state, self.chain, source).accepted_cursor();
+            let cursor = cursors.entry(source).or_insert_with(|| {
+                let channel = views::inbound(state, self.chain, source);
+                channel.accepted_cursor()
+            });
             let told = (peer, self.now);
-            self.inbound.heard((source, first), told, cursor);
+            self.inbound.heard((source, first), told, *cursor);
         }
     }
 
     /// A batch for a member that lacks it.
     pub(super) fn serve_held(
-        &self,
+        &mut self,
         peer: Peer,
         (source, first): (ChainRef, Sequence),
         out: &mut Vec<Output>,
     ) {
         let key = self.peers.get(&peer).and_then(|state| state.key);
         let is_member = key.is_some_and(|key| self.instance.member(&key).is_some());
-        if let Some(inbound) = self.inbound.get(source, first).filter(|_| is_member) {
-            self.send_peer(peer, kind::BATCH_PUSH, encode(&**inbound), out);
+        if !is_member || !self.may_serve(peer) {
+            return;
+        }
+        if let Some(inbound) = self.inbound.get(source, first) {
+            let payload = encode(&**inbound);
+            self.charge(peer, payload.len());
+            self.send_peer(peer, kind::BATCH_PUSH, payload, out);
         }
     }
 

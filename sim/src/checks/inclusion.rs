@@ -25,7 +25,8 @@ const SMALL: usize = 512 * 1024;
 /// A batch, as a member told of it.
 #[derive(Clone, Copy)]
 struct Told {
-    at: u64,
+    /// For the second time, when it counts.
+    at: Option<u64>,
     /// The epoch of the committee that was told.
     epoch: Epoch,
     /// That by which the batch was proven; proven anew, it is told of anew.
@@ -106,14 +107,18 @@ impl Inclusion {
         let held = decode::<BatchesHeld>(payload, limits::BODY_BYTES_MAX);
         for (source, first) in held.map(|held| held.batches).unwrap_or_default() {
             let told = Told {
-                at: now,
+                at: None,
                 epoch,
                 proven_by: proven_by(source, first),
             };
             let key = (node, chain, source, first.get());
-            let before = self.told.entry(key).or_insert(told);
-            if (before.epoch, before.proven_by) != (epoch, told.proven_by) {
-                *before = told;
+            match self.told.get_mut(&key) {
+                Some(before) if (before.epoch, before.proven_by) == (epoch, told.proven_by) => {
+                    before.at.get_or_insert(now);
+                }
+                _ => {
+                    self.told.insert(key, told);
+                }
             }
         }
     }
@@ -171,13 +176,14 @@ impl Inclusion {
             let told = self.told.get(&(node, chain, *source, first));
             let told = told
                 .filter(|it| (it.epoch, it.proven_by) == (epoch, open))
-                .filter(|it| it.at.saturating_add(self.notice) < proposed.at);
+                .and_then(|it| it.at)
+                .filter(|at| at.saturating_add(self.notice) < proposed.at);
             if let Some(told) = told.filter(|_| is_due && is_proven) {
                 return Err(format!(
                     "node {node} votes for block {} of {chain}, which leaves out the batch of \
                      {source} at {first}; it had told of it {} ms before",
                     header.height,
-                    proposed.at.saturating_sub(told.at) / MILLI
+                    proposed.at.saturating_sub(told) / MILLI
                 ));
             }
         }

@@ -16,7 +16,8 @@ use skerry_types::crypto::scheme::MockScheme;
 use skerry_types::ids::{Digest, View};
 use std::sync::Arc;
 
-/// When the committee was told of the batch, and the beacon block was seen.
+/// When the committee was told of the batch for the second time, and the beacon block was
+/// seen.
 const TOLD: TimeMs = TimeMs::new(10_000);
 /// Height of the beacon block that is seen.
 const SEEN: u64 = 12;
@@ -63,12 +64,15 @@ fn voter() -> ChainNode {
         genesis: Arc::new(genesis),
     };
     let mut node = ChainNode::new(setup, TimeMs::ZERO).expect("it starts");
-    node.now = TOLD;
-    node.on_beacon(seen);
+    node.now = TOLD.saturating_sub(node.shared.network.parameters.delta_ms);
     let messages = (0, vec![vec![7]]);
     let batch = inbound(&node.shared.network, (source(), chain), messages, 100);
     node.inbound.insert(Arc::new(batch));
     node.tell_batches(&mut Vec::new());
+    assert_eq!(node.tell_again_deadline(), Some(TOLD));
+    node.now = TOLD;
+    node.tell_batches(&mut Vec::new());
+    node.on_beacon(seen);
     node
 }
 
@@ -204,7 +208,7 @@ fn members_tell_each_other_and_serve_what_they_told_of() {
     out.clear();
     node.tell_batches(&mut out);
     assert_eq!(sent(&out, kind::BATCHES_HELD), [], "all is told");
-    node.now = node.retell_deadline().expect("something waits");
+    node.now = node.tell_again_deadline().expect("something waits");
     node.tell_batches(&mut out);
     assert_eq!(sent(&out, kind::BATCHES_HELD), [member]);
 }
