@@ -133,7 +133,7 @@ impl Checks {
             executed: BTreeMap::new(),
             views_nullified: BTreeSet::new(),
             epochs: Epochs::default(),
-            inclusion: Inclusion::new(plan.genesis.parameters.delta_ms),
+            inclusion: Inclusion::new(plan),
             losses: Losses::default(),
             offences: Offences::new(plan),
             linked: Linked::default(),

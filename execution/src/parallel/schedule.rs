@@ -121,8 +121,8 @@ fn turns(of: &[u8], workers: usize) -> Option<Vec<Turns>> {
     Some(turns)
 }
 
-/// Where consecutive transactions of a group have different workers, and how many transactions of the
-/// lane lie before each such place, in all.
+/// Where consecutive transactions of a group have different workers, and how many transactions that
+/// touch its object may lie before each such place, in all.
 fn connect(groups: &[&Group], workers: &[u8], turns: &mut [Turns]) -> Option<(Vec<Edge>, usize)> {
     let (mut edges, mut moves) = (Vec::new(), 0_usize);
     let worker = |transaction: u32| workers.get(usize::try_from(transaction).ok()?).copied();
@@ -135,7 +135,8 @@ fn connect(groups: &[&Group], workers: &[u8], turns: &mut [Turns]) -> Option<(Ve
             }
             let edge = u32::try_from(edges.len()).ok()?;
             edges.push(Edge { owner: group.owner });
-            moves = moves.saturating_add(before);
+            // Where the others of a covered account stand is not known: all may be before it.
+            moves = moves.saturating_add(before).saturating_add(group.others);
             let gives = &mut turns.get_mut(usize::from(giver))?.gives;
             gives.push((from, edge));
             let takes = &mut turns.get_mut(usize::from(taker))?.takes;

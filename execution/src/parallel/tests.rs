@@ -485,6 +485,7 @@ fn thousands_of_ids_that_begin_alike_are_told_apart() {
 
 fn group(number: u8, transactions: &[u32]) -> Group {
     Group {
+        others: 0,
         owner: Address::new([number; 32]),
         transactions: transactions.to_vec(),
     }
@@ -510,23 +511,30 @@ fn lanes_stay_whole_and_the_rest_fills_up_evenly() {
 }
 
 /// A lane of so many transactions, every second of which the first worker must run, which has its share
-/// without it.
-fn to_and_fro(lane: u32) -> Schedule {
+/// without it; and so many others touch the lane's object.
+fn to_and_fro(lane: u32, others: usize) -> Schedule {
     let members: Vec<u32> = (0..lane).collect();
     let own = (0..lane).step_by(2);
     let pinned: Vec<u32> = own.chain(10_000..20_000).collect();
-    Schedule::of(&vec![1; 20_000], &pinned, vec![&group(1, &members)], 2).unwrap()
+    let group = Group {
+        others,
+        ..group(1, &members)
+    };
+    Schedule::of(&vec![1; 20_000], &pinned, vec![&group], 2).unwrap()
 }
 
 #[test]
 fn long_lane_to_and_fro_stays_with_one_worker() {
-    let short = to_and_fro(1_000);
+    let short = to_and_fro(1_000, 0);
     assert_eq!(short.figures.handovers, 999);
     assert_eq!(short.turns[1].transactions.len(), 10_000 - 500);
     // It crosses for far less than a third of the block, but each time with all that lies before.
-    let long = to_and_fro(4_000);
+    let long = to_and_fro(4_000, 0);
     assert_eq!(long.figures.handovers, 0);
     assert_eq!(long.turns[1].transactions.len(), 0);
+    // So does a short one whose account many others add to.
+    assert_eq!(to_and_fro(1_000, 500).figures.handovers, 999);
+    assert_eq!(to_and_fro(1_000, 5_000).figures.handovers, 0);
 }
 
 /// Of so many transactions two lanes, and one that crosses both. The first worker must run their ends,

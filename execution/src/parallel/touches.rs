@@ -38,6 +38,8 @@ pub(super) struct Group {
     pub(super) owner: Address,
     /// Positions of the transactions that have to be in order, increasing.
     pub(super) transactions: Vec<u32>,
+    /// How many more touch it in no order, and leave records that are handed over with it.
+    pub(super) others: usize,
 }
 
 /// The groups among one part of the objects.
@@ -290,10 +292,12 @@ impl Groups {
             return;
         };
         let mut transactions = positions(uses, |_| true);
+        let mut others = 0;
         if spends && adds && !writes && !reads && transactions.len() > 1 {
             let spending = positions(uses, |how| how == Use::Spend);
             if spending.len() < transactions.len() && cover.holds(owner, &spending) {
                 self.covered = self.covered.saturating_add(1);
+                others = transactions.len().saturating_sub(spending.len());
                 transactions = spending;
             }
         }
@@ -301,6 +305,7 @@ impl Groups {
             self.lanes.push(Group {
                 owner: **owner,
                 transactions,
+                others,
             });
         }
     }

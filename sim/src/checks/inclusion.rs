@@ -5,7 +5,7 @@
 //! makes of these.
 
 use super::{Broken, Place};
-use crate::plan::MILLI;
+use crate::plan::{Fault, MILLI, Plan};
 use skerry::wire::BatchesHeld;
 use skerry_execution::views::{self, DueRecord, is_due};
 use skerry_storage::StateTree;
@@ -17,16 +17,19 @@ use skerry_types::ids::{ChainRef, Digest, Epoch, Sequence};
 use skerry_types::limits;
 use std::collections::BTreeMap;
 
-/// For how many Δ a voter must have told of a batch.
-const NOTICE: u64 = 4;
+/// For how many Δ a voter must have told of a batch: four since the second time, which comes one after
+/// the first, and one for the steps of its chain.
+const NOTICE: u64 = 6;
+/// By how much a clock that is set back makes a time seem shorter: from one end of the range to the other.
+const SET_BACK: u64 = 800 * MILLI;
 /// Bytes of a body below which any batch would have found room.
 const SMALL: usize = 512 * 1024;
 
 /// A batch, as a member told of it.
 #[derive(Clone, Copy)]
 struct Told {
-    /// For the second time, when it counts.
-    at: Option<u64>,
+    /// For the first time.
+    at: u64,
     /// The epoch of the committee that was told.
     epoch: Epoch,
     /// That by which the batch was proven; proven anew, it is told of anew.
@@ -60,9 +63,13 @@ pub(super) struct Inclusion {
 }
 
 impl Inclusion {
-    pub(super) fn new(delta_ms: u64) -> Self {
+    pub(super) fn new(plan: &Plan) -> Self {
+        let delta_ms = plan.genesis.parameters.delta_ms;
+        let notice = delta_ms.saturating_mul(NOTICE).saturating_mul(MILLI);
+        let mut faults = plan.faults.iter();
+        let set_back = faults.any(|(_, fault)| matches!(fault, Fault::ClockJump { .. }));
         Self {
-            notice: delta_ms.saturating_mul(NOTICE).saturating_mul(MILLI),
+            notice: notice.saturating_add(if set_back { SET_BACK } else { 0 }),
             told: BTreeMap::new(),
             proposed: BTreeMap::new(),
             due: BTreeMap::new(),
@@ -107,15 +114,13 @@ impl Inclusion {
         let held = decode::<BatchesHeld>(payload, limits::BODY_BYTES_MAX);
         for (source, first) in held.map(|held| held.batches).unwrap_or_default() {
             let told = Told {
-                at: None,
+                at: now,
                 epoch,
                 proven_by: proven_by(source, first),
             };
             let key = (node, chain, source, first.get());
-            match self.told.get_mut(&key) {
-                Some(before) if (before.epoch, before.proven_by) == (epoch, told.proven_by) => {
-                    before.at.get_or_insert(now);
-                }
+            match self.told.get(&key) {
+                Some(before) if (before.epoch, before.proven_by) == (epoch, told.proven_by) => {}
                 _ => {
                     self.told.insert(key, told);
                 }
@@ -176,7 +181,7 @@ impl Inclusion {
             let told = self.told.get(&(node, chain, *source, first));
             let told = told
                 .filter(|it| (it.epoch, it.proven_by) == (epoch, open))
-                .and_then(|it| it.at)
+                .map(|it| it.at)
                 .filter(|at| at.saturating_add(self.notice) < proposed.at);
             if let Some(told) = told.filter(|_| is_due && is_proven) {
                 return Err(format!(

@@ -7,7 +7,7 @@
 
 use super::state::{TokenRecord, supply_key, token_key};
 use crate::error::CallError;
-use crate::view::{StateView, decode_amount, encode_amount};
+use crate::view::{SHARED_SUM_MAX, StateView, decode_amount, encode_amount};
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{self, Version};
 use skerry_types::ids::{Address, Denom};
@@ -57,13 +57,22 @@ pub(crate) fn supply(view: &mut StateView<'_, '_>, denom: &Denom) -> Result<Amou
     decode_amount(view.get(supply_key(denom))?.as_ref())
 }
 
+/// Most units that there may be of a denom: 2^123 − 1. So what parts of a block see of an amount while
+/// they run beside each other, at most twice the supply, is far from where their sums could overflow
+/// and the block would run a second time (see [`crate::view::SHARED_SUM_MAX`]): nobody can make all
+/// blocks slow by a token of his own.
+pub(crate) const SUPPLY_MAX: Amount = Amount::new((1 << 123) - 1);
+
+const _: () = assert!(SUPPLY_MAX.get() * 2 < SHARED_SUM_MAX.get());
+
 /// Raises the supply; the caller passes the units on.
 ///
 /// # Errors
-/// When the supply would exceed 2^128, or the plan does not declare the denom's object for writing.
+/// When the supply would exceed [`SUPPLY_MAX`], or the plan does not declare the denom's object for writing.
 pub(crate) fn issue(view: &mut StateView<'_, '_>, asset: &Asset) -> Result<(), CallError> {
     let supply = supply(view, &asset.denom)?
         .checked_add(asset.amount)
+        .filter(|supply| *supply <= SUPPLY_MAX)
         .ok_or(CallError::Overflow { what: "the supply" })?;
     set_supply(view, &asset.denom, supply)
 }

@@ -8,6 +8,7 @@ use crate::modules::TOKEN;
 use crate::modules::bank::calls::BankCall;
 use crate::modules::token::TokenModule;
 use crate::modules::token::calls::{NAME_BYTES_MAX, TokenCall};
+use crate::modules::token::issue::SUPPLY_MAX;
 use crate::testing::{Draft, User, World, bank, operation, shard, user};
 use crate::views;
 use skerry_types::amount::{Amount, Asset};
@@ -127,7 +128,7 @@ fn supply_cannot_overflow_and_burning_lowers_it() {
                 alice,
                 vec![],
                 TokenCall::Mint {
-                    asset: of(Amount::MAX),
+                    asset: of(SUPPLY_MAX),
                 },
             ),
             (
@@ -146,9 +147,9 @@ fn supply_cannot_overflow_and_burning_lowers_it() {
             ),
             (
                 alice,
-                vec![of(Amount::MAX)],
+                vec![of(SUPPLY_MAX)],
                 TokenCall::Burn {
-                    asset: of(Amount::MAX),
+                    asset: of(SUPPLY_MAX),
                 },
             ),
         ],
