@@ -37,7 +37,7 @@ mod seats;
 use crate::adversary::Sight;
 use crate::counts::Counts;
 use crate::disk::LogPlace;
-use crate::plan::Plan;
+use crate::plan::{Plan, SECOND};
 use crate::times::Times;
 use epochs::Epochs;
 use inclusion::Inclusion;
@@ -68,6 +68,9 @@ use std::sync::Arc;
 
 /// An instance of consensus.
 pub type Place = (ChainRef, Epoch);
+
+/// How old a proposal is that comes late.
+const LATE: u64 = SECOND / 2;
 
 /// A broken rule.
 pub type Broken = Result<(), String>;
@@ -684,14 +687,17 @@ impl Checks {
         self.protocol.members(chain, node)
     }
 
-    /// Whether this is a block of an honest leader that proposed it at a time when the network was well
-    /// and the leader up for so long.
+    /// Whether this is a block that an honest leader has just proposed, at a time when the network was
+    /// well and the leader up for so long. What comes late, as to one that was away, may be refused.
     pub fn must_be_followed(&self, digest: &Digest, well_at: u64, settled: u64) -> bool {
         let leader = self.honest_blocks.get(digest);
         let started = leader.map(|leader| self.started.get(leader).copied().unwrap_or(0));
         let proposed = self.times.proposed_at(digest);
         let ready = started.map(|started| started.max(well_at).saturating_add(settled));
-        ready.zip(proposed).is_some_and(|(ready, at)| at > ready)
+        let is_new = |at: u64| self.now < at.saturating_add(LATE);
+        ready
+            .zip(proposed)
+            .is_some_and(|(ready, at)| at > ready && is_new(at))
     }
 
     /// Whether an honest node sent this block as its proposal.
