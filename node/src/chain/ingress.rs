@@ -15,9 +15,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Most transactions in signature checks at a time, of clients, and as many that members pass on, so that
-/// neither shuts the other out; more are refused as busy. A client waits until its
-/// own are checked, so that the bound is a time, too: a second or two where four validators share two
-/// processors, a quarter of one where one has them.
+/// neither shuts the other out; more are refused as busy. A client waits until its own are checked, so
+/// that the bound is a time, too: some seconds where four validators share two processors.
 const CHECKING_MAX: usize = 8_192;
 /// Most submissions in signature checks at a time.
 const SUBMISSIONS_MAX: usize = 2_048;
