@@ -6,17 +6,18 @@
 //! by several threads. Execution is a function of its arguments and never panics; what must not
 //! happen (a batch off its cursor, a transaction of another shard) is skipped with an alarm, since [`crate::validate`] made such a block invalid before.
 
-use crate::error::CrossLinkSkip;
+use crate::credit::{Book, Demand, Scene};
+use crate::error::{CallError, CrossLinkSkip};
 use crate::fees::Ledger;
 use crate::fence::Fences;
 use crate::inbox::Inbox;
 use crate::module::Module;
 use crate::modules::{MODULES, beacon_facts, channels, crosslinks, epochs, evidence};
 use crate::network::NetworkInfo;
-use crate::outbox::Outbox;
+use crate::outbox::{Letter, Outbox};
 use crate::overlay::{BlockOverlay, Contradiction};
 use crate::parallel::{self, Mode, Platform, Stage, Unwatched, Watch};
-use crate::requests::{self, Backlog};
+use crate::requests;
 use crate::transaction::{AHEAD, Machine, Ran, Sent, prepare, read_ahead};
 use crate::views;
 use skerry_types::amount::Amount;
@@ -155,7 +156,7 @@ impl Executor<'_> {
     ) -> Outcome {
         let mut block = Block {
             space: Workspace::new(context, self.modules, parent),
-            outbox: Outbox::new(&context.network, context.chain),
+            outbox: Outbox::new(context.chain),
             receipts: Vec::new(),
         };
         let skipped = block.beacon_part(work);
@@ -203,7 +204,7 @@ pub(crate) struct Workspace<'a> {
     pub(crate) ledger: Ledger,
     pub(crate) alarms: Vec<String>,
     pub(crate) fences: Fences,
-    pub(crate) backlog: Backlog,
+    pub(crate) book: Book,
 }
 
 impl<'a> Workspace<'a> {
@@ -221,15 +222,31 @@ impl<'a> Workspace<'a> {
             ledger: Ledger::default(),
             alarms: Vec::new(),
             fences: Fences::default(),
-            backlog: Backlog::default(),
+            book: Book::default(),
         }
+    }
+}
+
+impl Workspace<'_> {
+    /// Takes credit for what is to be sent, all or nothing.
+    ///
+    /// # Errors
+    /// When there is not enough of it, or no room for a reply.
+    pub(crate) fn take_credit(&mut self, demands: &[(ChainRef, Demand)]) -> Result<(), CallError> {
+        let Self {
+            book,
+            overlay,
+            context,
+            ..
+        } = self;
+        book.take(&mut |key| overlay.get(key), Scene::of(context), demands)
     }
 }
 
 /// A block while it executes.
 pub(crate) struct Block<'a> {
     pub(crate) space: Workspace<'a>,
-    pub(crate) outbox: Outbox<'a>,
+    pub(crate) outbox: Outbox,
     pub(crate) receipts: Vec<Receipt>,
 }
 
@@ -247,8 +264,8 @@ impl Block<'_> {
         let lengths = transactions.iter().map(|it| it.wire().len());
         let bytes = u64::try_from(lengths.sum::<usize>()).unwrap_or(u64::MAX);
         self.space.ledger.totals.bytes = bytes;
-        let sent = self.outbox.sent(&mut self.space.overlay, ChainRef::Beacon);
-        self.space.backlog.begin(sent);
+        // So that replies that came home just now count no longer.
+        self.outbox.flush(&mut self.space.overlay);
         if let Mode::Workers(workers) = executor.mode
             && let Some(done) =
                 parallel::run::<P>(workers, executor.watch, &mut self.space, transactions)
@@ -287,7 +304,8 @@ impl Block<'_> {
                 read_ahead(space, transaction, prepared);
             }
             for (transaction, prepared) in some.iter().zip(&prepared) {
-                let ran = machine.run(&mut self.space, transaction, prepared);
+                let congestion = self.space.take_credit(prepared.demands()).err();
+                let ran = machine.run(&mut self.space, transaction, prepared, congestion.as_ref());
                 let Ran { mut receipt, sent } = ran;
                 if !sent.is_empty() {
                     receipt.messages = self.emit(transaction, sent);
@@ -299,24 +317,28 @@ impl Block<'_> {
 
     /// Numbers what a transaction sends.
     fn emit(&mut self, transaction: &CheckedTransaction, sent: Vec<Sent>) -> Vec<MessageId> {
-        let overlay = &mut self.space.overlay;
+        let Workspace {
+            overlay, context, ..
+        } = &mut self.space;
         let mut number = |sent: Sent| {
-            let (destination, payload) = match sent {
-                Sent::Payload {
+            let (destination, letter) = match sent {
+                Sent::Letter {
                     destination,
-                    payload,
-                } => (destination, *payload),
+                    letter,
+                } => (destination, letter),
                 Sent::Request { destination, gas } => {
                     let body = transaction.body();
                     let id = self.outbox.next(overlay, destination);
                     let payload =
                         requests::request(id, body.sender, gas, body.gas_price, &body.bundle);
                     requests::note(overlay, &id, body.sender);
-                    (destination, payload)
+                    self.outbox.ask(overlay, destination);
+                    self.outbox.expect(overlay, destination);
+                    let letter = Letter::new(&context.network, transaction.id(), payload);
+                    (destination, letter)
                 }
             };
-            let origin = transaction.id();
-            self.outbox.send(overlay, destination, origin, payload)
+            self.outbox.send(overlay, destination, letter)
         };
         sent.into_iter().map(&mut number).collect()
     }

@@ -14,7 +14,7 @@ use skerry_types::ids::{
     ValidatorId,
 };
 use skerry_types::merkle::ProofError;
-use skerry_types::message::Flow;
+use skerry_types::message::{Credit, Flow};
 use skerry_types::receipt::Failure;
 use skerry_types::transaction::TransactionError;
 
@@ -94,18 +94,44 @@ pub enum CallError {
         /// The shard.
         shard: ChainRef,
     },
-    /// Too much waits at the destination.
+    /// The destination has granted no room for what would be sent.
     #[error(
-        "{waiting} messages from here are on their way to {destination} or wait there, at most {limit} \
-         may; try again once some have run"
+        "this takes {needed} of what {destination} grants, {left} are left in this block; nothing was \
+         sent: try again when {destination} has run more (`skerry query channels` shows its windows)"
     )]
     Congested {
-        /// Where the message would go.
+        /// Where the messages would go.
         destination: ChainRef,
-        /// Messages that were sent and, as far as is known here, have not run.
-        waiting: u64,
-        /// Allowed.
+        /// What they take.
+        needed: Credit,
+        /// What is left.
+        left: Credit,
+    },
+    /// There is no room at home for the reply.
+    #[error(
+        "{open} requests of this shard wait for replies from {destination}, and of the {limit} replies \
+         that it sets room aside for none is left for one more; nothing was sent: try again when some \
+         have come home"
+    )]
+    RepliesFull {
+        /// Where the request would go.
+        destination: ChainRef,
+        /// Requests that wait there.
+        open: u64,
+        /// Replies that there is room for, from all destinations together.
         limit: u64,
+    },
+    /// The call sends what its plan does not declare. A bug of the module, never of the user.
+    #[error("module {module:?} sends {sent} to {destination}, its plan declares {declared}")]
+    UndeclaredSend {
+        /// The module.
+        module: ModuleId,
+        /// Where to.
+        destination: ChainRef,
+        /// What the plan declares of it.
+        declared: Credit,
+        /// What is sent.
+        sent: Credit,
     },
     /// The module touched what its plan does not declare. A bug of the module, never of the user.
     #[error("module {module:?} touched {object}, which its plan does not declare for {access}")]
@@ -161,7 +187,8 @@ impl CallError {
             Self::ElsewhereObject { .. } => "ELSEWHERE_OBJECT",
             Self::ShardFenced { .. } => "SHARD_FENCED",
             Self::HomeFenced { .. } => "HOME_FENCED",
-            Self::Congested { .. } => "CONGESTED",
+            Self::Congested { .. } | Self::RepliesFull { .. } => "CONGESTED",
+            Self::UndeclaredSend { .. } => "UNDECLARED_SEND",
             Self::Undeclared { .. } => "UNDECLARED_ACCESS",
             Self::Invariant { .. } => "BROKEN_INVARIANT",
             Self::RecordTooLarge { .. } => "RECORD_TOO_LARGE",
@@ -172,7 +199,10 @@ impl CallError {
 
     /// Whether this shows a bug of ours, of which operators are told.
     pub const fn is_alarm(&self) -> bool {
-        matches!(self, Self::Undeclared { .. } | Self::Invariant { .. })
+        matches!(
+            self,
+            Self::Undeclared { .. } | Self::UndeclaredSend { .. } | Self::Invariant { .. }
+        )
     }
 
     /// The failure of a receipt.
@@ -504,6 +534,46 @@ pub enum BlockError {
         expected: Box<Flow>,
         /// Accepted, with the batch.
         actual: Box<Flow>,
+    },
+    /// A batch takes more than its source was granted.
+    #[error(
+        "a batch from {batch_source} brings what it used to {used} in all, granted are {granted}"
+    )]
+    NoCredit {
+        /// The batch's source.
+        batch_source: ChainRef,
+        /// Used in all, with the batch.
+        used: Credit,
+        /// Granted in all.
+        granted: Credit,
+    },
+    /// A batch brings more value than may be accepted before the cross-link.
+    #[error(
+        "with a batch from {batch_source} come {actual} base units of {denom} in all, before its \
+         cross-link shows them at most {limit} may"
+    )]
+    AboveAllowance {
+        /// The batch's source.
+        batch_source: ChainRef,
+        /// Of which there is too much.
+        denom: Denom,
+        /// What is cross-linked and the allowance, ever.
+        limit: Amount,
+        /// Accepted from there with the batch, ever.
+        actual: Amount,
+    },
+    /// A batch brings replies that nobody asked for.
+    #[error(
+        "with a batch from {batch_source} come {actual} replies in all, at most {limit} requests went \
+         its way"
+    )]
+    RepliesUnasked {
+        /// The batch's source.
+        batch_source: ChainRef,
+        /// Requests whose replies may come from there, ever.
+        limit: u64,
+        /// Replies from there with the batch, ever.
+        actual: u64,
     },
 }
 

@@ -29,6 +29,8 @@ pub struct BundleCost {
     pub gas: Gas,
     /// Gas that the message needs at its destination; zero for a bundle that runs at home.
     pub lane: Gas,
+    /// Bytes of the message; zero for a bundle that runs at home.
+    pub bytes: u64,
 }
 
 /// Decodes the calls of a bundle, which all run at its target.
@@ -73,7 +75,8 @@ pub(crate) fn decode_bundle(
 pub(crate) fn cost_of(bundle: &Bundle, decoded: &DecodedBundle) -> Result<BundleCost, Rejection> {
     if bundle.target == Target::Home {
         let (gas, lane) = (decoded.gas, Gas::ZERO);
-        return Ok(BundleCost { gas, lane });
+        let bytes = 0;
+        return Ok(BundleCost { gas, lane, bytes });
     }
     requests::cost(bundle, decoded.gas)
 }

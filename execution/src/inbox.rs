@@ -12,6 +12,7 @@
 //! [`crate::fence`]).
 
 use crate::block::{Block, BlockContext};
+use crate::credit::{self, charge_of};
 use crate::fence::is_fenced;
 use crate::module::Incoming;
 use crate::modules::channels::state::{
@@ -28,7 +29,7 @@ use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{self, Version};
 use skerry_types::ids::{ChainRef, Digest, Gas};
 use skerry_types::limits;
-use skerry_types::message::{Batch, Flow, Message, MessageId, Payload};
+use skerry_types::message::{Batch, Credit, Flow, Message, MessageId, Payload};
 use skerry_types::receipt::{Failure, Receipt, Status, Subject};
 use skerry_types::state::Value;
 use std::collections::VecDeque;
@@ -72,13 +73,45 @@ fn decode_message(wire: &[u8]) -> Option<Message> {
     codec::decode(wire, limits::MESSAGE_BYTES_MAX).ok()
 }
 
-/// The counters of a channel after a batch, as its destination counts when it accepts the batch.
-#[must_use]
-pub fn flow_after(network: &NetworkInfo, accepted: Flow, batch: &Batch) -> Flow {
-    batch.messages.iter().fold(accepted, |flow, wire| {
-        let message = decode_message(wire);
-        add_flow(flow, &flow_of(network, wire.len(), message.as_ref()))
-    })
+/// What a destination counts of a channel when it accepts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// Everything.
+    pub flow: Flow,
+    /// What requests and transfers take of the source's credit.
+    pub charged: Credit,
+    /// Replies.
+    pub replies: u64,
+}
+
+impl Accepted {
+    /// What the state of the destination says.
+    pub const fn of(state: &InboundState) -> Self {
+        Self {
+            flow: state.accepted,
+            charged: state.charged,
+            replies: state.replies,
+        }
+    }
+
+    /// The counters after a batch.
+    #[must_use]
+    pub fn after(self, network: &NetworkInfo, batch: &Batch) -> Self {
+        batch.messages.iter().fold(self, |counted, wire| {
+            let message = decode_message(wire);
+            counted.and(network, wire.len(), message.as_ref())
+        })
+    }
+
+    fn and(self, network: &NetworkInfo, bytes: usize, message: Option<&Message>) -> Self {
+        let flow = flow_of(network, bytes, message);
+        let is_reply = message.is_some_and(|it| matches!(it.payload, Payload::Reply { .. }));
+        Self {
+            flow: add_flow(self.flow, &flow),
+            charged: self.charged.plus(charge_of(&flow, message)),
+            replies: self.replies.saturating_add(u64::from(is_reply)),
+        }
+    }
 }
 
 impl<'w> Inbox<'w> {
@@ -143,8 +176,11 @@ impl<'w> Inbox<'w> {
         channel.state.rolling = batch.roll(&channel.state.rolling);
         for wire in &batch.messages {
             let message = decode_message(wire);
-            let flow = flow_of(self.network, wire.len(), message.as_ref());
-            channel.state.accepted = add_flow(channel.state.accepted, &flow);
+            let accepted = Accepted::of(&channel.state);
+            let accepted = accepted.and(self.network, wire.len(), message.as_ref());
+            channel.state.accepted = accepted.flow;
+            channel.state.charged = accepted.charged;
+            channel.state.replies = accepted.replies;
             channel.fresh.push_back(Fresh { wire, message });
         }
         Ok(())
@@ -185,8 +221,10 @@ impl<'w> Inbox<'w> {
         self.turns.execute = left_out.unwrap_or(first);
     }
 
-    /// Writes cursors and turns, and the bodies that wait.
-    pub(crate) fn store(self, overlay: &mut BlockOverlay<'_>) {
+    /// Grants what is free of the window, and writes cursors and turns, and the bodies that wait.
+    pub(crate) fn store(mut self, overlay: &mut BlockOverlay<'_>) {
+        let running = self.channels.iter_mut().filter(|it| !it.is_held);
+        credit::grant(self.network, running.map(|channel| &mut channel.state));
         let source = |position: usize| self.channels.get(position).map(|it| it.source);
         let Positions { accept, execute } = self.turns;
         if self.turns != self.turns_before
@@ -272,6 +310,8 @@ impl Channel<'_> {
         let gas = Gas::new(flow.gas);
         (flow.sker, flow.stsker, flow.rssker) = (0, 0, 0);
         self.state.executed = add_flow(self.state.executed, &flow);
+        let charge = charge_of(&flow, message.as_ref());
+        self.state.freed = self.state.freed.plus(charge);
         let receipt = deliver(block, machine, id, (bytes, gas), message);
         let totals = &mut block.space.ledger.totals;
         totals.inbound_gas = totals.inbound_gas.saturating_add(gas.get());

@@ -42,6 +42,7 @@
 
 pub mod block;
 pub mod check;
+pub mod credit;
 pub mod error;
 pub mod fees;
 pub mod fence;

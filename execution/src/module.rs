@@ -6,6 +6,7 @@
 use crate::block::BlockContext;
 use crate::error::CallError;
 use crate::network::NetworkInfo;
+use crate::outbox::Letter;
 use crate::plan::{Access, Plan, PlanContext};
 use crate::sheet::Sheet;
 use crate::view::StateView;
@@ -235,7 +236,9 @@ pub struct BlockTotals {
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) credits: Vec<(Address, Asset)>,
-    pub(crate) sent: Vec<(ChainRef, Payload)>,
+    /// How many messages the calls before the present one have sent.
+    pub(crate) before: usize,
+    pub(crate) sent: Vec<(ChainRef, Letter)>,
     pub(crate) events: Vec<Event>,
 }
 
@@ -243,6 +246,7 @@ impl Effects {
     pub(crate) fn clear(&mut self) {
         self.credits.clear();
         self.sent.clear();
+        self.before = 0;
         self.events.clear();
     }
 }
@@ -270,8 +274,17 @@ impl Environment<'_, '_> {
     }
 
     /// Sends a message when the bundle succeeds.
-    pub fn send(&mut self, destination: ChainRef, payload: Payload) {
-        self.effects.sent.push((destination, payload));
+    ///
+    /// # Errors
+    /// When the plan does not declare so much for the destination.
+    pub fn send(&mut self, destination: ChainRef, payload: Payload) -> Result<(), CallError> {
+        let letter = Letter::new(self.scene.network, self.scene.origin, payload);
+        let before = self.effects.sent.iter().skip(self.effects.before);
+        let before = before.filter(|(chain, _)| *chain == destination);
+        let sent = before.fold(letter.charge, |sum, (_, it)| sum.plus(it.charge));
+        self.view.require_send(destination, sent)?;
+        self.effects.sent.push((destination, letter));
+        Ok(())
     }
 
     /// Tells the world. The list of attributes is all that this allocates.

@@ -3,6 +3,7 @@
 //! The record of each batch enters the state, where its proof leads; the bodies are the caller's
 //! to keep until the batch is acknowledged.
 
+use crate::credit::charge_of;
 use crate::gas;
 use crate::modules::channels::state::{OutboundState, batch_record_key, outbound_key};
 use crate::network::NetworkInfo;
@@ -13,7 +14,7 @@ use skerry_types::amount::Asset;
 use skerry_types::codec::{self, Version};
 use skerry_types::ids::{ChainRef, Denom, Digest, Gas, Height, Sequence};
 use skerry_types::limits;
-use skerry_types::message::{Batch, BatchRecord, Flow, Message, MessageId, Payload};
+use skerry_types::message::{Batch, BatchRecord, Credit, Flow, Message, MessageId, Payload};
 use skerry_types::state::Value;
 use std::collections::BTreeMap;
 
@@ -91,23 +92,45 @@ fn stored(
     state.unwrap_or_default()
 }
 
+/// A message as it leaves, and what it takes.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    wire: Vec<u8>,
+    flow: Flow,
+    /// What it takes of the destination's credit.
+    pub(crate) charge: Credit,
+}
+
+impl Letter {
+    pub(crate) fn new(network: &NetworkInfo, origin: Digest, payload: Payload) -> Self {
+        let message = Message {
+            version: Version,
+            origin,
+            payload,
+        };
+        let wire = codec::encode(&message);
+        let flow = flow_of(network, wire.len(), Some(&message));
+        let charge = charge_of(&flow, Some(&message));
+        Self { wire, flow, charge }
+    }
+}
+
 /// Messages of one block to one destination.
 struct Pending {
+    before: OutboundState,
     state: OutboundState,
     batches: Vec<(Batch, BatchRecord)>,
 }
 
 /// Messages of one block.
-pub(crate) struct Outbox<'n> {
-    network: &'n NetworkInfo,
+pub(crate) struct Outbox {
     chain: ChainRef,
     pending: BTreeMap<ChainRef, Pending>,
 }
 
-impl<'n> Outbox<'n> {
-    pub(crate) const fn new(network: &'n NetworkInfo, chain: ChainRef) -> Self {
+impl Outbox {
+    pub(crate) const fn new(chain: ChainRef) -> Self {
         Self {
-            network,
             chain,
             pending: BTreeMap::new(),
         }
@@ -116,17 +139,42 @@ impl<'n> Outbox<'n> {
     fn pending(&mut self, overlay: &mut BlockOverlay<'_>, destination: ChainRef) -> &mut Pending {
         let source = self.chain;
         let entry = self.pending.entry(destination);
-        entry.or_insert_with(|| Pending {
-            state: stored(overlay, source, destination),
-            batches: Vec::new(),
+        entry.or_insert_with(|| {
+            let before = stored(overlay, source, destination);
+            Pending {
+                before,
+                state: before,
+                batches: Vec::new(),
+            }
         })
     }
 
-    /// How many messages have left for a destination, ever.
-    pub(crate) fn sent(&self, overlay: &mut BlockOverlay<'_>, destination: ChainRef) -> u64 {
-        let pending = self.pending.get(&destination).map(|pending| pending.state);
-        let state = pending.unwrap_or_else(|| stored(overlay, self.chain, destination));
-        state.next().get()
+    /// Counts a request to `destination`, which waits for its reply from now on.
+    pub(crate) fn ask(&mut self, overlay: &mut BlockOverlay<'_>, destination: ChainRef) {
+        let state = &mut self.pending(overlay, destination).state;
+        state.awaiting = state.awaiting.saturating_add(1);
+    }
+
+    /// Counts a request whose reply may come from `peer`.
+    pub(crate) fn expect(&mut self, overlay: &mut BlockOverlay<'_>, peer: ChainRef) {
+        let state = &mut self.pending(overlay, peer).state;
+        state.requests = state.requests.saturating_add(1);
+    }
+
+    /// Counts the reply to a request that went to `destination`: it waits no longer.
+    pub(crate) fn answered(&mut self, overlay: &mut BlockOverlay<'_>, destination: ChainRef) {
+        let state = &mut self.pending(overlay, destination).state;
+        state.awaiting = state.awaiting.saturating_sub(1);
+    }
+
+    /// Writes the counters as they are now, for what looks them up in the state.
+    pub(crate) fn flush(&self, overlay: &mut BlockOverlay<'_>) {
+        for (destination, pending) in &self.pending {
+            if pending.state != pending.before {
+                let key = outbound_key(self.chain, *destination);
+                overlay.put(key, Some(Value::from(codec::encode(&pending.state))));
+            }
+        }
     }
 
     /// The id of the next message to a destination.
@@ -149,20 +197,14 @@ impl<'n> Outbox<'n> {
         &mut self,
         overlay: &mut BlockOverlay<'_>,
         destination: ChainRef,
-        origin: Digest,
-        payload: Payload,
+        letter: Letter,
     ) -> MessageId {
-        let (source, network) = (self.chain, self.network);
+        let source = self.chain;
         let pending = self.pending(overlay, destination);
-        let message = Message {
-            version: Version,
-            origin,
-            payload,
-        };
-        let wire = codec::encode(&message);
-        let flow = flow_of(network, wire.len(), Some(&message));
+        let Letter { wire, flow, charge } = letter;
         let sequence = pending.state.next();
         pending.state.sent = add_flow(pending.state.sent, &flow);
+        pending.state.used = pending.state.used.plus(charge);
         pending.push(source, destination, sequence, wire, &flow);
         MessageId {
             source,
@@ -173,9 +215,8 @@ impl<'n> Outbox<'n> {
 
     /// Writes cursors and batch records.
     pub(crate) fn store(&mut self, overlay: &mut BlockOverlay<'_>, height: Height) {
+        self.flush(overlay);
         for (destination, pending) in &mut self.pending {
-            let key = outbound_key(self.chain, *destination);
-            overlay.put(key, Some(Value::from(codec::encode(&pending.state))));
             for (batch, record) in &mut pending.batches {
                 record.root = batch.root();
                 record.height = height;

@@ -1,10 +1,12 @@
-//! What a call touches, known from the call alone.
+//! What a call touches and sends, known from the call alone.
 //!
 //! A plan names whole objects: all keys of an owner. The view fails a call that touches anything
-//! else, so a plan is never wrong silently; [`crate::parallel`] relies on that.
+//! else, and one that sends what its plan does not declare, so a plan is never wrong silently;
+//! [`crate::parallel`] and [`crate::credit`] rely on that.
 
 use crate::network::NetworkInfo;
 use skerry_types::ids::{Address, ChainRef, ModuleId};
+use skerry_types::message::Credit;
 use skerry_types::transaction::Nonce;
 use smallvec::SmallVec;
 
@@ -39,11 +41,13 @@ impl Access {
     }
 }
 
-/// The objects that a call touches.
+/// The objects that a call touches, and what it sends at most.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Most calls touch one or two beside the sender; those need no allocation.
     objects: SmallVec<[(Address, Access); 2]>,
+    /// Most calls send nothing.
+    sends: Vec<(ChainRef, Credit)>,
 }
 
 impl Plan {
@@ -55,6 +59,18 @@ impl Plan {
     /// Touches one object.
     pub fn of(object: Address, access: Access) -> Self {
         Self::nothing().and(object, access)
+    }
+
+    /// Sends messages to a chain that take so much of its credit, at most.
+    #[must_use]
+    pub fn sending(mut self, destination: ChainRef, credit: Credit) -> Self {
+        self.sends.push((destination, credit));
+        self
+    }
+
+    /// What is sent at most, and where to.
+    pub fn sends(&self) -> &[(ChainRef, Credit)] {
+        &self.sends
     }
 
     /// Adds an object.

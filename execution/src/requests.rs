@@ -6,22 +6,21 @@
 //! request's id; a reply without one, or from elsewhere, is dropped. So a request is answered once,
 //! and what was attached either went into the calls or comes back with the reply.
 //!
-//! A shard has at most [`limits::BEACON_BACKLOG_MAX`] messages that have not run on the beacon: above
-//! that a request fails at home, for the fee alone, and the beacon accepts no more than that of a shard
-//! that does not keep to it.
+//! A request needs credit of its destination and room for its reply at home ([`crate::credit`]).
 //!
 //! Rules: DESIGN section 9.
 
 use crate::block::Block;
+use crate::credit;
 use crate::error::{CallError, Rejection};
 use crate::fees::{self, BundleCost};
 use crate::gas;
 use crate::inbox::{dropped, is_canonical};
 use crate::module::Incoming;
 use crate::modules::EXECUTOR;
-use crate::modules::beacon_facts::state::facts_beacon_key;
 use crate::modules::channels::state::{RequestRecord, request_key};
 use crate::network::NetworkInfo;
+use crate::outbox::Letter;
 use crate::overlay::BlockOverlay;
 use crate::transaction::Machine;
 use crate::view::decode_record;
@@ -29,7 +28,7 @@ use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{self, Version};
 use skerry_types::ids::{Address, ChainRef, Digest, Gas, Sequence};
 use skerry_types::limits;
-use skerry_types::message::{ChannelSummary, Message, MessageId, Payload, reply_code};
+use skerry_types::message::{Message, MessageId, Payload, reply_code};
 use skerry_types::receipt::{Receipt, Status};
 use skerry_types::state::Value;
 use skerry_types::transaction::{Bundle, Target};
@@ -38,9 +37,10 @@ use skerry_types::transaction::{Bundle, Target};
 const LANE_DIVISOR: u64 = 4;
 
 /// Most gas that one request may need at its destination, so that a few of one source do not keep
-/// those of all others waiting.
+/// those of all others waiting, and that each source has credit for it once all that it sent has run.
 pub fn gas_max(network: &NetworkInfo) -> Gas {
-    Gas::new(network.parameters.inbound_gas.get() / LANE_DIVISOR)
+    let part = network.parameters.inbound_gas.get() / LANE_DIVISOR;
+    Gas::new(part.min(credit::share(network).gas))
 }
 
 /// Gas of a request at its destination: `arrival` is that of any message of its size, `calls` what it
@@ -107,7 +107,8 @@ pub(crate) fn cost(bundle: &Bundle, inner: Gas) -> Result<BundleCost, Rejection>
         lane.get(),
         gas::reply().get(),
     ]);
-    Ok(BundleCost { gas, lane })
+    let bytes = u64::try_from(actual).unwrap_or(u64::MAX);
+    Ok(BundleCost { gas, lane, bytes })
 }
 
 /// Notes that a request is sent.
@@ -118,60 +119,6 @@ pub(crate) fn note(overlay: &mut BlockOverlay<'_>, request: &MessageId, sender: 
     };
     let value = Value::from(codec::encode(&record));
     overlay.put(request_key(request), Some(value));
-}
-
-/// How many messages of this shard the beacon has run, by the facts that a block runs with, and how
-/// many were sent.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Backlog {
-    executed: Option<u64>,
-    sent: u64,
-}
-
-impl Backlog {
-    /// Begins the transactions of a block when `sent` messages have left for the beacon, ever.
-    /// Nothing leaves for it but requests.
-    pub(crate) const fn begin(&mut self, sent: u64) {
-        self.sent = sent;
-    }
-
-    /// Counts a request.
-    pub(crate) const fn count(&mut self) {
-        self.sent = self.sent.saturating_add(1);
-    }
-
-    /// Refuses a request while too many messages of this shard have not run on the beacon. What was
-    /// accepted there counts until it has run, so that the beacon's inbox is bounded, too. Looks the
-    /// facts up once.
-    ///
-    /// # Errors
-    /// When [`limits::BEACON_BACKLOG_MAX`] or more are under way.
-    pub(crate) fn check(
-        &mut self,
-        overlay: &mut BlockOverlay<'_>,
-        source: ChainRef,
-        destination: ChainRef,
-    ) -> Result<(), CallError> {
-        let executed = *self.executed.get_or_insert_with(|| {
-            let stored = overlay.get(facts_beacon_key(source));
-            let channels = stored.and_then(|it| decode_record::<Vec<ChannelSummary>>(&it).ok());
-            let mut channels = channels.iter().flatten();
-            let own = channels.find(|summary| summary.peer == source);
-            own.map_or(0, |summary| summary.executed)
-        });
-        let (waiting, limit) = (
-            self.sent.saturating_sub(executed),
-            limits::BEACON_BACKLOG_MAX,
-        );
-        if waiting < limit {
-            return Ok(());
-        }
-        Err(CallError::Congested {
-            destination,
-            waiting,
-            limit,
-        })
-    }
 }
 
 /// A request as its destination reads it.
@@ -218,8 +165,9 @@ pub(crate) fn execute(
         beneficiary: arrived.beneficiary,
         assets,
     };
+    let letter = Letter::new(&block.space.context.network, arrived.origin, reply);
     let (overlay, outbox) = (&mut block.space.overlay, &mut block.outbox);
-    let sent = outbox.send(overlay, arrived.id.source, arrived.origin, reply);
+    let sent = outbox.send(overlay, arrived.id.source, letter);
     receipt.messages = vec![sent];
     Ok(())
 }
@@ -327,6 +275,8 @@ pub(crate) fn finish(
         let received = machine.receive(&mut block.space, &incoming, returned.origin);
         (receipt.status, receipt.events) = received.map_err(Status::Dropped)?;
     }
-    block.space.overlay.put(key, None);
+    let overlay = &mut block.space.overlay;
+    overlay.put(key, None);
+    block.outbox.answered(overlay, request.destination);
     Ok(())
 }

@@ -7,15 +7,18 @@
 
 use crate::modules::bank::state::{BALANCE, BURNT, read_claim_key, read_denom_key};
 use crate::modules::channels::state::inbox_object;
+use crate::modules::crosslinks::NATIVE;
 use crate::modules::{self, BANK, CHANNELS, MODULES, TOKEN};
+use crate::network::NetworkInfo;
 use crate::outbox::assets_of;
 use crate::view::read_amount;
-use skerry_types::amount::Amount;
+use crate::views;
+use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec;
 use skerry_types::ids::{ChainRef, Denom};
 use skerry_types::limits;
 use skerry_types::message::{Batch, Message};
-use skerry_types::state::StateKey;
+use skerry_types::state::{StateKey, StateRead};
 use std::collections::BTreeMap;
 
 /// Sums by denom; a sum above 2^128 stays there, and no honest one gets near.
@@ -126,6 +129,78 @@ pub fn count_supply<'r>(
         }
     }
     count
+}
+
+/// Where all of a native denom is, by one beacon state: that is a consistent cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NativeSupply {
+    /// Of what.
+    pub denom: Denom,
+    /// On each shard, as cross-linked.
+    pub shards: Vec<(ChainRef, Amount)>,
+    /// On the beacon, counted in its records.
+    pub beacon: Amount,
+    /// Sent and not accepted, between all chains.
+    pub in_flight: Amount,
+    /// Destroyed, on all chains.
+    pub burnt: Amount,
+}
+
+impl NativeSupply {
+    /// All of it, which is what was issued; `None` above 2^128.
+    pub fn total(&self) -> Option<Amount> {
+        let shards = self.shards.iter().map(|(_, amount)| *amount);
+        let mut all = shards.chain([self.beacon, self.in_flight, self.burnt]);
+        all.try_fold(Amount::ZERO, Amount::checked_add)
+    }
+}
+
+/// Where all of the native denoms is, by a beacon state whose records hold `counted`. `None` where a
+/// record is missing or shows more as accepted than as sent, which no cut does.
+pub fn native_supply(
+    beacon: &dyn StateRead,
+    network: &NetworkInfo,
+    counted: &SupplyCount,
+) -> Option<Vec<NativeSupply>> {
+    let mut summaries = BTreeMap::new();
+    let own = views::channel_summaries(beacon, network, ChainRef::Beacon);
+    summaries.insert(ChainRef::Beacon, own);
+    let mut supplies = BTreeMap::new();
+    for chain in network.chains.iter().filter(|chain| !chain.is_beacon()) {
+        let record = views::shard_record(beacon, *chain)?;
+        summaries.insert(*chain, record.channels);
+        supplies.insert(*chain, record.supply);
+    }
+    let counter = |chain: ChainRef, peer: ChainRef| {
+        let of = summaries.get(&chain)?;
+        of.iter().find(|summary| summary.peer == peer)
+    };
+    let of = |denom: Denom| {
+        let (mut in_flight, mut burnt) = (0_u128, 0_u128);
+        for chain in summaries.keys() {
+            for peer in summaries.keys() {
+                let sent = counter(*chain, *peer)?.sent.native(denom);
+                if chain == peer {
+                    burnt = burnt.checked_add(sent)?;
+                    continue;
+                }
+                let accepted = counter(*peer, *chain)?.accepted.native(denom);
+                in_flight = in_flight.checked_add(sent.checked_sub(accepted)?)?;
+            }
+        }
+        let on = |supply: &Vec<Asset>| supply.iter().find(|it| it.denom == denom).copied();
+        let on = |(chain, supply): (&ChainRef, _)| Some((*chain, on(supply)?.amount));
+        let held = counted.accounted().get(&denom).copied().unwrap_or_default();
+        let destroyed = counted.burnt.get(&denom).copied().unwrap_or_default();
+        Some(NativeSupply {
+            denom,
+            shards: supplies.iter().map(on).collect::<Option<_>>()?,
+            beacon: held.checked_sub(destroyed)?,
+            in_flight: Amount::new(in_flight),
+            burnt: Amount::new(burnt),
+        })
+    };
+    NATIVE.into_iter().map(of).collect()
 }
 
 /// Checks every record by itself with its module; returns what is broken, with the key.

@@ -4,9 +4,10 @@
 //! test of replay. Seeds are printed by the assertions that depend on them.
 
 use crate::block::BlockWork;
+use crate::credit;
 use crate::error::{BlockError, CallError, ProofFailure, Rejection};
 use crate::fees::{bundle_gas, transaction_gas};
-use crate::inbox::flow_after;
+use crate::inbox::Accepted;
 use crate::module::{Call, Environment, Module};
 use crate::modules::account::calls::AccountCall;
 use crate::modules::bank::BankModule;
@@ -31,9 +32,10 @@ use skerry_types::codec::{self, Version};
 use skerry_types::crypto::ed25519::PublicKey;
 use skerry_types::genesis::Parameters;
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, Sequence};
-use skerry_types::limits;
 use skerry_types::merkle::{KeyProof, Level, OwnerEntry, PathProof, leaf_hash, value_hash};
-use skerry_types::message::{Batch, BatchProof, Flow, InboundBatch, Message, Payload};
+use skerry_types::message::{
+    Batch, BatchProof, Credit, Flow, InboundBatch, Message, MessageId, Payload,
+};
 use skerry_types::receipt::{Receipt, Status};
 use skerry_types::state::StateKey;
 use skerry_types::transaction::{Authenticator, Target};
@@ -236,8 +238,8 @@ fn gap_and_foreign_batches_are_skipped_with_an_alarm() {
 fn full_lane_keeps_bodies_in_the_state_until_they_run() {
     let (alice, bob) = (user(0, 1), user(1, 1));
     let parameters = Parameters {
-        block_gas: Gas::new(20_000),
-        inbound_gas: Gas::new(20_000),
+        block_gas: Gas::new(24_000),
+        inbound_gas: Gas::new(24_000),
         ..Parameters::default()
     };
     let mut world = World::with(&[(alice, vec![sker(RICH)])], parameters);
@@ -248,7 +250,7 @@ fn full_lane_keeps_bodies_in_the_state_until_they_run() {
     let first = world.inbound(shard(1), sent.outgoing.clone());
     let ran = first.receipts.len();
     assert!((1..7).contains(&ran), "{ran}");
-    assert!(first.gas <= Gas::new(20_000));
+    assert!(first.gas <= Gas::new(24_000));
     let waiting =
         |world: &World| views::inbox_waiting(world.state(shard(1)), &world.network, shard(1));
     assert_eq!(waiting(&world), 7 - ran as u64);
@@ -1249,45 +1251,150 @@ fn batch_proves_itself_from_its_own_or_a_descendants_finalization() {
     assert!(verify_path(&proof.header, &proof.path, &proof.certificate, &committee).is_ok());
 }
 
+/// Also a source whose committee lies: what it was granted, and replies as far as requests went to it.
 #[test]
-fn the_beacon_accepts_a_bounded_number_of_messages_that_wait() {
+fn a_chain_accepts_no_more_than_it_granted_and_no_reply_that_nobody_asked_for() {
     let (mut world, _, _) = two_users();
-    let limit = limits::BEACON_BACKLOG_MAX;
-    let mut judged = |accepted: u64, executed: u64| {
-        let mut inbound = inbound_of(&world, Sequence::new(accepted));
-        inbound.batch.destination = ChainRef::Beacon;
-        let source = inbound.batch.source;
-        let of = |messages| Flow {
-            messages,
-            ..Flow::default()
-        };
-        let channel = views::InboundState {
-            accepted: of(accepted),
-            executed: of(executed),
-            ..views::InboundState::default()
-        };
-        let state = world.states.get_mut(&ChainRef::Beacon).unwrap();
-        let key = views::shard_record_key(source);
-        let mut record: ShardRecord = decode_record(&state.0[&key]).unwrap();
-        for summary in &mut record.channels {
-            summary.sent = flow_after(&world.network, of(accepted), &inbound.batch);
-        }
-        state.0.insert(key, codec::encode(&record).into());
-        let key = views::inbound_key(ChainRef::Beacon, source);
-        state.0.insert(key, codec::encode(&channel).into());
-        let body = Body {
-            inbound: vec![inbound],
-            ..Body::default()
-        };
-        validate(&world, ChainRef::Beacon, &body)
+    let here = shard(0);
+    let share = credit::share(&world.network);
+    let inbound = inbound_of(&world, Sequence::ZERO);
+    let source = inbound.batch.source;
+    let each = Accepted::default().after(&world.network, &inbound.batch);
+    assert_eq!(each.replies, 0);
+    let body = Body {
+        inbound: vec![inbound.clone()],
+        ..Body::default()
     };
-    assert_eq!(judged(limit - 1, 0), Ok(0));
-    assert_eq!(judged(limit, 1), Ok(0));
-    let refused = judged(limit, 0);
-    assert!(
-        matches!(refused, Err(BlockError::TooMany { actual, .. }) if actual == limit + 1),
-        "{refused:?}"
-    );
+    let mut judged = |channel: &views::InboundState| {
+        let state = world.states.get_mut(&here).unwrap();
+        let key = views::inbound_key(here, source);
+        state.0.insert(key, codec::encode(channel).into());
+        validate(&world, here, &body)
+    };
+    let used = |charged: Credit| views::InboundState {
+        charged,
+        ..views::InboundState::default()
+    };
+    let full = share.less(each.charged);
+    assert_eq!(judged(&used(full)), Ok(0));
+    for over in [Credit { bytes: 1, gas: 0 }, Credit { bytes: 0, gas: 1 }] {
+        let channel = used(full.plus(over));
+        let refused = judged(&channel);
+        assert!(
+            matches!(refused, Err(BlockError::NoCredit { granted, .. }) if granted == share),
+            "{refused:?}"
+        );
+        // What it gave back it may not use, what has run may follow.
+        let returned = views::InboundState {
+            returned: over,
+            granted: share.plus(share),
+            ..used(share.plus(full))
+        };
+        assert!(matches!(
+            judged(&returned),
+            Err(BlockError::NoCredit { .. })
+        ));
+        let freed = views::InboundState {
+            freed: over,
+            ..channel
+        };
+        assert_eq!(judged(&freed), Ok(0));
+    }
+    let reply = Message {
+        version: Version,
+        origin: Digest::ZERO,
+        payload: Payload::Reply {
+            request: MessageId {
+                source: here,
+                destination: source,
+                sequence: Sequence::ZERO,
+            },
+            code: 0,
+            gas_left: Gas::ZERO,
+            beneficiary: user(0, 1).address,
+            assets: Vec::new(),
+        },
+    };
+    let mut replies = inbound;
+    replies.batch.messages = vec![codec::encode(&reply); 2];
+    let body = Body {
+        inbound: vec![replies],
+        ..Body::default()
+    };
+    for (requests, expected) in [(0, false), (1, false), (2, true), (9, true)] {
+        let state = world.states.get_mut(&here).unwrap();
+        let channel = views::OutboundState {
+            requests,
+            ..views::OutboundState::default()
+        };
+        let key = views::outbound_key(here, source);
+        state.0.insert(key, codec::encode(&channel).into());
+        // Replies take no credit, however much of it is used.
+        let key = views::inbound_key(here, source);
+        state.0.insert(key, codec::encode(&used(share)).into());
+        let result = validate(&world, here, &body);
+        let is_unasked = matches!(
+            result,
+            Err(BlockError::RepliesUnasked { actual: 2, limit, .. }) if limit == requests
+        );
+        assert_eq!((result.is_ok(), is_unasked), (expected, !expected));
+    }
+}
+
+/// Before the cross-link a hundredth of the source's supply is accepted, evenly by all others; whether
+/// the state or the block itself brings the facts.
+#[test]
+fn value_above_the_allowance_waits_for_the_cross_link() {
+    let (mut world, _, _) = two_users();
+    let here = shard(0);
+    let mut inbound = inbound_of(&world, Sequence::ZERO);
+    let source = inbound.batch.source;
+    let (from, to) = (user(1, 1).address, user(0, 1).address);
+    let wires = [5, 2].map(|amount| transfer_wire(from, to, vec![sker(amount)]));
+    inbound.batch.messages = wires.to_vec();
+    let body = Body {
+        inbound: vec![inbound],
+        ..Body::default()
+    };
+    let key = views::facts_shard_key(here, source);
+    let mut judged = |supply: u128, linked: u128| {
+        let mut facts = world.facts.clone();
+        let record = facts.shards.iter_mut().find(|it| it.chain == source);
+        let record = record.unwrap();
+        for asset in &mut record.supply {
+            if asset.denom == Denom::SKER {
+                asset.amount = Amount::new(supply);
+            }
+        }
+        for summary in &mut record.channels {
+            if summary.peer == here {
+                summary.sent.sker = linked;
+            }
+        }
+        let state = world.states.get_mut(&here).unwrap();
+        state.0.insert(key.clone(), codec::encode(record).into());
+        validate(&world, here, &body)
+    };
+    for (supply, linked, fits) in [
+        (1_400, 0, true),
+        (1_399, 0, false),
+        (0, 7, true),
+        (0, 6, false),
+        (199, 6, false),
+        (200, 6, true),
+    ] {
+        let result = judged(supply, linked);
+        let is_above = matches!(
+            result,
+            Err(BlockError::AboveAllowance { denom: Denom::SKER, actual, .. })
+                if actual == Amount::new(7)
+        );
+        assert_eq!(
+            (result.is_ok(), is_above),
+            (fits, !fits),
+            "{supply} {linked}"
+        );
+    }
 }
 
 /// A cross-link counts messages and value; who links the one and sends the other creates value.
@@ -1296,7 +1403,9 @@ fn the_beacon_accepts_no_more_value_than_is_cross_linked() {
     let (mut world, _, _) = two_users();
     let mut inbound = inbound_of(&world, Sequence::new(0));
     inbound.batch.destination = ChainRef::Beacon;
-    let sent = flow_after(&world.network, Flow::default(), &inbound.batch);
+    let sent = Accepted::default()
+        .after(&world.network, &inbound.batch)
+        .flow;
     assert!(sent.sker > 0 && sent.messages > 0);
     let key = views::shard_record_key(inbound.batch.source);
     let body = Body {

@@ -5,12 +5,15 @@
 //! transfers and at the end of a block.
 
 use crate::block::{BlockContext, Workspace};
+use crate::credit::{Demand, add_demand};
 use crate::error::{CallError, Rejection};
-use crate::fees::{self, DecodedBundle};
+use crate::fees::{self, BundleCost, DecodedBundle};
 use crate::module::{Call, Effects, Environment, Incoming, Module, Received, Scene};
 use crate::modules::account::state::{decode_nonce, encode_nonce, nonce_slot};
 use crate::modules::bank::state::{balance_slot, credit, debit};
-use crate::modules::{self, BANK, EXECUTOR};
+use crate::modules::{self, BANK, EXECUTOR, MODULES};
+use crate::network::NetworkInfo;
+use crate::outbox::Letter;
 use crate::overlay::{Layer, Layered};
 use crate::plan::{Access, Plan, PlanContext};
 use crate::requests;
@@ -20,7 +23,7 @@ use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::Version;
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, ModuleId};
 use skerry_types::limits;
-use skerry_types::message::Payload;
+use skerry_types::message::Credit;
 use skerry_types::receipt::{Event, Failure, Receipt, Status, Subject};
 use skerry_types::state::StateKey;
 use skerry_types::transaction::{Bundle, CheckedTransaction, Nonce, TransactionBody};
@@ -83,6 +86,33 @@ impl Calls {
         }
     }
 
+    /// What the bundle sends at most, by destination.
+    fn demands(&self, bundle: &Bundle, cost: &BundleCost) -> Vec<(ChainRef, Demand)> {
+        let mut demands = Vec::new();
+        if let Some(destination) = requests::destination(bundle) {
+            let credit = Credit {
+                bytes: cost.bytes,
+                gas: cost.lane.get(),
+            };
+            demands.push((
+                destination,
+                Demand {
+                    credit,
+                    requests: 1,
+                },
+            ));
+            return demands;
+        }
+        for (destination, credit) in self.calls.iter().flat_map(|call| call.plan.sends()) {
+            let demand = Demand {
+                credit: *credit,
+                requests: 0,
+            };
+            add_demand(&mut demands, *destination, demand);
+        }
+        demands
+    }
+
     /// What the calls touch.
     pub(crate) fn objects(&self) -> impl Iterator<Item = &(Address, Access)> {
         self.calls.iter().flat_map(|call| call.plan.objects())
@@ -93,9 +123,16 @@ impl Calls {
 pub(crate) struct Prepared {
     /// Its calls and the gas to charge, or why it should not be in a block.
     pub(crate) calls: Result<(Calls, Gas), Rejection>,
+    /// What it sends at most, by destination.
+    demands: Vec<(ChainRef, Demand)>,
 }
 
 impl Prepared {
+    /// What the transaction sends at most, by destination.
+    pub(crate) fn demands(&self) -> &[(ChainRef, Demand)] {
+        &self.demands
+    }
+
     /// Whether a transaction, of which this is known, touches one of some owners, which are in order.
     pub(crate) fn touches(&self, transaction: &CheckedTransaction, owners: &[Address]) -> bool {
         let is_one = |owner: &Address| owners.binary_search(owner).is_ok();
@@ -112,9 +149,9 @@ pub(crate) const AHEAD: usize = 32;
 /// What a transaction sends, not numbered yet.
 pub(crate) enum Sent {
     /// By one of its calls.
-    Payload {
+    Letter {
         destination: ChainRef,
-        payload: Box<Payload>,
+        letter: Letter,
     },
     /// Its bundle, whose calls need `gas`.
     Request { destination: ChainRef, gas: Gas },
@@ -146,12 +183,14 @@ fn void_of(rejection: &Rejection) -> Status {
 }
 
 impl Machine {
-    /// Runs a transaction and says what happened. What it sends is the caller's to number.
+    /// Runs a transaction and says what happened. What it sends is the caller's to number, and
+    /// `congestion` the caller's to know: why there is no credit for what it would send.
     pub(crate) fn run(
         &mut self,
         space: &mut Workspace<'_>,
         transaction: &CheckedTransaction,
         prepared: &Prepared,
+        congestion: Option<&CallError>,
     ) -> Ran {
         let mut receipt = Receipt {
             version: Version,
@@ -183,7 +222,7 @@ impl Machine {
         };
         space.ledger.charge(charge.gas, charge.fee, charge.burnt);
         (receipt.gas, receipt.fee) = (charge.gas, charge.fee);
-        match self.bundle(space, transaction, calls) {
+        match self.bundle(space, transaction, calls, congestion) {
             Ok(done) => (sent, receipt.events) = (done, std::mem::take(&mut self.effects.events)),
             Err((module, error)) => {
                 self.forget(space);
@@ -214,6 +253,7 @@ impl Machine {
         space: &mut Workspace<'_>,
         transaction: &CheckedTransaction,
         calls: &Calls,
+        congestion: Option<&CallError>,
     ) -> Result<Vec<Sent>, Refusal> {
         let body = transaction.body();
         let bundle = &body.bundle;
@@ -222,10 +262,9 @@ impl Machine {
         let destination = requests::destination(bundle);
         if let Some(destination) = destination {
             check_fence(space, destination).map_err(executor)?;
-            let (backlog, overlay) = (&mut space.backlog, &mut space.overlay);
-            backlog
-                .check(overlay, space.context.chain, destination)
-                .map_err(executor)?;
+        }
+        if let Some(congestion) = congestion {
+            return Err(executor(congestion.clone()));
         }
         let mut state = Layered {
             overlay: &mut space.overlay,
@@ -236,7 +275,6 @@ impl Machine {
         }
         if let Some(destination) = destination {
             state.commit();
-            space.backlog.count();
             let gas = calls.gas;
             return Ok(vec![Sent::Request { destination, gas }]);
         }
@@ -249,9 +287,9 @@ impl Machine {
             .map_err(executor)?;
         let sent = self.effects.sent.drain(..);
         Ok(sent
-            .map(|(destination, payload)| Sent::Payload {
+            .map(|(destination, letter)| Sent::Letter {
                 destination,
-                payload: Box::new(payload),
+                letter,
             })
             .collect())
     }
@@ -267,6 +305,7 @@ impl Machine {
         let mut sheet = Sheet::with(&bundle.assets);
         for PlannedCall { module, call, plan } in &calls.calls {
             check_home(&scene, plan).map_err(|error| (module.id(), Box::new(error)))?;
+            self.effects.before = self.effects.sent.len();
             let state = Layered {
                 overlay: &mut space.overlay,
                 layer: &mut self.layer,
@@ -515,8 +554,15 @@ pub(crate) fn prepare(
     base_fee: Amount,
     transaction: &CheckedTransaction,
 ) -> Prepared {
-    Prepared {
-        calls: decode(context, modules, base_fee, transaction),
+    match decode(context, modules, base_fee, transaction) {
+        Ok((calls, cost, gas)) => Prepared {
+            demands: calls.demands(&transaction.body().bundle, &cost),
+            calls: Ok((calls, gas)),
+        },
+        Err(rejection) => Prepared {
+            demands: Vec::new(),
+            calls: Err(rejection),
+        },
     }
 }
 
@@ -525,7 +571,7 @@ fn decode(
     modules: &[&'static dyn Module],
     base_fee: Amount,
     transaction: &CheckedTransaction,
-) -> Result<(Calls, Gas), Rejection> {
+) -> Result<(Calls, BundleCost, Gas), Rejection> {
     let body = transaction.body();
     let network = &context.network;
     let here = context.chain;
@@ -555,7 +601,24 @@ fn decode(
             actual: body.gas_price,
         });
     }
-    Ok((Calls::plan(decoded, &plan_context(context, body)), gas))
+    let calls = Calls::plan(decoded, &plan_context(network, here, body));
+    Ok((calls, cost, gas))
+}
+
+/// What a transaction would send from `here` at most, by destination; nothing where it could not run.
+pub fn demands_of(
+    network: &NetworkInfo,
+    here: ChainRef,
+    body: &TransactionBody,
+) -> Vec<(ChainRef, Demand)> {
+    let Ok(decoded) = fees::decode_bundle(MODULES, &body.bundle) else {
+        return Vec::new();
+    };
+    let Ok(cost) = fees::cost_of(&body.bundle, &decoded) else {
+        return Vec::new();
+    };
+    let calls = Calls::plan(decoded, &plan_context(network, here, body));
+    calls.demands(&body.bundle, &cost)
 }
 
 /// Reads what a transaction will ask for. Run for some transactions before the first of them runs, the
@@ -576,17 +639,21 @@ pub(crate) fn read_ahead(
         balance_slot(overlay, &body.sender, &asset.denom);
     }
     if requests::destination(&body.bundle).is_none() {
-        let plan_context = plan_context(context, body);
+        let plan_context = plan_context(&context.network, context.chain, body);
         calls.hint(&plan_context, &mut |key| {
             overlay.slot(key);
         });
     }
 }
 
-fn plan_context<'c>(context: &'c BlockContext, body: &TransactionBody) -> PlanContext<'c> {
+fn plan_context<'n>(
+    network: &'n NetworkInfo,
+    chain: ChainRef,
+    body: &TransactionBody,
+) -> PlanContext<'n> {
     PlanContext {
-        network: &context.network,
-        chain: context.chain,
+        network,
+        chain,
         sender: body.sender,
         nonce: body.nonce,
         operation: 0,

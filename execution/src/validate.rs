@@ -7,12 +7,14 @@
 //! checks them before it votes.
 
 use crate::check::{AdmissionContext, check_static, transactions_gas_max};
+use crate::credit;
 use crate::error::BlockError;
-use crate::inbox::flow_after;
+use crate::inbox::Accepted;
 use crate::network::NetworkInfo;
 use crate::outbox::within;
 use crate::views;
-use skerry_types::beacon::SystemOperation;
+use skerry_types::amount::{Amount, Asset};
+use skerry_types::beacon::{Facts, ShardRecord, SystemOperation};
 use skerry_types::block::{BlockKind, Body, Header};
 use skerry_types::codec;
 use skerry_types::crypto::hash::{Purpose, hash};
@@ -186,7 +188,8 @@ pub fn validate_block(input: &BlockInput<'_>) -> Result<ValidBlock, BlockError> 
     check_evidence_size(&body.system)?;
     check_chain_kind(chain, body)?;
     check_facts(input, body)?;
-    check_inbound(input, body.inbound.iter().map(|inbound| &inbound.batch))?;
+    let batches = body.inbound.iter().map(|inbound| &inbound.batch);
+    check_inbound(input, body.facts.as_ref(), batches)?;
     check_transactions(input, checked)
 }
 
@@ -290,11 +293,12 @@ fn check_facts(input: &BlockInput<'_>, body: &Body) -> Result<(), BlockError> {
 /// Each batch begins where the one before it from the same source ended: exactly once.
 fn check_inbound<'b>(
     input: &BlockInput<'_>,
+    facts: Option<&Facts>,
     batches: impl Iterator<Item = &'b Batch>,
 ) -> Result<(), BlockError> {
     let here = input.chain;
     let mut cursors: BTreeMap<ChainRef, Sequence> = BTreeMap::new();
-    let mut flows: BTreeMap<ChainRef, Flow> = BTreeMap::new();
+    let mut counted: BTreeMap<ChainRef, Accepted> = BTreeMap::new();
     let mut total: u64 = 0;
     for batch in batches {
         let (batch_source, destination) = (batch.source, batch.destination);
@@ -318,13 +322,20 @@ fn check_inbound<'b>(
             });
         }
         cursors.insert(batch_source, batch.end());
+        let accepted = counted
+            .entry(batch_source)
+            .or_insert_with(|| Accepted::of(&views::inbound(input.parent, here, batch_source)));
+        *accepted = accepted.after(input.network, batch);
         if here.is_beacon() {
-            let accepted = flows
-                .entry(batch_source)
-                .or_insert_with(|| views::inbound(input.parent, here, batch_source).accepted);
-            *accepted = flow_after(input.network, *accepted, batch);
-            check_cross_linked(input.parent, batch_source, accepted)?;
-            check_backlog(input.parent, batch_source, accepted)?;
+            check_cross_linked(input.parent, batch_source, &accepted.flow)?;
+        }
+        check_credit(input.network, input.parent, (here, batch_source), accepted)?;
+        if !here.is_beacon() {
+            let shown = facts.and_then(|facts| facts.shard(batch_source));
+            let held = || views::known_record(input.parent, here, batch_source);
+            if let Some(record) = shown.cloned().or_else(held) {
+                check_allowance(input.network, &record, here, &accepted.flow)?;
+            }
         }
     }
     let limit = u64::try_from(limits::INBOUND_BYTES_MAX).unwrap_or(u64::MAX);
@@ -376,28 +387,76 @@ fn check_cross_linked(
     })
 }
 
-/// What the beacon has accepted of one shard and not executed is bounded.
-fn check_backlog(
-    beacon: &dyn StateRead,
-    batch_source: ChainRef,
-    accepted: &Flow,
+/// A chain accepts no more of a source than it granted to it, and no more replies than requests went
+/// its way: both are bounded then, also where a whole source lies. An honest source keeps to that by
+/// itself: it knows less of grants than the destination, and of requests more.
+///
+/// # Errors
+/// When `accepted` of the channel to `here` from a source is more than that.
+pub fn check_credit(
+    network: &NetworkInfo,
+    parent: &dyn StateRead,
+    (here, batch_source): (ChainRef, ChainRef),
+    accepted: &Accepted,
 ) -> Result<(), BlockError> {
-    if has_room(beacon, batch_source, accepted) {
-        return Ok(());
+    let channel = views::inbound(parent, here, batch_source);
+    let granted = channel.granted(credit::share(network));
+    let used = accepted.charged.plus(channel.returned);
+    if !granted.covers(used) {
+        return Err(BlockError::NoCredit {
+            batch_source,
+            used,
+            granted,
+        });
     }
-    let executed = views::inbound(beacon, ChainRef::Beacon, batch_source).executed;
-    Err(BlockError::TooMany {
-        what: "messages of one shard that wait",
-        limit: limits::BEACON_BACKLOG_MAX,
-        actual: accepted.messages.saturating_sub(executed.messages),
-    })
+    let limit = views::outbound(parent, here, batch_source).requests;
+    let actual = accepted.replies;
+    if actual > limit && actual > channel.replies {
+        return Err(BlockError::RepliesUnasked {
+            batch_source,
+            limit,
+            actual,
+        });
+    }
+    Ok(())
 }
 
-/// Whether the beacon may have accepted so much of a shard, by how much of it has run in the state
-/// before.
-pub fn has_room(beacon: &dyn StateRead, shard: ChainRef, accepted: &Flow) -> bool {
-    let executed = views::inbound(beacon, ChainRef::Beacon, shard).executed;
-    accepted.messages.saturating_sub(executed.messages) <= limits::BEACON_BACKLOG_MAX
+/// The part of a shard's supply of a native denom that all others together accept of it before its
+/// cross-link shows the value as sent: a hundredth. Each has an even part of that.
+const ALLOWANCE_DIVISOR: u128 = 100;
+
+/// Value of the native denoms above a small part of the source's supply waits for the cross-link, which
+/// the beacon takes only of what the shard holds. So what a whole committee that lies can forge is
+/// bounded by that part and by the supply of its own shard. `record` is what the block's reference shows
+/// of the source, `accepted` what `here` has accepted of it with the block.
+///
+/// # Errors
+/// Names the denom of which there is more.
+pub fn check_allowance(
+    network: &NetworkInfo,
+    record: &ShardRecord,
+    here: ChainRef,
+    accepted: &Flow,
+) -> Result<(), BlockError> {
+    let mut summaries = record.channels.iter();
+    let summary = summaries.find(|summary| summary.peer == here);
+    let linked = summary.map(|summary| summary.sent).unwrap_or_default();
+    let others = u128::from(network.chain_count().saturating_sub(1).max(1));
+    for Asset { denom, amount } in &record.supply {
+        let (linked, actual) = (linked.native(*denom), accepted.native(*denom));
+        let part = ALLOWANCE_DIVISOR.saturating_mul(others);
+        let allowance = amount.get().checked_div(part).unwrap_or(0);
+        let limit = linked.saturating_add(allowance);
+        if actual > limit {
+            return Err(BlockError::AboveAllowance {
+                batch_source: record.chain,
+                denom: *denom,
+                limit: Amount::new(limit),
+                actual: Amount::new(actual),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn check_transactions(

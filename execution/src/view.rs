@@ -10,8 +10,9 @@ use crate::plan::{Access, Plan};
 use borsh::{BorshDeserialize, BorshSerialize};
 use skerry_types::amount::Amount;
 use skerry_types::codec::{self, VERSION};
-use skerry_types::ids::{Address, ModuleId};
+use skerry_types::ids::{Address, ChainRef, ModuleId};
 use skerry_types::limits;
+use skerry_types::message::Credit;
 use skerry_types::state::{StateKey, Value};
 
 /// The state as one call may see it.
@@ -35,6 +36,32 @@ impl StateView<'_, '_> {
             module: self.module,
             object: *object,
             access: access.name(),
+        };
+        self.trapped.get_or_insert_with(|| error.clone());
+        Err(error)
+    }
+
+    /// Refuses and remembers a message that the plan does not declare: with it the call has `sent` so
+    /// much to a chain.
+    ///
+    /// # Errors
+    /// When the plan declares less.
+    pub(crate) fn require_send(
+        &mut self,
+        destination: ChainRef,
+        sent: Credit,
+    ) -> Result<(), CallError> {
+        let declared = self.plan.sends().iter();
+        let declared = declared.filter(|(chain, _)| *chain == destination);
+        let declared = declared.fold(Credit::ZERO, |sum, (_, credit)| sum.plus(*credit));
+        if declared.covers(sent) {
+            return Ok(());
+        }
+        let error = CallError::UndeclaredSend {
+            module: self.module,
+            destination,
+            declared,
+            sent,
         };
         self.trapped.get_or_insert_with(|| error.clone());
         Err(error)

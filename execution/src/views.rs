@@ -3,6 +3,7 @@
 //! All keys of the state are made by the functions re-exported here. Broken records read as
 //! absent; [`crate::module::Module::check_invariants`] is what finds them.
 
+use crate::credit;
 use crate::fence::is_fencing;
 use crate::modules::account::state::{AuthenticatorRecord, authenticator_key, decode_nonce};
 use crate::modules::bank::state::{BALANCE, read_claim_key, read_denom_key};
@@ -20,9 +21,8 @@ use skerry_types::crypto::bls::PublicKey;
 use skerry_types::evidence::Evidence;
 use skerry_types::genesis::Parameters;
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Height, Sequence, ValidatorId};
-use skerry_types::limits;
 use skerry_types::merkle::OwnerEntry;
-use skerry_types::message::{BatchRecord, ChannelSummary, Flow, MessageId};
+use skerry_types::message::{BatchRecord, ChannelSummary, Credit, Flow, MessageId};
 use skerry_types::state::{StateKey, StateRead};
 use skerry_types::transaction::{Authenticator, CheckedTransaction};
 
@@ -432,6 +432,7 @@ pub fn channel_summaries(
     network: &NetworkInfo,
     chain: ChainRef,
 ) -> Vec<ChannelSummary> {
+    let share = credit::share(network);
     let of_peer = |peer: &ChainRef| {
         if *peer == chain {
             let native = |denom| burnt(state, chain, &denom).get();
@@ -446,29 +447,45 @@ pub fn channel_summaries(
                 sent: destroyed,
                 accepted: Flow::default(),
                 executed: 0,
-                granted_bytes: 0,
-                granted_gas: 0,
+                granted: Credit::ZERO,
+                returned: Credit::ZERO,
             };
         }
         let (inbound, outbound) = (inbound(state, chain, *peer), outbound(state, chain, *peer));
-        let (bytes, gas) = window(network);
         ChannelSummary {
             peer: *peer,
             sent: outbound.sent,
             accepted: inbound.accepted,
             executed: inbound.executed.messages,
-            granted_bytes: inbound.executed.bytes.saturating_add(bytes),
-            granted_gas: inbound.executed.gas.saturating_add(gas),
+            granted: inbound.granted(share),
+            returned: outbound.returned,
         }
     };
     network.chains.iter().map(of_peer).collect()
 }
 
-/// Bytes and gas that one source may have unexecuted at a destination: twenty blocks of the lane,
-/// split evenly.
-fn window(network: &NetworkInfo) -> (u64, u64) {
-    let sources = network.chain_count().saturating_sub(1).max(1);
-    let share = |each: u64| each.saturating_mul(20).checked_div(sources).unwrap_or(0);
-    let bytes = u64::try_from(limits::INBOUND_BYTES_MAX).unwrap_or(u64::MAX);
-    (share(bytes), share(network.parameters.inbound_gas.get()))
+/// What `destination` has granted to `chain` in all, as a state of `chain` knows it.
+pub fn granted(
+    state: &dyn StateRead,
+    network: &NetworkInfo,
+    chain: ChainRef,
+    destination: ChainRef,
+) -> Credit {
+    let summaries = if destination.is_beacon() {
+        record(state, &facts_beacon_key(chain)).unwrap_or_default()
+    } else {
+        known_record(state, chain, destination).map_or_else(Vec::new, |record| record.channels)
+    };
+    credit::granted_in(network, &summaries, chain)
+}
+
+/// What of it is left: with less, a transaction fails with `CONGESTED`.
+pub fn credit_left(
+    state: &dyn StateRead,
+    network: &NetworkInfo,
+    chain: ChainRef,
+    destination: ChainRef,
+) -> Credit {
+    let granted = granted(state, network, chain, destination);
+    outbound(state, chain, destination).left(granted)
 }

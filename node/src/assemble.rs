@@ -272,6 +272,7 @@ pub async fn start(settings: Settings) -> Result<Node, NodeError> {
     let peers = Arc::new(RwLock::new(Vec::new()));
     let view = Arc::new(NodeView {
         genesis: genesis.clone(),
+        info: shared.network.clone(),
         chain_id,
         name: config.name.clone(),
         chains: views,

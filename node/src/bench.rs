@@ -118,6 +118,10 @@ pub struct LoadArgs {
     #[arg(long, value_name = "PERCENT", default_value_t = 30,
         value_parser = clap::value_parser!(u8).range(..=100))]
     pub cross_share: u8,
+    /// Where all that goes to another shard goes, by the shard's position; who lives there sends in its
+    /// shard only [default: evenly to all others]
+    #[arg(long, value_name = "N")]
+    pub hot_shard: Option<usize>,
     /// Threads that sign beforehand
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub threads: usize,
@@ -142,6 +146,7 @@ impl LoadArgs {
             rate: vec![rate],
             duration: 20,
             cross_share: 0,
+            hot_shard: None,
             threads: 1,
             batch: 200,
             in_flight: 8,
@@ -194,6 +199,8 @@ pub struct LoadReport {
     pub rate: u32,
     /// Per cent of them to another shard.
     pub cross_share: u8,
+    /// Where all of those go; absent where they are spread evenly.
+    pub hot_shard: Option<usize>,
     /// Distinct senders.
     pub senders: u32,
     /// Submissions of a transfer, repeated ones included.
@@ -545,6 +552,7 @@ async fn load_once(
     Ok(LoadReport {
         rate,
         cross_share: args.cross_share,
+        hot_shard: args.hot_shard,
         senders: plan.senders(),
         offered: driven.offered,
         offered_per_s: measure::float(driven.offered) / seconds,

@@ -40,7 +40,39 @@ pub struct ParameterArgs {
     pub base_fee: Amount,
 }
 
+impl Default for ParameterArgs {
+    fn default() -> Self {
+        let Parameters {
+            block_gas,
+            base_fee,
+            ..
+        } = Parameters::default();
+        Self {
+            epoch_seconds: 0,
+            block_gas: block_gas.get(),
+            inbound_gas: None,
+            base_fee,
+        }
+    }
+}
+
 impl ParameterArgs {
+    /// The arguments that say the same.
+    pub fn to_args(&self) -> Vec<String> {
+        let mut args: Vec<String> = [
+            ("--epoch-seconds", self.epoch_seconds.to_string()),
+            ("--block-gas", self.block_gas.to_string()),
+            ("--base-fee", self.base_fee.to_string()),
+        ]
+        .into_iter()
+        .flat_map(|(name, value)| [name.to_owned(), value])
+        .collect();
+        if let Some(gas) = self.inbound_gas {
+            args.extend(["--inbound-gas".to_owned(), gas.to_string()]);
+        }
+        args
+    }
+
     /// The parameters with everything else as usual.
     pub fn parameters(&self) -> Parameters {
         let inbound_gas = self.inbound_gas.unwrap_or(self.block_gas / 2);

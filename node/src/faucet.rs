@@ -523,6 +523,7 @@ fn is_passing(error: &ClientError) -> bool {
             Some(
                 R::MempoolFull
                     | R::RateLimited
+                    | R::Congested
                     | R::ShardUnavailable
                     | R::NodeBehind
                     | R::ShuttingDown

@@ -13,17 +13,17 @@
 use crate::relay::{BATCH_ROOM, InboundPool, Waiting};
 use crate::wire::BATCH_FRAME_BYTES_MAX;
 use skerry_execution::fence::check_fence;
-use skerry_execution::inbox::flow_after;
+use skerry_execution::inbox::Accepted;
 use skerry_execution::network::NetworkInfo;
 use skerry_execution::outbox::within;
-use skerry_execution::validate::has_room;
+use skerry_execution::validate::{check_allowance, check_credit};
 use skerry_execution::views::{self, DueRecord};
-use skerry_types::beacon::{Facts, SystemOperation};
+use skerry_types::beacon::{Facts, ShardRecord, SystemOperation};
 use skerry_types::block::Body;
 use skerry_types::codec::encode;
 use skerry_types::ids::{ChainRef, Epoch, Height, Sequence, TimeMs};
 use skerry_types::limits::{BATCH_BYTES_MAX, BODY_BYTES_MAX, INBOUND_BYTES_MAX};
-use skerry_types::message::{Flow, InboundBatch};
+use skerry_types::message::InboundBatch;
 use skerry_types::state::StateRead;
 use std::collections::BTreeMap;
 use std::vec::IntoIter;
@@ -67,30 +67,34 @@ impl Scene<'_> {
         }
     }
 
-    /// Whether the fence of the batch's source, if it has one, lets it into the block.
-    fn passes_fence(&self, inbound: &InboundBatch) -> bool {
-        let source = inbound.batch.source;
-        let record = match self.facts {
+    /// What the reference shows of a source; nothing of the beacon.
+    fn record(&self, source: ChainRef) -> Option<ShardRecord> {
+        match self.facts {
             Some(facts) => facts.shard(source).cloned(),
             None => views::known_record(self.state, self.chain, source),
-        };
-        record.is_none_or(|record| check_fence(&record, &inbound.proof).is_ok())
+        }
     }
 
-    /// Whether the block may hold a batch, when it follows what was `accepted`; counts it there. Only on
-    /// the beacon what is accepted is bounded, so only there it is counted: that decodes all messages.
-    fn admits(&self, inbound: &InboundBatch, accepted: &mut Flow) -> bool {
+    /// Whether the block may hold a batch, when it follows what was `accepted`; counts it there.
+    fn admits(&self, inbound: &InboundBatch, accepted: &mut Accepted) -> bool {
         let source = inbound.batch.source;
         let is_open = self.open_epoch(source) == Some(inbound.proof.header.epoch);
-        if !is_open || !self.passes_fence(inbound) {
+        let record = self.record(source);
+        // The fence of its source, if it has one, must let it in.
+        let is_fenced_out = |record: &ShardRecord| check_fence(record, &inbound.proof).is_err();
+        if !is_open || record.as_ref().is_some_and(is_fenced_out) {
             return false;
         }
-        if !self.chain.is_beacon() {
-            return true;
-        }
-        *accepted = flow_after(self.network, *accepted, &inbound.batch);
-        let linked = views::linked_to_beacon(self.state, source);
-        within(accepted, &linked) && has_room(self.state, source, accepted)
+        *accepted = accepted.after(self.network, &inbound.batch);
+        let (network, flow) = (self.network, &accepted.flow);
+        let is_known = match record {
+            _ if self.chain.is_beacon() => {
+                within(flow, &views::linked_to_beacon(self.state, source))
+            }
+            Some(record) => check_allowance(network, &record, self.chain, flow).is_ok(),
+            None => true,
+        };
+        is_known && check_credit(network, self.state, (self.chain, source), accepted).is_ok()
     }
 
     /// Beacon height of the cross-link that showed a batch: by the marks of the parent's state, or by what
@@ -194,7 +198,7 @@ struct Offer<'a> {
     /// The batches that follow the next one.
     waiting: IntoIter<Waiting>,
     /// Its counters after the batches so far.
-    accepted: Flow,
+    accepted: Accepted,
     next: Option<Waiting>,
     rank: Rank,
 }
@@ -208,7 +212,7 @@ impl<'a> Offer<'a> {
             source,
             due: views::due(scene.state, scene.chain, source),
             waiting: waiting.into_iter(),
-            accepted: channel.accepted,
+            accepted: Accepted::of(&channel),
             next: None,
             rank: Rank::Other,
         };
@@ -248,11 +252,11 @@ pub fn omission(
     body: &Body,
     told_by: TimeMs,
 ) -> Option<Omission> {
-    let mut channels: BTreeMap<ChainRef, (Flow, Sequence, DueRecord)> = BTreeMap::new();
+    let mut channels: BTreeMap<ChainRef, (Accepted, Sequence, DueRecord)> = BTreeMap::new();
     for source in pool.sources() {
         let channel = views::inbound(scene.state, scene.chain, source);
         let due = views::due(scene.state, scene.chain, source);
-        let at_start = (channel.accepted, channel.accepted_cursor(), due);
+        let at_start = (Accepted::of(&channel), channel.accepted_cursor(), due);
         channels.insert(source, at_start);
     }
     let mut budget = Budget::default();
@@ -263,9 +267,7 @@ pub fn omission(
         let rank = match channels.get_mut(&source) {
             Some((accepted, cursor, due)) => {
                 *cursor = inbound.batch.end();
-                if scene.chain.is_beacon() {
-                    *accepted = flow_after(scene.network, *accepted, &inbound.batch);
-                }
+                *accepted = accepted.after(scene.network, &inbound.batch);
                 scene.rank(due, source, *cursor)
             }
             None => {
@@ -276,7 +278,8 @@ pub fn omission(
         last = last.max(Some(rank));
     }
     let has_room = budget.has_room(bytes_before(body));
-    let missed = |(source, (mut accepted, first, due)): (ChainRef, (Flow, Sequence, DueRecord))| {
+    let missed = |(source, counted): (ChainRef, (Accepted, Sequence, DueRecord))| {
+        let (mut accepted, first, due) = counted;
         let waiting = pool.told(source, first, told_by)?;
         let rank = scene.rank(&due, source, waiting.inbound.batch.end());
         let Rank::Due(linked_at, _) = rank else {

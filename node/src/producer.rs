@@ -11,6 +11,7 @@ use crate::inclusion::{self, Scene};
 use crate::mempool::{Budget, Mempool};
 use crate::relay::InboundPool;
 use skerry_execution::check::{self, AdmissionContext};
+use skerry_execution::credit::Forecast;
 use skerry_execution::network::NetworkInfo;
 use skerry_execution::views;
 use skerry_storage::StateTree;
@@ -415,6 +416,11 @@ fn transactions(
     };
     let state = &executed.state;
     let purses = RefCell::new(Purses::default());
+    let mut forecast = Forecast::new(situation.network, situation.chain, state);
+    if let Some(facts) = newest.facts.as_deref() {
+        forecast.import(facts);
+    }
+    let forecast = RefCell::new(forecast);
     let admission = AdmissionContext {
         network: situation.network,
         chain: situation.chain,
@@ -428,10 +434,10 @@ fn transactions(
         newest.block.height,
         &|transaction: &CheckedTransaction| {
             let gas = check::check_static(transaction, state, &admission).ok()?;
-            purses
-                .borrow_mut()
-                .pay(state, transaction, gas)
-                .then_some(gas)
+            // What has no credit would fail for its fee: it waits.
+            let is_paid = purses.borrow_mut().pay(state, transaction, gas);
+            let is_chosen = is_paid && forecast.borrow_mut().admits(transaction.body());
+            is_chosen.then_some(gas)
         },
     )
 }

@@ -9,6 +9,7 @@ use crate::mempool::Refused;
 use kept::KeptStates;
 use parking_lot::{Mutex, RwLock};
 use skerry_execution::error::Rejection;
+use skerry_execution::network::NetworkInfo;
 use skerry_execution::views;
 use skerry_storage::{ChainStore, StateTree, StoreError};
 use skerry_types::amount::Amount;
@@ -408,6 +409,8 @@ impl ChainView {
 pub struct NodeView {
     /// What the network started from.
     pub genesis: Arc<Genesis>,
+    /// What of it execution needs.
+    pub info: Arc<NetworkInfo>,
     /// Its id.
     pub chain_id: Digest,
     /// For people: the node's name.

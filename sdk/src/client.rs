@@ -287,6 +287,32 @@ impl Client {
         )
     }
 
+    /// Where all of the native denoms is, by the newest final beacon block.
+    ///
+    /// # Errors
+    /// When the node cannot be asked, or does not follow the beacon.
+    pub async fn supply(&self) -> Result<v1::GetSupplyResponse, ClientError> {
+        let request = request(v1::GetSupplyRequest {}, Duration::ZERO);
+        self.check(service!(self, StateServiceClient).get_supply(request).await)
+    }
+
+    /// The channels between chains, or those from or to one chain.
+    ///
+    /// # Errors
+    /// When the node cannot be asked, or the network has no such chain.
+    pub async fn channels(
+        &self,
+        chain: Option<ChainRef>,
+    ) -> Result<v1::ListChannelsResponse, ClientError> {
+        let chain = chain.map(|chain| chain.to_string()).unwrap_or_default();
+        let request = request(v1::ListChannelsRequest { chain }, Duration::ZERO);
+        self.check(
+            service!(self, StateServiceClient)
+                .list_channels(request)
+                .await,
+        )
+    }
+
     /// Submits signed bytes and waits for `stage`, at most `wait`.
     ///
     /// # Errors

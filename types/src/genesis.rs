@@ -304,6 +304,18 @@ impl Genesis {
                 parameters.inbound_gas, parameters.block_gas
             ));
         }
+        // A quarter of the window, evenly for all other chains, of which there are as many as shards.
+        let lanes = u128::from(parameters.inbound_gas.get());
+        let window = lanes.saturating_mul(u128::from(limits::WINDOW_BLOCKS / 4));
+        if window >> self.shard_depth < u128::from(GAS_MIN) {
+            return rule(format!(
+                "inbound_gas {} is too little for {} shards: each may always send messages that need \
+                 {GAS_MIN} gas to each other one, which takes an inbound_gas of at least {}",
+                parameters.inbound_gas,
+                1_u32 << self.shard_depth,
+                (GAS_MIN << self.shard_depth).div_ceil(limits::WINDOW_BLOCKS / 4)
+            ));
+        }
         if parameters.min_bond == Weight::ZERO {
             return rule("min_bond must be at least 1 sker".to_owned());
         }

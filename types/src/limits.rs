@@ -21,9 +21,11 @@ pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 pub const REPLY_BYTES: usize = 1024;
 /// Most hops of an onward request.
 pub const HOPS_MAX: u8 = 4;
-/// Most messages of one shard that the beacon has not executed: at the beacon, accepted ones; at home,
-/// all that were sent. With the largest message it bounds what waits in the beacon's state.
-pub const BEACON_BACKLOG_MAX: u64 = 1024;
+/// So many blocks' lanes of gas and inbound budgets of bytes are granted to all sources together:
+/// requests and transfers that a destination has granted room for and not executed come to no more.
+pub const WINDOW_BLOCKS: u64 = 20;
+/// So many blocks' lanes and budgets are set aside, where requests come from, for their replies.
+pub const REPLY_BLOCKS: u64 = 10;
 /// Inbound budget of one block.
 pub const INBOUND_BYTES_MAX: usize = 1024 * 1024;
 /// Largest batch: a quarter of the inbound budget.

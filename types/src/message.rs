@@ -9,7 +9,7 @@ use crate::block::Header;
 use crate::certificate::Certificate;
 use crate::codec::{self, Version};
 use crate::crypto::hash::{Purpose, hash, hash_of, hash_parts, list_root};
-use crate::ids::{Address, ChainRef, Digest, Gas, Height, Sequence};
+use crate::ids::{Address, ChainRef, Denom, Digest, Gas, Height, Sequence};
 use crate::merkle::KeyProof;
 use crate::transaction::{Bundle, Operation};
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -231,6 +231,90 @@ pub struct Flow {
     pub rssker: u128,
 }
 
+impl Flow {
+    /// Base units of a native denom; none of any other.
+    pub const fn native(&self, denom: Denom) -> u128 {
+        match denom {
+            Denom::SKER => self.sker,
+            Denom::STSKER => self.stsker,
+            Denom::RSSKER => self.rssker,
+            _ => 0,
+        }
+    }
+}
+
+/// Room for messages at their destination: what requests and transfers may take of it. Replies have
+/// room of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Credit {
+    /// Bytes of messages.
+    pub bytes: u64,
+    /// Gas that they need there.
+    pub gas: u64,
+}
+
+impl Credit {
+    /// None at all.
+    pub const ZERO: Self = Self { bytes: 0, gas: 0 };
+
+    /// Sum, each part staying at the largest number.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            gas: self.gas.saturating_add(other.gas),
+        }
+    }
+
+    /// Difference, each part staying at zero.
+    #[must_use]
+    pub const fn less(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_sub(other.bytes),
+            gas: self.gas.saturating_sub(other.gas),
+        }
+    }
+
+    /// Part by part the larger one.
+    #[must_use]
+    pub fn most(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.max(other.bytes),
+            gas: self.gas.max(other.gas),
+        }
+    }
+
+    /// Each part times a number, staying at the largest.
+    #[must_use]
+    pub const fn times(self, count: u64) -> Self {
+        Self {
+            bytes: self.bytes.saturating_mul(count),
+            gas: self.gas.saturating_mul(count),
+        }
+    }
+
+    /// Each part over a number, rounded down; nothing over zero.
+    #[must_use]
+    pub fn over(self, parts: u64) -> Self {
+        Self {
+            bytes: self.bytes.checked_div(parts).unwrap_or(0),
+            gas: self.gas.checked_div(parts).unwrap_or(0),
+        }
+    }
+
+    /// Whether there is room for `other` in it: no part is smaller.
+    #[must_use]
+    pub const fn covers(self, other: Self) -> bool {
+        self.bytes >= other.bytes && self.gas >= other.gas
+    }
+}
+
+impl std::fmt::Display for Credit {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} bytes and {} gas", self.bytes, self.gas)
+    }
+}
+
 /// What one chain says of its channels with one peer, cumulatively.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct ChannelSummary {
@@ -242,10 +326,10 @@ pub struct ChannelSummary {
     pub accepted: Flow,
     /// Executed from the peer, in messages.
     pub executed: u64,
-    /// Bytes that the peer may have sent in all.
-    pub granted_bytes: u64,
-    /// Gas that the peer may have sent in all.
-    pub granted_gas: u64,
+    /// What requests and transfers of the peer may take in all, what it gave back included.
+    pub granted: Credit,
+    /// What the chain gave back of what the peer granted to it, and will not use.
+    pub returned: Credit,
 }
 
 /// The channels root of a header: hash of a version byte and the summaries in order of peer; zero

@@ -2,6 +2,7 @@
 
 use crate::block::{BlockWork, Outcome};
 use crate::check::{AdmissionContext, check_static};
+use crate::credit;
 use crate::error::Rejection;
 use crate::fees::transaction_cost;
 use crate::gas;
@@ -11,11 +12,9 @@ use crate::supply::check_records;
 use crate::testing::{Draft, User, World, shard, user};
 use crate::views;
 use skerry_types::amount::{Amount, Asset};
-use skerry_types::beacon::Facts;
 use skerry_types::codec::{self, Version};
 use skerry_types::genesis::Parameters;
 use skerry_types::ids::{ChainRef, Denom, Digest, Gas, Height, Sequence};
-use skerry_types::limits;
 use skerry_types::message::{Batch, Message, MessageId, Payload};
 use skerry_types::receipt::{Receipt, Status, Subject};
 use skerry_types::transaction::Target;
@@ -149,29 +148,23 @@ fn what_would_be_dropped_at_the_beacon_is_refused_at_home() {
     }
 }
 
-/// What is accepted at the beacon and has not run there counts as much as what is on its way.
+/// A request waits for its reply until that has run at home, wherever it is.
 #[test]
-fn request_above_the_backlog_fails_at_home_for_the_fee_alone() {
+fn request_without_room_for_its_reply_fails_at_home_for_the_fee_alone() {
     let alice = user(0, 1);
-    let limit = usize::try_from(limits::BEACON_BACKLOG_MAX).unwrap();
     let wealth = 1 << 80;
-    // The beacon's lane has room for four requests.
-    let checked = draft(alice, Vec::new()).checked(Digest::ZERO);
-    let lane = transaction_cost(MODULES, &checked).unwrap().lane;
-    let lane = Gas::new(4 * lane.get());
     let parameters = Parameters {
-        block_gas: lane,
-        inbound_gas: lane,
+        inbound_gas: Gas::new(100_000),
         ..Parameters::default()
     };
     let mut world = World::with(&[(alice, vec![Asset::nsker(wealth)])], parameters);
+    // One destination never has more than half of it.
+    let limit = usize::try_from(credit::reply_room(&world.network).div_ceil(2)).unwrap();
     let mut sequence = 0;
-    let mut ask = |world: &mut World, count: usize, facts: Option<Facts>| {
+    let mut ask = |world: &mut World, count: usize, inbound: Vec<Batch>| {
         let drafts = (0..count).map(|_| {
             let draft = Draft {
                 sequence,
-                // Full blocks, one after the other, make it dearer.
-                price: 100,
                 ..draft(alice, vec![])
             };
             sequence += 1;
@@ -179,12 +172,15 @@ fn request_above_the_backlog_fails_at_home_for_the_fee_alone() {
         });
         let transactions = drafts.collect();
         let work = BlockWork {
-            facts,
+            inbound,
             transactions,
             ..BlockWork::default()
         };
         let outcome = world.run(shard(0), &work);
-        let failed = outcome.receipts.iter().filter(|receipt| {
+        let of_requests = outcome.receipts.iter();
+        let of_requests =
+            of_requests.filter(|it| matches!(it.subject, Subject::Transaction { .. }));
+        let failed = of_requests.filter(|receipt| {
             let code = match &receipt.status {
                 Status::Failed(failure) => failure.code.as_str(),
                 _ => "",
@@ -195,16 +191,17 @@ fn request_above_the_backlog_fails_at_home_for_the_fee_alone() {
         });
         (failed.count(), outcome)
     };
-    let (failed, sent) = ask(&mut world, limit + 2, None);
+    let (failed, sent) = ask(&mut world, limit + 2, Vec::new());
     assert_eq!(failed, 2);
     let fees: u128 = sent.receipts.iter().map(|it| it.fee.get()).sum();
     assert_eq!(world.balance(&alice, Denom::SKER), wealth - fees);
-    // All of them are accepted there, and four have run.
+    // All of them have run there; none has room more until its reply is home.
     let accepted = world.inbound(BEACON, sent.outgoing);
-    assert_eq!(accepted.receipts.len(), 4);
-    let facts = accepted.facts;
-    let (failed, _) = ask(&mut world, 5, facts);
-    assert_eq!(failed, 1, "as many as have run may follow");
+    assert_eq!(accepted.receipts.len(), limit);
+    let (failed, _) = ask(&mut world, 1, Vec::new());
+    assert_eq!(failed, 1);
+    let (failed, _) = ask(&mut world, limit + 1, accepted.outgoing);
+    assert_eq!(failed, 1, "as many as came home may follow");
 }
 
 #[test]

@@ -19,9 +19,9 @@
 //! An object to which transactions only add is no lane: each worker adds to what the block began
 //! with, and the merge adds that up. To an account that is covered others may add in the same way
 //! while it sends. Whether a sum is too large can depend on the order, and so can whether a record is
-//! new; where either may show, the block is executed one after the other after all. Requests to the
-//! beacon are numbered while they run, so one worker runs them all. Other messages and receipts are
-//! put in order afterwards.
+//! new; where either may show, the block is executed one after the other after all. For what there is
+//! credit is decided by what plans declare, before anything runs. Messages and receipts are put in
+//! order afterwards.
 
 mod cover;
 mod schedule;
@@ -40,9 +40,10 @@ use self::threads::{Alarm, Gate, Handover};
 use self::touches::{Chunk, Groups};
 use self::worker::Part;
 use crate::block::{BlockContext, Workspace};
+use crate::credit::Book;
+use crate::error::CallError;
 use crate::module::Module;
 use crate::overlay::{Contradiction, Layers};
-use crate::requests::Backlog;
 use crate::transaction::Sent;
 use skerry_types::amount::Amount;
 use skerry_types::ids::Digest;
@@ -151,13 +152,15 @@ struct Shared<'s, P: Platform> {
     /// The state before the transactions.
     before: &'s dyn StateRead,
     transactions: &'s [Arc<CheckedTransaction>],
-    backlog: Backlog,
+    book: Book,
     watch: &'s dyn Watch,
     workers: usize,
     /// Each is given back by the worker that made it, which has it in its cache.
     chunks: Vec<Mutex<Option<Arc<Chunk>>>>,
     groups: Vec<OnceLock<Groups>>,
     schedule: OnceLock<(Schedule, Vec<Handover<P>>)>,
+    /// Transactions that have no credit for what they would send, in order.
+    congested: OnceLock<Vec<(u32, CallError)>>,
     /// By stretch of the block and in it by worker, each in order.
     receipts: Vec<Mutex<Vec<Receipt>>>,
     planned: Gate<P>,
@@ -191,12 +194,13 @@ pub(crate) fn run<P: Platform>(
         base_fee: space.base_fee,
         before: &before,
         transactions,
-        backlog: space.backlog,
+        book: space.book.clone(),
         watch,
         workers,
         chunks: (0..workers).map(|_| Mutex::default()).collect(),
         groups: (0..workers).map(|_| OnceLock::new()).collect(),
         schedule: OnceLock::new(),
+        congested: OnceLock::new(),
         receipts: (0..workers.saturating_mul(workers))
             .map(|_| Mutex::default())
             .collect(),
@@ -354,6 +358,8 @@ impl<P: Platform> Shared<'_, P> {
             let handovers = schedule.edges.iter().map(|_| Handover::default());
             let handovers = handovers.collect();
             self.schedule.set((schedule, handovers)).ok()?;
+            let congested = touches::congested(self, &chunks)?;
+            self.congested.set(congested).ok()?;
             self.watch.ended(worker, Stage::Assign);
         }
         self.assigned.pass(worker, &self.alarm)?;

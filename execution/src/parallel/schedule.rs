@@ -55,22 +55,15 @@ impl Schedule {
     ///
     /// `None` when that does not add up, which nothing can cause.
     pub(super) fn assign(chunks: &[&Chunk], groups: &[&Groups], workers: usize) -> Option<Self> {
-        let pinned = chunks.iter().flat_map(|chunk| &chunk.pinned);
-        let pinned: Vec<u32> = pinned.copied().collect();
         let lanes = groups.iter().flat_map(|groups| &groups.lanes).collect();
-        let mut schedule = Self::of(&touches::weights(chunks), &pinned, lanes, workers)?;
+        let mut schedule = Self::of(&touches::weights(chunks), lanes, workers)?;
         let covered = groups.iter().map(|groups| groups.covered);
         schedule.figures.covered = covered.fold(0, usize::saturating_add);
         Some(schedule)
     }
 
-    /// [`Self::assign`] of transactions with these weights, of which the first worker runs `pinned`.
-    pub(super) fn of(
-        weights: &[u64],
-        pinned: &[u32],
-        mut groups: Vec<&Group>,
-        workers: usize,
-    ) -> Option<Self> {
+    /// [`Self::assign`] of transactions with these weights.
+    pub(super) fn of(weights: &[u64], mut groups: Vec<&Group>, workers: usize) -> Option<Self> {
         groups.sort_by_key(|group| {
             (
                 Reverse(group.transactions.len()),
@@ -78,9 +71,6 @@ impl Schedule {
             )
         });
         let mut plan = Assignment::new(weights, workers);
-        for transaction in pinned {
-            plan.give(*transaction, 0);
-        }
         if workers > 1 {
             for group in &groups {
                 plan.give_group(group);

@@ -495,7 +495,7 @@ fn group(number: u8, transactions: &[u32]) -> Group {
 fn lanes_stay_whole_and_the_rest_fills_up_evenly() {
     let lane: Vec<u32> = (0..4_000).map(|number| number * 2).collect();
     let (long, short) = (group(1, &lane), group(2, &[1, 3, 5]));
-    let schedule = Schedule::of(&vec![1; 10_000], &[], vec![&short, &long], 2).unwrap();
+    let schedule = Schedule::of(&vec![1; 10_000], vec![&short, &long], 2).unwrap();
     let of = |transaction: &u32| schedule.workers[*transaction as usize];
     assert!(lane.iter().all(|it| of(it) == of(&0)));
     assert!([1, 3, 5].iter().all(|it| of(it) != of(&0)));
@@ -510,17 +510,18 @@ fn lanes_stay_whole_and_the_rest_fills_up_evenly() {
     }
 }
 
-/// A lane of so many transactions, every second of which the first worker must run, which has its share
-/// without it; and so many others touch the lane's object.
+/// A lane of so many transactions, every second of which is in a longer one with which the first worker
+/// has its share; and so many others touch the lane's object.
 fn to_and_fro(lane: u32, others: usize) -> Schedule {
     let members: Vec<u32> = (0..lane).collect();
     let own = (0..lane).step_by(2);
-    let pinned: Vec<u32> = own.chain(10_000..20_000).collect();
+    let longer: Vec<u32> = own.chain(10_000..20_000).collect();
+    let longer = self::group(9, &longer);
     let group = Group {
         others,
         ..group(1, &members)
     };
-    Schedule::of(&vec![1; 20_000], &pinned, vec![&group], 2).unwrap()
+    Schedule::of(&vec![1; 20_000], vec![&group, &longer], 2).unwrap()
 }
 
 #[test]
@@ -537,17 +538,18 @@ fn long_lane_to_and_fro_stays_with_one_worker() {
     assert_eq!(to_and_fro(1_000, 5_000).figures.handovers, 0);
 }
 
-/// Of so many transactions two lanes, and one that crosses both. The first worker must run their ends,
-/// and has its share with the first of all.
+/// Of so many transactions two lanes, a longer one that crosses both, with which the first worker has
+/// more than its share, and one from it to what is left of them.
 fn crossing(transactions: usize) -> Schedule {
     let groups = [
         group(1, &[0, 2, 4]),
         group(2, &[1, 3, 5]),
         group(3, &[0, 1, 2, 3]),
+        group(4, &[3, 4]),
     ];
     let mut weights = vec![1; transactions];
     weights[0] = 10;
-    Schedule::of(&weights, &[0, 5], groups.iter().collect(), 2).unwrap()
+    Schedule::of(&weights, groups.iter().collect(), 2).unwrap()
 }
 
 #[test]

@@ -6,10 +6,12 @@
 
 use super::cover::{Cover, Take};
 use super::{Platform, Shared};
+use crate::credit::{Demand, Scene, add_demand};
+use crate::error::CallError;
 use crate::plan::Access;
 use crate::requests;
 use crate::transaction::{Prepared, prepare};
-use skerry_types::ids::Address;
+use skerry_types::ids::{Address, ChainRef};
 
 /// Consecutive transactions that one worker plans; the next as many are the next one's, and so on.
 /// So all go through the block at one pace, and most of what a worker plans it can run, too.
@@ -21,8 +23,8 @@ pub(super) struct Chunk {
     /// Gas of each, as a measure of its work.
     weights: Vec<u64>,
     takes: Vec<Take>,
-    /// Positions of those that one worker must run.
-    pub(super) pinned: Vec<u32>,
+    /// What they send at most, by destination.
+    demands: Vec<(ChainRef, Demand)>,
     /// Whether every touch is in it.
     pub(super) is_whole: bool,
     /// Every touched object.
@@ -144,7 +146,7 @@ impl Chunk {
             prepared: Vec::with_capacity(mine),
             weights: Vec::with_capacity(mine),
             takes: Vec::with_capacity(mine),
-            pinned: Vec::new(),
+            demands: Vec::new(),
             is_whole: true,
             owners: Vec::with_capacity(expected),
             touches: Vec::new(),
@@ -164,9 +166,10 @@ impl Chunk {
                 chunk.takes.push(Take::of(transaction, *gas));
                 // Nonce, fee and what is attached; what is left at the end is added.
                 chunk.touch(position, &body.sender, Use::Spend);
-                if requests::destination(&body.bundle).is_some() {
-                    chunk.pinned.push(position);
-                } else {
+                for (destination, demand) in prepared.demands() {
+                    add_demand(&mut chunk.demands, *destination, *demand);
+                }
+                if requests::destination(&body.bundle).is_none() {
                     for (owner, access) in calls.objects() {
                         chunk.touch(position, owner, Use::by_call(*access));
                     }
@@ -225,6 +228,32 @@ fn place_of<'c>(chunks: &[&'c Chunk], position: u32) -> Option<(&'c Chunk, usize
 pub(super) fn prepared<'c>(chunks: &[&'c Chunk], position: u32) -> Option<&'c Prepared> {
     let (chunk, place) = place_of(chunks, position)?;
     chunk.prepared.get(place)
+}
+
+/// Which transactions have no credit for what they would send, by position, and why. Where there is
+/// room for all together, that is known by their sums.
+pub(super) fn congested<P: Platform>(
+    shared: &Shared<'_, P>,
+    chunks: &[&Chunk],
+) -> Option<Vec<(u32, CallError)>> {
+    let mut all = Vec::new();
+    for (destination, demand) in chunks.iter().flat_map(|chunk| &chunk.demands) {
+        add_demand(&mut all, *destination, *demand);
+    }
+    let look = &mut |key| shared.before.get(&key);
+    let mut book = shared.book.clone();
+    let scene = Scene::of(shared.context);
+    if all.is_empty() || book.covers_all(look, scene, &all) {
+        return Some(Vec::new());
+    }
+    let mut congested = Vec::new();
+    for (position, _) in (0..).zip(shared.transactions) {
+        let demands = prepared(chunks, position)?.demands();
+        if let Err(error) = book.take(look, scene, demands) {
+            congested.push((position, error));
+        }
+    }
+    Some(congested)
 }
 
 /// What the transaction at a position may take from its sender.

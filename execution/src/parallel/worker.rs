@@ -41,8 +41,8 @@ pub(super) fn run<P: Platform>(
 ) -> Option<Part> {
     let (schedule, handovers) = shared.schedule.get()?;
     let turns = schedule.turns.get(worker)?;
+    let congested = shared.congested.get()?;
     let mut space = Workspace::new(shared.context, shared.modules, shared.before);
-    space.backlog = shared.backlog;
     space.base_fee = shared.base_fee;
     space.overlay.reserve(turns.transactions.len());
     let mut machine = Machine::default();
@@ -75,7 +75,10 @@ pub(super) fn run<P: Platform>(
         let place = usize::try_from(*position).ok()?;
         let transaction = shared.transactions.get(place)?;
         let prepared = prepared(chunks, *position)?;
-        let ran = machine.run(&mut space, transaction, prepared);
+        let congestion = congested.binary_search_by_key(position, |(of, _)| *of);
+        let congestion = congestion.ok().and_then(|place| congested.get(place));
+        let congestion = congestion.map(|(_, error)| error);
+        let ran = machine.run(&mut space, transaction, prepared, congestion);
         let stretch = place.checked_div(shared.stretch_length()).unwrap_or(0);
         receipts.get_mut(stretch)?.push(ran.receipt);
         if !ran.sent.is_empty() {

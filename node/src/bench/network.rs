@@ -9,10 +9,11 @@
 //! to count them is told apart from what the nodes do.
 
 use super::{BenchError, BenchReport, LoadArgs, Target, delay, load_all, measure};
+use crate::devnet::ParameterArgs;
 use crate::home::{self, NetworkPlan, Ports};
 use skerry_proto::v1::BlockRef;
 use skerry_sdk::client::Client;
-use skerry_types::genesis::{Genesis, Parameters};
+use skerry_types::genesis::Genesis;
 use skerry_types::ids::ChainRef;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -50,6 +51,9 @@ pub struct NetworkArgs {
     /// Validators that are killed before the load begins
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub dead: u16,
+    /// What its genesis says
+    #[command(flatten)]
+    pub parameters: ParameterArgs,
     /// How it is loaded
     #[command(flatten)]
     pub load: LoadArgs,
@@ -65,6 +69,7 @@ impl NetworkArgs {
             data_dir: None,
             delay_ms: 0,
             dead: 0,
+            parameters: ParameterArgs::default(),
             load,
         }
     }
@@ -180,7 +185,7 @@ async fn delayed(args: &NetworkArgs, folder: &Path) -> Result<Option<Relays>, Be
         host_template: None,
         port_base: args.port_base,
         load_accounts: args.load.senders,
-        parameters: Parameters::default(),
+        parameters: args.parameters.parameters(),
         out: folder.to_owned(),
     })?;
     let alarms = delay::Alarms::start()?;
@@ -214,6 +219,7 @@ fn start(args: &NetworkArgs, folder: &Path) -> Result<Child, BenchError> {
         .args(["--validators", &validators.to_string()])
         .args(["--port-base", &args.port_base.to_string()])
         .args(["--load-accounts", &args.load.senders.to_string()])
+        .args(args.parameters.to_args())
         .arg("--data-dir")
         .arg(folder)
         .stdin(Stdio::piped())
@@ -395,7 +401,7 @@ mod tests {
                 host_template: None,
                 port_base: args.port_base,
                 load_accounts: 0,
-                parameters: Parameters::default(),
+                parameters: args.parameters.parameters(),
                 out: folder.path().to_owned(),
             })
             .expect("a network");

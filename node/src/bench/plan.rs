@@ -93,7 +93,7 @@ pub(super) async fn prepare(
     let mut senders = make_senders(genesis, args)?;
     let beacon = read_accounts(&mut senders, observe).await?;
     let count = count(args, rate);
-    let orders = orders(&senders, count, args.cross_share);
+    let orders = orders(&senders, count, args)?;
     let chain_id = genesis.chain_id();
     let valid_until = beacon.saturating_add(VALID_FOR);
     let base_fee = genesis.parameters.base_fee;
@@ -215,7 +215,7 @@ pub(super) async fn read_accounts(
     Ok(beacon)
 }
 
-fn orders(senders: &[Sender], count: u64, cross_share: u8) -> Vec<Order> {
+fn orders(senders: &[Sender], count: u64, args: &LoadArgs) -> Result<Vec<Order>, BenchError> {
     let mut homes: BTreeMap<ChainRef, Vec<usize>> = BTreeMap::new();
     let mut place = Vec::with_capacity(senders.len());
     for (position, sender) in senders.iter().enumerate() {
@@ -229,6 +229,12 @@ fn orders(senders: &[Sender], count: u64, cross_share: u8) -> Vec<Order> {
         .enumerate()
         .map(|(position, chain)| (*chain, position))
         .collect();
+    if let Some(hot) = args.hot_shard.filter(|hot| *hot >= shards.len()) {
+        return Err(BenchError::Usage(format!(
+            "--hot-shard {hot}: there are {} shards, counted from 0",
+            shards.len()
+        )));
+    }
     let total = u64::try_from(senders.len()).unwrap_or(1).max(1);
     let mut orders = Vec::new();
     for number in 0..count {
@@ -240,13 +246,14 @@ fn orders(senders: &[Sender], count: u64, cross_share: u8) -> Vec<Order> {
             continue;
         };
         let draw = number.wrapping_add(round).wrapping_mul(SPREAD) % 100;
-        let crosses = shards.len() > 1 && draw < u64::from(cross_share);
         let own = shard_of.get(&sender.home).copied().unwrap_or(0);
+        let crosses =
+            shards.len() > 1 && draw < u64::from(args.cross_share) && args.hot_shard != Some(own);
         let step = usize::try_from(round).unwrap_or(0);
-        let shard = if crosses {
-            own + 1 + step % (shards.len() - 1)
-        } else {
-            own
+        let shard = match args.hot_shard {
+            _ if !crosses => own,
+            Some(hot) => hot,
+            None => own + 1 + step % (shards.len() - 1),
         };
         let Some(there) = shards.get(shard % shards.len()) else {
             continue;
@@ -265,7 +272,7 @@ fn orders(senders: &[Sender], count: u64, cross_share: u8) -> Vec<Order> {
             crosses,
         });
     }
-    orders
+    Ok(orders)
 }
 
 fn sign_all(

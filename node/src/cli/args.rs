@@ -602,6 +602,15 @@ pub enum QueryCommand {
         #[command(flatten)]
         rpc: Rpc,
     },
+    /// The channels between chains: how far each is, what credit is left on it, and how long a message
+    /// takes at most.
+    Channels {
+        /// Only those from or to this chain: beacon, or `shard-BITS/DEPTH`.
+        chain: Option<ChainRef>,
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+    },
     /// What a pool holds.
     Pool {
         /// The pool.

@@ -5,7 +5,7 @@
 
 use super::args::{DevnetCommand, NodeCommand};
 use super::output::{CliError, Exit, Output, print_line};
-use super::query::chains;
+use super::query::{chains, with_supply};
 use crate::error::NodeError;
 use serde_json::{Value, json};
 use skerry_sdk::client::Client;
@@ -64,7 +64,11 @@ pub(super) async fn run_devnet(command: DevnetCommand, json: bool) -> Result<Out
             crate::devnet::up(args, |line| ready(&line, json)).await?;
             Ok(Output::silent())
         }
-        DevnetCommand::Status { rpc } => chains(&Client::new(&rpc.rpc)?.node_status().await?, None),
+        DevnetCommand::Status { rpc } => {
+            let client = Client::new(&rpc.rpc)?;
+            let status = chains(&client.node_status().await?, None)?;
+            Ok(with_supply(status, &client.supply().await?))
+        }
         DevnetCommand::Faucet { address, faucet } => {
             let body = json!({"address": address}).to_string();
             let reply = http(&faucet, "POST", "/fund", &body, FAUCET_TIMEOUT).await?;

@@ -350,6 +350,7 @@ fn is_retryable(reason: ErrorReason) -> bool {
         reason,
         R::MempoolFull
             | R::RateLimited
+            | R::Congested
             | R::ShardUnavailable
             | R::NodeBehind
             | R::ProofUnavailable

@@ -58,6 +58,9 @@ pub(super) async fn run(command: QueryCommand) -> Result<Output, CliError> {
         QueryCommand::Validators { rpc } => {
             Ok(validators(&Client::new(&rpc.rpc)?.validators().await?))
         }
+        QueryCommand::Channels { chain, rpc } => {
+            Ok(channels(&Client::new(&rpc.rpc)?.channels(chain).await?))
+        }
         QueryCommand::Pool { pool, rpc } => pool::show(&Client::new(&rpc.rpc)?, &pool).await,
         QueryCommand::Quote { route, exact, rpc } => {
             pool::show_quote(&Client::new(&rpc.rpc)?, &route.pools, exact).await
@@ -120,6 +123,74 @@ async fn checkpoint(client: &Client) -> Result<Output, CliError> {
     let (epoch, seal) = (found.epoch.get(), found.seal.to_string());
     let data = json!({"checkpoint": text, "epoch": epoch, "seal": seal});
     Ok(Output::new(data, text))
+}
+
+fn credit_json(credit: Option<&v1::Credit>) -> Value {
+    credit.map_or(
+        Value::Null,
+        |credit| json!({"bytes": credit.bytes, "gas": credit.gas}),
+    )
+}
+
+/// The smaller of the two parts that are left of a whole, in hundredths; a dash where it is not known.
+fn percent(left: Option<&v1::Credit>, whole: Option<&v1::Credit>) -> String {
+    let part = |left: u64, whole: u64| left.saturating_mul(100).checked_div(whole);
+    let part = left.zip(whole).and_then(|(left, whole)| {
+        let bytes = part(left.bytes, whole.bytes)?;
+        Some(bytes.min(part(left.gas, whole.gas)?))
+    });
+    part.map_or_else(|| "-".to_owned(), |part| format!("{part} %"))
+}
+
+fn channels(reply: &v1::ListChannelsResponse) -> Output {
+    let bound = reply.bound.unwrap_or_default();
+    let entry = |it: &v1::Channel| {
+        json!({
+            "source": it.source, "destination": it.destination, "sent": it.sent,
+            "accepted": it.accepted, "executed": it.executed, "left": credit_json(it.left.as_ref()),
+            "window": credit_json(it.window.as_ref()), "open_requests": it.open_requests,
+        })
+    };
+    let channels: Vec<Value> = reply.channels.iter().map(entry).collect();
+    let data = json!({
+        "channels": channels,
+        "share": credit_json(reply.share.as_ref()),
+        "window": credit_json(reply.window.as_ref()),
+        "reply_room": reply.reply_room,
+        "bound": {
+            "message_delays": bound.message_delays, "beacon_blocks": bound.beacon_blocks,
+            "blocks": bound.blocks, "milliseconds": bound.milliseconds,
+        },
+    });
+    let mut text = format!(
+        "{:<10} {:<10} {:>10} {:>8} {:>8}  {:>9} {:>9}  {:>8}",
+        "from", "to", "sent", "under way", "waiting", "left", "granted", "requests"
+    );
+    for it in &reply.channels {
+        let open = it
+            .open_requests
+            .map_or_else(|| "-".to_owned(), |open| open.to_string());
+        text.push_str(&format!(
+            "\n{:<10} {:<10} {:>10} {:>8} {:>8}  {:>9} {:>9}  {open:>8}",
+            it.source,
+            it.destination,
+            it.sent,
+            it.sent.saturating_sub(it.accepted),
+            it.accepted.saturating_sub(it.executed),
+            percent(it.left.as_ref(), reply.share.as_ref()),
+            percent(it.window.as_ref(), reply.window.as_ref()),
+        ));
+    }
+    let seconds = bound.milliseconds / 1000;
+    text.push_str(&format!(
+        "\nleft: of the share that every source has at least; granted: of the window that all sources \
+         of a destination have together; requests: without reply, of {} at most\n\
+         a message runs after at most {} message delays, {} beacon blocks and {} blocks of its \
+         destination ({seconds} s where delays are as long as the genesis allows for), and a leader \
+         timeout more for each Byzantine leader in a row",
+        reply.reply_room, bound.message_delays, bound.beacon_blocks, bound.blocks
+    ));
+    Output::new(data, text)
 }
 
 fn validators(reply: &v1::ListValidatorsResponse) -> Output {
@@ -438,6 +509,52 @@ pub(super) fn chains(
     });
     let lines: Vec<String> = shown.iter().map(|chain| chain_text(chain)).collect();
     Ok(Output::new(data, lines.join("\n")))
+}
+
+/// Adds where all of the native denoms is.
+pub(super) fn with_supply(status: Output, supply: &v1::GetSupplyResponse) -> Output {
+    let entry = |it: &v1::NativeSupply| {
+        let chain = |it: &v1::ChainSupply| (it.chain.clone(), Value::from(it.amount.as_str()));
+        json!({
+            "denom": it.denom, "issued": it.issued, "in_flight": it.in_flight, "burnt": it.burnt,
+            "exact": it.exact,
+            "chains": it.chains.iter().map(chain).collect::<serde_json::Map<_, _>>(),
+        })
+    };
+    let beacon = supply
+        .anchor
+        .as_ref()
+        .and_then(|anchor| anchor.block.as_ref());
+    let mut text = String::new();
+    for it in supply.denoms.iter().filter(|it| it.issued != "0") {
+        let amount = |amount: &str| {
+            pretty(&v1::Asset {
+                denom: it.denom.clone(),
+                amount: amount.to_owned(),
+            })
+        };
+        let verdict = if it.exact { "exact" } else { "NOT EXACT" };
+        text.push_str(&format!(
+            "\nsupply at beacon block {}: {} issued, {verdict}",
+            beacon.map_or(0, |block| block.height),
+            amount(&it.issued)
+        ));
+        for chain in &it.chains {
+            text.push_str(&format!(
+                "\n  {:<12} {}",
+                chain.chain,
+                amount(&chain.amount)
+            ));
+        }
+        text.push_str(&format!(
+            "\n  {:<12} {}",
+            "in flight",
+            amount(&it.in_flight)
+        ));
+        text.push_str(&format!("\n  {:<12} {}", "burnt", amount(&it.burnt)));
+    }
+    let supply: Vec<Value> = supply.denoms.iter().map(entry).collect();
+    status.with("supply", json!(supply), &text)
 }
 
 async fn node(client: &Client) -> Result<Output, CliError> {

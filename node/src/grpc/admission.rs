@@ -1,15 +1,20 @@
-//! What the API refuses before a chain sees it: spending what the final state does not hold.
+//! What the API refuses before a chain sees it: spending what the final state does not hold, and
+//! sending where there is no room.
 //!
 //! A chain would include such a transaction and let it fail, fee charged; to a person an error at
 //! once is worth more. It is a courtesy of this door, not a rule of the protocol.
 
 use super::refusal::Refusal;
 use crate::view::NodeView;
+use skerry_execution::credit;
+use skerry_execution::transaction::demands_of;
 use skerry_execution::views;
 use skerry_proto::v1::ErrorReason;
+use skerry_storage::StateTree;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::ids::Denom;
 use skerry_types::transaction::TransactionBody;
+use std::time::Duration;
 
 /// Whether the sender's final balances cover the fee and everything attached.
 pub(super) fn check(view: &NodeView, body: &TransactionBody) -> Result<(), Refusal> {
@@ -41,6 +46,36 @@ pub(super) fn check(view: &NodeView, body: &TransactionBody) -> Result<(), Refus
     let held = views::balance(&state, &body.sender, &Denom::SKER);
     if !pays_sker && held < fee {
         return Err(short(view, body, Denom::SKER, fee, held));
+    }
+    check_credit(view, &state, body)
+}
+
+/// Where less than this part of its share is left for a destination, nothing new is taken for it: what
+/// waits already uses that up.
+const SHARE_DIVISOR: u64 = 4;
+/// After so long more may have been granted: some beacon blocks.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Whether there is credit for what the transaction sends.
+fn check_credit(view: &NodeView, state: &StateTree, body: &TransactionBody) -> Result<(), Refusal> {
+    let (network, home) = (&view.info, view.home(&body.sender));
+    for (destination, demand) in demands_of(network, home, body) {
+        let left = views::credit_left(state, network, home, destination);
+        let needed = demand.credit;
+        let least = credit::share(network).over(SHARE_DIVISOR);
+        if left.covers(needed.most(least)) {
+            continue;
+        }
+        let message = format!(
+            "{destination} has no room for more from {home} now: {left} are left of what it granted, \
+             this takes {needed}, and less than {least} are kept for what waits already; nothing was \
+             taken and no fee charged"
+        );
+        return Err(Refusal::new(ErrorReason::Congested, message)
+            .with("destination", destination)
+            .with("bytes_left", left.bytes)
+            .with("gas_left", left.gas)
+            .retry_after(RETRY));
     }
     Ok(())
 }

@@ -7,6 +7,7 @@
 //! `google.rpc.Status`, `edge` gives tonic's own errors a reason.
 
 mod admission;
+mod channels;
 mod edge;
 mod ledger;
 mod limits;

@@ -90,7 +90,9 @@ pub(super) fn code_of(reason: ErrorReason) -> Code {
             Code::NotFound
         }
         R::HeightPruned => Code::OutOfRange,
-        R::RequestTooLarge | R::MempoolFull | R::RateLimited => Code::ResourceExhausted,
+        R::RequestTooLarge | R::MempoolFull | R::RateLimited | R::Congested => {
+            Code::ResourceExhausted
+        }
         R::TargetUnsupported => Code::Unimplemented,
         R::ShardUnavailable | R::NodeBehind | R::ProofUnavailable | R::ShuttingDown => {
             Code::Unavailable

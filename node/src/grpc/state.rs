@@ -1,5 +1,6 @@
 //! `StateService`: what accounts hold, from the state of the newest final executed block.
 
+use super::channels;
 use super::ledger::{check_batch, not_followed};
 use super::limits::BATCH_ITEMS_MAX;
 use super::node::anchor;
@@ -175,6 +176,46 @@ impl StateService for Service {
             anchor: Some(anchor(&self.view, chain, snapshot.executed)),
         }))
     }
+
+    async fn list_channels(
+        &self,
+        request: Request<v1::ListChannelsRequest>,
+    ) -> Result<Response<v1::ListChannelsResponse>, Status> {
+        let only = channel_chain(&self.view, &request.into_inner().chain)?;
+        Ok(Response::new(channels::list(&self.view, only)))
+    }
+
+    async fn get_supply(
+        &self,
+        _: Request<v1::GetSupplyRequest>,
+    ) -> Result<Response<v1::GetSupplyResponse>, Status> {
+        let beacon = ChainRef::Beacon;
+        let chain = self
+            .view
+            .chain(beacon)
+            .ok_or_else(|| not_followed(beacon))?;
+        let snapshot = chain.snapshot();
+        let denoms = channels::supply(&self.view, &snapshot.state).ok_or_else(|| {
+            let message = "the records of the shards do not make a consistent cut";
+            Refusal::new(ErrorReason::Internal, message.to_owned())
+        })?;
+        Ok(Response::new(v1::GetSupplyResponse {
+            denoms,
+            anchor: Some(anchor(&self.view, chain, snapshot.executed)),
+        }))
+    }
+}
+
+fn channel_chain(view: &NodeView, text: &str) -> Result<Option<ChainRef>, Refusal> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let chain = convert::chain("chain", text).map_err(Refusal::from)?;
+    if view.info.has(chain) {
+        return Ok(Some(chain));
+    }
+    let message = format!("this network has no chain {chain}");
+    Err(Refusal::new(ErrorReason::ChainUnknown, message).with("chain", chain))
 }
 
 fn pool(address: &Address, record: &PoolRecord, shares: Amount) -> v1::Pool {

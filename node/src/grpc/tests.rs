@@ -155,6 +155,7 @@ async fn server() -> Server {
     let chains = genesis.chains().into_iter();
     let chains: BTreeMap<_, _> = chains.map(|it| (it, chain(&genesis, it))).collect();
     let view = Arc::new(NodeView {
+        info: Arc::new(NetworkInfo::of(&genesis)),
         chain_id: genesis.chain_id(),
         genesis: genesis.clone(),
         name: "test".to_owned(),

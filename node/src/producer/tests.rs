@@ -7,6 +7,7 @@ use crate::inclusion::INBOUND_ROOM;
 use crate::mempool::MempoolLimits;
 use crate::testing::{executed, genesis, inbound as batch, shard};
 use skerry_execution::views::Turns;
+use skerry_execution::{credit, gas};
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::beacon::ShardRecord;
 use skerry_types::codec::{self, Version};
@@ -14,7 +15,7 @@ use skerry_types::crypto::ed25519::SecretKey;
 use skerry_types::crypto::scheme::MockScheme;
 use skerry_types::genesis::{Genesis, GenesisAccount};
 use skerry_types::ids::ModuleId;
-use skerry_types::message::Flow;
+use skerry_types::message::{Credit, Flow};
 use skerry_types::state::{ChangeSet, StateKey, Value};
 use skerry_types::transaction::{Bundle, Nonce, Operation, Target, TransactionBody};
 
@@ -289,12 +290,19 @@ fn leader_of_the_beacon_takes_no_more_than_may_wait_there() {
     leader.put(views::shard_record_key(source), &record);
     leader.waits(source, 3, (100, 100));
     assert_eq!(leader.sources().len(), 3);
-    let messages = limits::BEACON_BACKLOG_MAX - 1;
+    // Of its share there is room for one message of a hundred bytes, whatever they say.
+    let messages = 7;
+    let share = credit::share(&leader.shared.network);
+    let one = Credit {
+        bytes: 100,
+        gas: gas::message(100, 0).get(),
+    };
     let channel = views::InboundState {
         accepted: Flow {
             messages,
             ..Flow::default()
         },
+        charged: share.less(one),
         ..views::InboundState::default()
     };
     leader.put(views::inbound_key(BEACON, source), &channel);

@@ -20,7 +20,7 @@ use skerry_types::ids::{
 };
 use skerry_types::merkle::{KeyProof, PathProof};
 use skerry_types::message::{
-    Batch, BatchProof, ChannelSummary, Flow, InboundBatch, Message, MessageId, Payload,
+    Batch, BatchProof, ChannelSummary, Credit, Flow, InboundBatch, Message, MessageId, Payload,
 };
 use skerry_types::receipt::{Attribute, Event, Failure, Receipt, Status, Subject};
 use skerry_types::transaction::{
@@ -338,8 +338,11 @@ pub(crate) fn channels() -> Vec<ChannelSummary> {
             sent: flow(2),
             accepted: flow(3),
             executed: 3,
-            granted_bytes: 5_000,
-            granted_gas: 6_000,
+            granted: Credit {
+                bytes: 5_000,
+                gas: 6_000,
+            },
+            returned: Credit { bytes: 70, gas: 80 },
         })
         .collect()
 }

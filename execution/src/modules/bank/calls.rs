@@ -7,13 +7,14 @@ use super::state::{balance_key, claim_key};
 use crate::error::CallError;
 use crate::gas;
 use crate::module::{Call, Environment};
+use crate::outbox::Letter;
 use crate::plan::{Access, Plan, PlanContext};
 use crate::view::decode_amount;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use skerry_types::amount::Asset;
 use skerry_types::codec;
-use skerry_types::ids::{Address, ChainRef, Denom, Gas, Sequence};
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, Sequence};
 use skerry_types::message::Payload;
 use skerry_types::state::StateKey;
 
@@ -73,7 +74,11 @@ impl Call for BankCall {
             Self::Send { to, .. } if context.network.home(to) == context.chain => {
                 Plan::of(*to, Access::AddOnly)
             }
-            Self::Send { .. } => Plan::nothing(),
+            Self::Send { to, asset } => {
+                let payload = transfer(context.sender, *to, *asset);
+                let letter = Letter::new(context.network, Digest::ZERO, payload);
+                Plan::nothing().sending(context.network.home(to), letter.charge)
+            }
             Self::Claim { .. } => Plan::of(context.sender, Access::Exclusive),
         }
     }
@@ -114,16 +119,17 @@ fn send(
         environment.credit(recipient, asset)?;
         super::transfer_event(environment, sender, recipient, &asset);
     } else {
-        environment.send(
-            home,
-            Payload::Transfer {
-                sender,
-                recipient,
-                assets: vec![asset],
-            },
-        );
+        environment.send(home, transfer(sender, recipient, asset))?;
     }
     Ok(())
+}
+
+fn transfer(sender: Address, recipient: Address, asset: Asset) -> Payload {
+    Payload::Transfer {
+        sender,
+        recipient,
+        assets: vec![asset],
+    }
 }
 
 fn claim(

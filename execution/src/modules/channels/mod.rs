@@ -12,6 +12,7 @@ mod tests;
 use self::due::DueRecord;
 use self::state::{InboundState, OutboundState, Turns, batch_record_key, outbound_key};
 use crate::block::BlockContext;
+use crate::credit;
 use crate::error::CallError;
 use crate::module::{Call, Module};
 use crate::modules::{self, CHANNELS, crosslinks};
@@ -34,22 +35,27 @@ fn accepted_from(summaries: &[ChannelSummary], source: ChainRef) -> Sequence {
     Sequence::new(summary.map_or(0, |summary| summary.accepted.messages))
 }
 
-/// On a shard: drops the batch records that the imported facts show as accepted.
+/// On a shard: drops the batch records that the imported facts show as accepted, and learns what peers
+/// granted and gave back.
 pub(crate) fn acknowledge(overlay: &mut BlockOverlay<'_>, context: &BlockContext, facts: &Facts) {
     let source = context.chain;
     for record in facts.shards.iter().filter(|record| record.chain != source) {
         let accepted = accepted_from(&record.channels, source);
         drop_accepted(overlay, source, record.chain, accepted);
+        credit::learn(overlay, context, record.chain, &record.channels);
     }
     let accepted = accepted_from(&facts.beacon_channels, source);
     drop_accepted(overlay, source, ChainRef::Beacon, accepted);
+    credit::learn(overlay, context, ChainRef::Beacon, &facts.beacon_channels);
 }
 
-/// On the beacon: drops the batch records that its own cross-links show as accepted.
+/// On the beacon: drops the batch records that its own cross-links show as accepted, and learns what
+/// shards granted and gave back.
 pub(crate) fn acknowledge_from_records(overlay: &mut BlockOverlay<'_>, context: &BlockContext) {
     for record in crosslinks::load_records(overlay, context).into_values() {
         let accepted = accepted_from(&record.channels, ChainRef::Beacon);
         drop_accepted(overlay, ChainRef::Beacon, record.chain, accepted);
+        credit::learn(overlay, context, record.chain, &record.channels);
     }
 }
 
@@ -117,6 +123,8 @@ impl Module for ChannelsModule {
                             "accepted": state.accepted_cursor(),
                             "executed": state.executed_cursor(),
                             "rolling_root": state.rolling,
+                            "used_bytes": state.charged.bytes,
+                            "used_gas": state.charged.gas,
                         });
                         inbound.insert(peer.to_string(), value);
                     }
@@ -126,6 +134,9 @@ impl Module for ChannelsModule {
                         let value = json!({
                             "next": state.next(),
                             "acknowledged": state.acknowledged,
+                            "used_bytes": state.used.bytes,
+                            "used_gas": state.used.gas,
+                            "open_requests": state.awaiting,
                         });
                         outbound.insert(peer.to_string(), value);
                     }
@@ -144,7 +155,8 @@ impl Module for ChannelsModule {
         match key.local.as_slice() {
             [b'i', _, _, _] => {
                 let state = decode_record::<InboundState>(value).map_err(broken)?;
-                let ordered = state.executed.messages <= state.accepted.messages;
+                let ordered = state.executed.messages <= state.accepted.messages
+                    && state.charged.covers(state.freed);
                 ordered
                     .then_some(())
                     .ok_or_else(|| "executed more than accepted".to_owned())
@@ -154,7 +166,10 @@ impl Module for ChannelsModule {
                 let ordered = state.acknowledged <= state.next();
                 ordered
                     .then_some(())
-                    .ok_or_else(|| "acknowledged more than sent".to_owned())
+                    .ok_or_else(|| "acknowledged more than sent".to_owned())?;
+                (state.awaiting <= state.next().get())
+                    .then_some(())
+                    .ok_or_else(|| "more open requests than messages".to_owned())
             }
             [b'd', _, _, _] => {
                 let record = decode_record::<DueRecord>(value).map_err(broken)?;

@@ -8,7 +8,7 @@ use crate::modules::CHANNELS;
 use borsh::{BorshDeserialize, BorshSerialize};
 use skerry_types::codec::Version;
 use skerry_types::ids::{Address, ChainRef, Digest, Sequence};
-use skerry_types::message::{Flow, MessageId};
+use skerry_types::message::{Credit, Flow, MessageId};
 use skerry_types::state::StateKey;
 
 /// What a chain holds of the channel from one source.
@@ -22,6 +22,18 @@ pub struct InboundState {
     pub executed: Flow,
     /// Rolling root over all accepted batches.
     pub rolling: Digest,
+    /// What the accepted requests and transfers take of the source's credit.
+    pub charged: Credit,
+    /// What the executed ones of them took.
+    pub freed: Credit,
+    /// What was granted to the source beyond its share, in all; see [`Self::granted`].
+    pub granted: Credit,
+    /// From how much charged on the source is given more: it has used half then of what it had.
+    pub asks_at: Credit,
+    /// What the source gave back, as far as this chain has learnt of it.
+    pub returned: Credit,
+    /// Accepted replies.
+    pub replies: u64,
 }
 
 impl InboundState {
@@ -33,6 +45,34 @@ impl InboundState {
     /// Position of the next message to execute.
     pub const fn executed_cursor(&self) -> Sequence {
         Sequence::new(self.executed.messages)
+    }
+
+    /// What requests and transfers of the source may take in all, where each source has `share` at
+    /// least. It never falls.
+    pub fn granted(&self, share: Credit) -> Credit {
+        let least = self.freed.plus(self.returned).plus(share);
+        self.granted.most(least)
+    }
+
+    /// What is granted and neither executed nor given back: part of the window.
+    pub fn outstanding(&self, share: Credit) -> Credit {
+        self.granted(share).less(self.freed).less(self.returned)
+    }
+
+    /// What is granted and not used, as far as this chain knows.
+    pub fn available(&self, share: Credit) -> Credit {
+        self.granted(share).less(self.returned).less(self.charged)
+    }
+
+    /// Whether the source has used so much that it is given more.
+    pub(crate) fn is_asking(&self, share: Credit) -> bool {
+        let asks_at = self.asks_at.most(share.over(2));
+        self.charged.bytes >= asks_at.bytes || self.charged.gas >= asks_at.gas
+    }
+
+    /// It is given more again when half of what it has now is used.
+    pub(crate) fn ask_after_half(&mut self, share: Credit) {
+        self.asks_at = self.charged.plus(self.available(share).over(2));
     }
 
     /// Messages that wait in the inbox.
@@ -52,12 +92,30 @@ pub struct OutboundState {
     pub sent: Flow,
     /// First message of the oldest batch whose record is still held.
     pub acknowledged: Sequence,
+    /// What requests and transfers took of the destination's credit, in all.
+    pub used: Credit,
+    /// What of it was given back instead of being used.
+    pub returned: Credit,
+    /// Bytes of [`Self::used`] when facts were imported last.
+    pub noted: u64,
+    /// How many imports of facts nothing was sent for, while there was more credit than the share.
+    pub quiet: u8,
+    /// Requests whose reply may come from this peer, in all.
+    pub requests: u64,
+    /// Requests to this peer that have no reply yet.
+    pub awaiting: u64,
 }
 
 impl OutboundState {
     /// Position of the next message to send.
     pub const fn next(&self) -> Sequence {
         Sequence::new(self.sent.messages)
+    }
+
+    /// What is left of so much `granted`.
+    #[must_use]
+    pub const fn left(&self, granted: Credit) -> Credit {
+        granted.less(self.used).less(self.returned)
     }
 }
 

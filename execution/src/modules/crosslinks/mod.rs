@@ -251,8 +251,8 @@ const fn only_rises(old: &ChannelSummary, new: &ChannelSummary) -> bool {
     within(&old.sent, &new.sent)
         && within(&old.accepted, &new.accepted)
         && old.executed <= new.executed
-        && old.granted_bytes <= new.granted_bytes
-        && old.granted_gas <= new.granted_gas
+        && new.granted.covers(old.granted)
+        && new.returned.covers(old.returned)
 }
 
 /// A shard whose candidate shows more as accepted than its peer's record shows as sent.
@@ -279,20 +279,12 @@ fn find_open(
     })
 }
 
-fn native(flow: &Flow, denom: Denom) -> u128 {
-    match denom {
-        Denom::SKER => flow.sker,
-        Denom::STSKER => flow.stsker,
-        _ => flow.rssker,
-    }
-}
-
 /// Supply after the flows since the record; `None` when a denom would be below zero.
 fn supply_after(record: &ShardRecord, channels: &[ChannelSummary]) -> Option<Vec<Asset>> {
     let change = |asset: &Asset| {
         let (mut plus, mut minus) = (asset.amount.get(), 0_u128);
         for (old, new) in record.channels.iter().zip(channels) {
-            let of = |flow| native(flow, asset.denom);
+            let of = |flow: &Flow| flow.native(asset.denom);
             plus = plus.checked_add(of(&new.accepted).checked_sub(of(&old.accepted))?)?;
             minus = minus.checked_add(of(&new.sent).checked_sub(of(&old.sent))?)?;
         }
