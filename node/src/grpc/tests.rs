@@ -1,10 +1,8 @@
 //! The API over a real connection, with chains that stand still: every bad input has its own
-//! reason, reads are exact, health starts at "not serving"; and the composition of statuses as a
-//! table.
+//! reason, reads are exact, health starts at "not serving".
 
 use super::refusal::{Refusal, code_of};
-use super::status::{Delivery, compose};
-use crate::view::{ChainView, Command, HomeStatus, NodeView, Snapshot, SubmitError};
+use crate::view::{ChainView, Command, NodeView, Snapshot, SubmitError};
 use serde_json::json;
 use skerry_execution::check::{AdmissionContext, check_against_state};
 use skerry_execution::genesis::genesis_changes;
@@ -21,11 +19,9 @@ use skerry_types::crypto::bls::SecretKey;
 use skerry_types::crypto::ed25519;
 use skerry_types::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use skerry_types::ids::{
-    Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, Sequence, ShardId, TimeMs,
-    ValidatorId, View, Weight,
+    Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, ShardId, TimeMs, ValidatorId,
+    View, Weight,
 };
-use skerry_types::message::MessageId;
-use skerry_types::receipt::{Failure, Receipt, Status, Subject};
 use skerry_types::transaction::{
     CheckedTransaction, Nonce, SignedTransaction, TransactionBody, TransactionError,
 };
@@ -541,216 +537,5 @@ fn every_reason_has_a_code_and_travels_as_an_error_info() {
         let info = status.get_details_error_info().unwrap();
         assert_eq!(ErrorReason::from_name(&info.reason), Some(reason));
         assert_eq!(info.metadata.get("name").map(String::as_str), Some("5"));
-    }
-}
-
-fn shard(bits: u16) -> ChainRef {
-    ChainRef::Shard(ShardId::new(1, bits).unwrap())
-}
-
-fn receipt(status: Status, messages: usize) -> Receipt {
-    let id = |sequence| MessageId {
-        source: shard(0),
-        destination: shard(1),
-        sequence: Sequence::new(sequence),
-    };
-    Receipt {
-        version: Version,
-        subject: Subject::Transaction(Digest::ZERO),
-        status,
-        gas: Gas::new(3),
-        fee: Amount::new(30),
-        messages: (0..messages as u64).map(id).collect(),
-        events: Vec::new(),
-    }
-}
-
-#[test]
-fn a_status_is_what_its_legs_are() {
-    let failure = || Failure {
-        module: ModuleId::new(2),
-        code: "X".to_owned(),
-        detail: String::new(),
-    };
-    let block = BlockRef {
-        height: Height::new(4),
-        digest: Digest::ZERO,
-    };
-    let finished = |status| HomeStatus::Final {
-        height: block.height,
-        receipt: status,
-    };
-    let arrived = |status| Delivery::Executed {
-        block,
-        receipt: Box::new(receipt(status, 0)),
-    };
-    let ok = || receipt(Status::Succeeded, 0);
-    let two = || finished(receipt(Status::Succeeded, 2));
-    use Outcome as O;
-    use Stage as S;
-    let cases: Vec<(HomeStatus, Vec<Delivery>, Stage, Outcome)> = vec![
-        (HomeStatus::Received, vec![], S::Received, O::Pending),
-        (
-            HomeStatus::Included { block },
-            vec![],
-            S::Included,
-            O::Pending,
-        ),
-        (finished(ok()), vec![], S::Returned, O::Succeeded),
-        (
-            finished(receipt(Status::Failed(failure()), 0)),
-            vec![],
-            S::Returned,
-            O::Failed,
-        ),
-        (
-            finished(receipt(Status::Void(failure()), 0)),
-            vec![],
-            S::Returned,
-            O::Void,
-        ),
-        (
-            two(),
-            vec![Delivery::Waiting, Delivery::Waiting],
-            S::Finalized,
-            O::Pending,
-        ),
-        (
-            two(),
-            vec![arrived(Status::Succeeded), Delivery::Waiting],
-            S::Finalized,
-            O::Pending,
-        ),
-        (
-            two(),
-            vec![arrived(Status::Succeeded), Delivery::Attested],
-            S::Returned,
-            O::Succeeded,
-        ),
-        (
-            two(),
-            vec![
-                arrived(Status::Succeeded),
-                arrived(Status::Claimed(failure())),
-            ],
-            S::Returned,
-            O::Partial,
-        ),
-        (
-            two(),
-            vec![
-                arrived(Status::Dropped(failure())),
-                arrived(Status::Succeeded),
-            ],
-            S::Returned,
-            O::Partial,
-        ),
-    ];
-    for (home, deliveries, stage, outcome) in cases {
-        let delivery = |id: &MessageId| deliveries[id.sequence.get() as usize].clone();
-        let status = compose(shard(0), &home, Some(block), &delivery);
-        assert_eq!(
-            (status.stage(), status.outcome()),
-            (stage, outcome),
-            "{home:?} {deliveries:?}"
-        );
-        assert_eq!(status.legs.len(), deliveries.len() + 1);
-    }
-}
-
-#[test]
-fn a_request_is_decided_where_it_runs_and_ends_with_its_reply() {
-    let leg = |source, destination| MessageId {
-        source,
-        destination,
-        sequence: Sequence::new(0),
-    };
-    let (there, back) = (
-        leg(shard(0), ChainRef::Beacon),
-        leg(ChainRef::Beacon, shard(0)),
-    );
-    let block = BlockRef {
-        height: Height::new(4),
-        digest: Digest::ZERO,
-    };
-    let arrived = |status, messages: Vec<MessageId>, credits: bool| {
-        let event = skerry_types::receipt::Event {
-            module: ModuleId::new(2),
-            owner: rich().address(),
-            name: "transfer".into(),
-            attributes: Vec::new(),
-        };
-        let receipt = Receipt {
-            messages,
-            events: if credits { vec![event] } else { Vec::new() },
-            ..receipt(status, 0)
-        };
-        Delivery::Executed {
-            block,
-            receipt: Box::new(receipt),
-        }
-    };
-    let failed = || {
-        Status::Failed(Failure {
-            module: ModuleId::new(8),
-            code: "X".to_owned(),
-            detail: String::new(),
-        })
-    };
-    let wait = || Delivery::Waiting;
-    let ran = |status| arrived(status, vec![back], false);
-    let came = |credits| arrived(Status::Succeeded, vec![], credits);
-    use Outcome as O;
-    use Stage as S;
-    for (request, reply, stage, outcome, legs) in [
-        (wait(), wait(), S::Finalized, O::Pending, 2),
-        (
-            ran(Status::Succeeded),
-            wait(),
-            S::ExecutedRemotely,
-            O::Pending,
-            3,
-        ),
-        (ran(failed()), wait(), S::ExecutedRemotely, O::Pending, 3),
-        (
-            ran(Status::Succeeded),
-            came(false),
-            S::Returned,
-            O::Succeeded,
-            3,
-        ),
-        (
-            ran(Status::Succeeded),
-            came(true),
-            S::Returned,
-            O::Succeeded,
-            3,
-        ),
-        (ran(failed()), came(true), S::Returned, O::Refunded, 3),
-        (ran(failed()), came(false), S::Returned, O::Failed, 3),
-        (
-            Delivery::Attested,
-            wait(),
-            S::ExecutedRemotely,
-            O::Pending,
-            2,
-        ),
-    ] {
-        let mut home = receipt(Status::Succeeded, 0);
-        home.messages = vec![there];
-        let home = HomeStatus::Final {
-            height: block.height,
-            receipt: home,
-        };
-        let delivery = |id: &MessageId| {
-            if *id == there {
-                request.clone()
-            } else {
-                reply.clone()
-            }
-        };
-        let status = compose(shard(0), &home, Some(block), &delivery);
-        let found = (status.stage(), status.outcome(), status.legs.len());
-        assert_eq!(found, (stage, outcome, legs), "{request:?} {reply:?}");
     }
 }
