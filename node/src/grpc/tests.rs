@@ -2,7 +2,8 @@
 //! reason, reads are exact, health starts at "not serving".
 
 use super::refusal::{Refusal, code_of};
-use crate::view::{ChainView, Command, NodeView, Snapshot, SubmitError};
+use crate::testing::header;
+use crate::view::{ChainView, Command, ExecutedBlock, NodeView, Routes, Snapshot, SubmitError};
 use serde_json::json;
 use skerry_execution::check::{AdmissionContext, check_against_state};
 use skerry_execution::genesis::genesis_changes;
@@ -19,9 +20,11 @@ use skerry_types::crypto::bls::SecretKey;
 use skerry_types::crypto::ed25519;
 use skerry_types::genesis::{Genesis, GenesisAccount, GenesisValidator, Parameters};
 use skerry_types::ids::{
-    Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, ShardId, TimeMs, ValidatorId,
-    View, Weight,
+    Address, ChainRef, Denom, Digest, Epoch, Gas, Height, ModuleId, Sequence, ShardId, TimeMs,
+    ValidatorId, View, Weight,
 };
+use skerry_types::message::MessageId;
+use skerry_types::receipt::{Receipt, Status, Subject};
 use skerry_types::transaction::{
     CheckedTransaction, Nonce, SignedTransaction, TransactionBody, TransactionError,
 };
@@ -144,6 +147,7 @@ struct Server {
     url: String,
     client: Client,
     chain_id: Digest,
+    view: Arc<NodeView>,
 }
 
 async fn server() -> Server {
@@ -160,11 +164,12 @@ async fn server() -> Server {
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(super::serve(view, listener, std::future::pending()));
+    tokio::spawn(super::serve(view.clone(), listener, std::future::pending()));
     Server {
         client: Client::new(&url).unwrap(),
         url,
         chain_id: genesis.chain_id(),
+        view,
     }
 }
 
@@ -370,6 +375,114 @@ async fn a_transaction_is_taken_once_and_known_by_its_hash() {
         .status(&Digest::ZERO, Stage::Received, wait)
         .await;
     assert_eq!(unknown.unwrap_err().reason(), Some(ErrorReason::TxUnknown));
+}
+
+impl Server {
+    /// Makes the first block of a chain final, with one receipt in it.
+    fn finalize(&self, chain: ChainRef, subject: Subject, messages: Vec<MessageId>) {
+        let view = self.view.chain(chain).unwrap();
+        let transactions = match subject {
+            Subject::Transaction(id) => vec![id],
+            Subject::Message { .. } => Vec::new(),
+        };
+        let receipt = Receipt {
+            version: Version,
+            subject,
+            status: Status::Succeeded,
+            gas: Gas::new(3),
+            fee: Amount::new(30),
+            messages,
+            events: Vec::new(),
+        };
+        let block = ExecutedBlock {
+            header: header(&NetworkInfo::of(&self.view.genesis), chain),
+            transactions: Arc::new(transactions),
+            receipts: Arc::new(vec![receipt]),
+            routes: Routes::default(),
+            at_ms: 0,
+        };
+        view.publish_block(block, &view.snapshot().state);
+    }
+}
+
+/// What a watch tells next: the stage, the outcome, and how many legs there are; none when it ended.
+async fn next_of(
+    changes: &mut tonic::Streaming<v1::WatchTransactionResponse>,
+) -> Option<(Stage, Outcome, usize)> {
+    let wait = Duration::from_secs(10);
+    let reply = tokio::time::timeout(wait, changes.message()).await;
+    let status = reply.unwrap().unwrap()?.status.unwrap();
+    Some((status.stage(), status.outcome(), status.legs.len()))
+}
+
+#[tokio::test]
+async fn a_watch_tells_the_present_each_change_and_ends_after_the_last() {
+    let server = server().await;
+    let signed = self_signed(&server);
+    let id = signed.body.id();
+    let home = server.view.home(&rich().address());
+    let mut chains = server.view.chains.keys().copied();
+    let there = chains.find(|chain| !chain.is_beacon() && *chain != home);
+    let there = there.unwrap();
+    server.submit(codec::encode(&signed)).await.unwrap();
+    let mut changes = server.client.watch(&id).await.unwrap();
+    let next = next_of(&mut changes).await;
+    assert_eq!(next, Some((Stage::Received, Outcome::Pending, 1)));
+    let block = BlockRef {
+        height: Height::new(1),
+        digest: Digest::ZERO,
+    };
+    let view = server.view.chain(home).unwrap();
+    view.note_included(block, &[id]);
+    let next = next_of(&mut changes).await;
+    assert_eq!(next, Some((Stage::Included, Outcome::Pending, 1)));
+    // The block is abandoned, and another one has it.
+    view.note_abandoned(&block.digest);
+    let next = next_of(&mut changes).await;
+    assert_eq!(next, Some((Stage::Received, Outcome::Pending, 1)));
+    let message = MessageId {
+        source: home,
+        destination: there,
+        sequence: Sequence::ZERO,
+    };
+    server.finalize(home, Subject::Transaction(id), vec![message]);
+    let next = next_of(&mut changes).await;
+    assert_eq!(next, Some((Stage::Finalized, Outcome::Pending, 2)));
+    // Who comes late begins with the present.
+    let mut late = server.client.watch(&id).await.unwrap();
+    assert_eq!(next_of(&mut late).await, next);
+    let subject = Subject::Message {
+        id: message,
+        origin: id,
+    };
+    server.finalize(there, subject, Vec::new());
+    let last = Some((Stage::Returned, Outcome::Succeeded, 2));
+    for changes in [&mut changes, &mut late] {
+        assert_eq!(next_of(changes).await, last);
+        assert_eq!(next_of(changes).await, None);
+    }
+    let mut after = server.client.watch(&id).await.unwrap();
+    assert_eq!(next_of(&mut after).await, last);
+    assert_eq!(next_of(&mut after).await, None);
+}
+
+/// A transaction that another node has sent here, and that the mempool gives up.
+#[tokio::test]
+async fn a_watch_tells_when_a_transaction_is_given_up() {
+    let server = server().await;
+    let id = Digest::new([9; 32]);
+    let unknown = server.client.watch(&id).await.unwrap_err();
+    assert_eq!(unknown.reason(), Some(ErrorReason::TxUnknown));
+    let view = server.view.chain(server.view.home(&rich().address()));
+    let view = view.unwrap();
+    view.note_received(&[id]);
+    let mut changes = server.client.watch(&id).await.unwrap();
+    let next = next_of(&mut changes).await;
+    assert_eq!(next, Some((Stage::Received, Outcome::Pending, 1)));
+    view.note_dropped(&[id]);
+    let next = next_of(&mut changes).await;
+    assert_eq!(next, Some((Stage::Received, Outcome::Dropped, 0)));
+    assert_eq!(next_of(&mut changes).await, None);
 }
 
 #[tokio::test]
