@@ -4,6 +4,9 @@
 //! snapshot is immutable and cheap to clone; a watch channel tells when there is a newer one.
 
 mod kept;
+mod route;
+
+pub use route::{Route, Routes};
 
 use crate::mempool::Refused;
 use kept::KeptStates;
@@ -101,6 +104,8 @@ pub struct ExecutedBlock {
     pub transactions: Arc<Vec<Digest>>,
     /// Receipts: of inbound messages first, then of transactions, in order.
     pub receipts: Arc<Vec<Receipt>>,
+    /// Where those of its transactions go whose bundles leave home.
+    pub routes: Routes,
     /// Milliseconds (node's clock) at which it was final and executed here.
     pub at_ms: u64,
 }

@@ -19,7 +19,7 @@ pub const VALID_UNTIL_AHEAD_MAX: u64 = 20_000;
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Fixed size that the origin of a request reserves for its reply.
 pub const REPLY_BYTES: usize = 1024;
-/// Most hops of an onward request.
+/// Most chains that one bundle runs on, one after the other.
 pub const HOPS_MAX: u8 = 4;
 /// So many blocks' lanes of gas and inbound budgets of bytes are granted to all sources together:
 /// requests and transfers that a destination has granted room for and not executed come to no more.

@@ -9,7 +9,6 @@ use super::{Platform, Shared};
 use crate::credit::{Demand, Scene, add_demand};
 use crate::error::CallError;
 use crate::plan::Access;
-use crate::requests;
 use crate::transaction::{Prepared, prepare};
 use skerry_types::ids::{Address, ChainRef};
 
@@ -169,7 +168,7 @@ impl Chunk {
                 for (destination, demand) in prepared.demands() {
                     add_demand(&mut chunk.demands, *destination, *demand);
                 }
-                if requests::destination(&body.bundle).is_none() {
+                if !calls.leave() {
                     for (owner, access) in calls.objects() {
                         chunk.touch(position, owner, Use::by_call(*access));
                     }

@@ -11,7 +11,7 @@ use super::{ChainNode, CommitRequest, Output, Reported, Root, root_of};
 use crate::beacon::BeaconFinal;
 use crate::committees::Committees;
 use crate::error::NodeError;
-use crate::view::ExecutedBlock;
+use crate::view::{ExecutedBlock, Routes};
 use skerry_execution::network::NetworkInfo;
 use skerry_execution::proofs::PATH_HEADERS_MAX;
 use skerry_execution::views;
@@ -20,7 +20,7 @@ use skerry_types::beacon::Facts;
 use skerry_types::block::{BlockKind, BlockRef, ExecutionResult, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{ChainRef, Denom, Height, TimeMs};
+use skerry_types::ids::{Address, ChainRef, Denom, Height, TimeMs};
 use skerry_types::state::ChangeSet;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -318,7 +318,13 @@ impl ChainNode {
                     .on_final(entry.header.time, self.now, executed.transactions.len());
                 self.settle_pools(executed, out);
             }
+            let network = &self.shared.network;
+            let routes = entry.work.as_ref().map(|work| {
+                let home = |owner: &Address| network.home(owner);
+                Routes::of(&work.transactions, home)
+            });
             let block = Box::new(ExecutedBlock {
+                routes: routes.unwrap_or_default(),
                 header: (*entry.header).clone(),
                 transactions: executed
                     .as_ref()

@@ -311,6 +311,26 @@ pub enum TxCommand {
         #[command(flatten)]
         rpc: Rpc,
     },
+    /// The way of a transaction through all chains: each leg, what happened there, what came home.
+    Trace {
+        /// The transaction's hash.
+        hash: Digest,
+        /// The node to talk to.
+        #[command(flatten)]
+        rpc: Rpc,
+        /// Follow it until its last leg is final; every change goes to standard error.
+        #[arg(long)]
+        wait: bool,
+        /// How long to follow it, such as 30s or 2m.
+        #[arg(
+            long,
+            value_name = "TIME",
+            default_value = "60s",
+            value_parser = duration,
+            requires = "wait"
+        )]
+        timeout: Duration,
+    },
     /// Tokens of one's own.
     #[command(subcommand)]
     Token(TokenCommand),

@@ -10,7 +10,7 @@
 //! | [`args`] | the options of all commands |
 //! | `keys` | `keys …` |
 //! | `votes` | `keys votes …` |
-//! | `tx`, `token`, `stake`, `pool` | `tx …`; `pool` also `query pool` and `query quote` |
+//! | `tx`, `trace`, `token`, `stake`, `pool` | `tx …`; `pool` also `query pool` and `query quote` |
 //! | `query` | `query …` |
 //! | `genesis` | `genesis …` |
 //! | `node` | `node init`, `node status`, `devnet status` and `devnet faucet` |
@@ -27,6 +27,7 @@ mod stake;
 #[cfg(test)]
 mod tests;
 mod token;
+mod trace;
 mod tx;
 mod votes;
 

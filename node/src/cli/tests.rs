@@ -38,6 +38,8 @@ fn the_documented_lines_are_understood() {
         format!("tx send --key-file k --to {to} --amount 5000000000nsker --timeout 5s"),
         format!("tx wait {hash} --wait-for executed-remotely"),
         format!("tx status {hash}"),
+        format!("tx trace {hash} --json"),
+        format!("tx trace {hash} --wait --timeout 2m --rpc http://h:1"),
         "tx token create --key-file k --name Gold --symbol GLD --supply 100".to_owned(),
         format!(
             "tx pool create --key-file k --asset 5sker --asset 10:{denom} --fee-ppm 500",
@@ -106,6 +108,7 @@ fn mistakes_are_refused_before_anything_happens() {
         format!("tx send --key-file k --to {to} --amount 0.0000000001sker"),
         format!("tx send --key-file k --to {to} --amount 5sker --wait-for final"),
         format!("tx send --key-file k --to {to} --amount 5sker --timeout soon"),
+        format!("tx trace {hash} --timeout 2m", hash = Digest::ZERO),
         format!("query account {to} --verify"),
         format!("query account {to} --trust genesis.json"),
         format!(

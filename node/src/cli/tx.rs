@@ -10,6 +10,7 @@ use super::output::{CliError, Exit, Output, note};
 use super::pool;
 use super::stake;
 use super::token;
+use super::trace;
 use serde_json::{Value, json};
 use skerry_proto::v1::{self, ErrorReason, Outcome, Stage};
 use skerry_sdk::builder::{Draft, Terms};
@@ -64,6 +65,12 @@ pub(super) async fn run(command: TxCommand, json: bool) -> Result<Output, CliErr
                 .await?;
             Ok(Output::new(status_json(&status), status_text(&status)))
         }
+        TxCommand::Trace {
+            hash,
+            rpc,
+            wait,
+            timeout,
+        } => trace::run(&hash, &rpc, wait.then_some(timeout)).await,
         TxCommand::Token(command) => token::run(command, json).await,
         TxCommand::Stake(command) => stake::run(command, json).await,
         TxCommand::Pool(command) => pool::run(command, json).await,
@@ -252,6 +259,21 @@ fn conclude(
     match status.outcome() {
         Outcome::Succeeded => Ok(Output::new(data, text)),
         Outcome::Pending if reached(&status, waiting) => Ok(Output::new(data, text)),
+        Outcome::Unspecified if status.stage() == Stage::Returned => {
+            let unknown = status.legs.iter().filter(|leg| leg.not_followed);
+            let chains: Vec<&str> = unknown.map(|leg| leg.chain.as_str()).collect();
+            let chains = chains.join(", ");
+            let message = format!("{} is over, and how is not known here", status.hash);
+            Err(CliError::new(Exit::Unreachable, "OUTCOME_UNKNOWN", message)
+                .why(format!(
+                    "it happened on {chains}, which this node does not follow"
+                ))
+                .next(format!(
+                    "ask a gateway or a validator of {chains}: skerry tx trace {} --rpc URL",
+                    status.hash
+                ))
+                .with_data(data))
+        }
         Outcome::Pending | Outcome::Unspecified => {
             let message = format!(
                 "not {} within {:?}: {} is {stage}",
@@ -288,7 +310,7 @@ fn block_json(block: Option<&v1::BlockRef>) -> Value {
     )
 }
 
-fn leg_json(leg: &v1::Leg) -> Value {
+pub(super) fn leg_json(leg: &v1::Leg) -> Value {
     let message = leg.message.as_ref().map(
         |id| json!({"source": id.source, "destination": id.destination, "sequence": id.sequence}),
     );
@@ -304,7 +326,22 @@ fn leg_json(leg: &v1::Leg) -> Value {
         "block": block_json(leg.block.as_ref()),
         "gas": leg.gas,
         "failure": failure,
+        "id": leg.message.as_ref().map(id_text),
+        "not_followed": leg.not_followed,
     })
+}
+
+/// `shard-0/1>shard-1/1#7`
+pub(super) fn id_text(id: &v1::MessageId) -> String {
+    format!("{}>{}#{}", id.source, id.destination, id.sequence)
+}
+
+/// An outcome for people: UNSPECIFIED is what is over and happened where the node does not look.
+pub(super) fn outcome_text(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Unspecified => "NOT KNOWN HERE",
+        outcome => outcome.name(),
+    }
 }
 
 /// A status for programs.
@@ -315,6 +352,7 @@ pub(super) fn status_json(status: &v1::TransactionStatus) -> Value {
         "outcome": status.outcome().name(),
         "legs": status.legs.iter().map(leg_json).collect::<Vec<_>>(),
         "fee": status.fee,
+        "route": status.route,
         "valid_until": status.valid_until,
         "beacon_height": status.beacon_height,
     })
@@ -326,9 +364,10 @@ pub(super) fn status_text(status: &v1::TransactionStatus) -> String {
         "{}  {}  {}",
         status.hash,
         status.stage().name(),
-        status.outcome().name()
+        outcome_text(status.outcome())
     );
     for leg in &status.legs {
+        let place = leg.message.as_ref().map(id_text);
         let height = leg
             .block
             .as_ref()
@@ -336,9 +375,9 @@ pub(super) fn status_text(status: &v1::TransactionStatus) -> String {
         text.push_str(&format!(
             "\n  {:<9} {}{}  {}",
             leg.kind().name().to_lowercase(),
-            leg.chain,
+            place.as_ref().unwrap_or(&leg.chain),
             height.unwrap_or_default(),
-            leg.outcome().name()
+            outcome_text(leg.outcome())
         ));
         if let Some(failure) = &leg.failure {
             text.push_str(&format!("  {}: {}", failure.code, failure.detail));

@@ -141,6 +141,35 @@ fn operation(operation: &Operation) -> v1::Operation {
     }
 }
 
+/// A transaction of the final block at `height`, with the block's header and its position there;
+/// `None` where the block is not on the disk yet, or has no such transaction.
+///
+/// # Errors
+/// When the block cannot be read.
+pub(super) fn signed(
+    chain: &ChainView,
+    height: Height,
+    id: &Digest,
+) -> Result<Option<(Header, usize, CheckedTransaction)>, Refusal> {
+    let read = |error: &(dyn std::error::Error + 'static)| internal("read a block", error);
+    let Some(block) = chain.store.block_at(height).map_err(|error| read(&error))? else {
+        return Ok(None);
+    };
+    let body = decode_body(&block.body)
+        .map_err(|error| read(&error))?
+        .unwrap_or_default();
+    let found = body
+        .transactions
+        .iter()
+        .enumerate()
+        .find_map(|(index, wire)| {
+            let chain_id = &block.header.chain_id;
+            let checked = CheckedTransaction::decode(wire.as_slice(), chain_id).ok()?;
+            (checked.id() == *id).then_some((index, checked))
+        });
+    Ok(found.map(|(index, checked)| (block.header, index, checked)))
+}
+
 impl Service {
     /// The transaction in its final block.
     fn find(&self, id: &Digest) -> Result<Option<v1::Transaction>, Refusal> {
@@ -148,29 +177,15 @@ impl Service {
             return Ok(None);
         };
         let view = self.view.chain(chain).ok_or_else(|| not_followed(chain))?;
-        let read = |error: &(dyn std::error::Error + 'static)| internal("read a block", error);
-        let Some(block) = view.store.block_at(height).map_err(|error| read(&error))? else {
-            return Ok(None);
-        };
-        let body = decode_body(&block.body)
-            .map_err(|error| read(&error))?
-            .unwrap_or_default();
-        let checked = body
-            .transactions
-            .iter()
-            .enumerate()
-            .find_map(|(index, wire)| {
-                let chain_id = &block.header.chain_id;
-                let checked = CheckedTransaction::decode(wire.as_slice(), chain_id).ok()?;
-                (checked.id() == *id).then_some((index, checked))
-            });
-        Ok(checked
-            .map(|(index, checked)| show(&checked, &block.header, index, receipt_of(id, &receipt))))
+        let found = signed(view, height, id)?;
+        Ok(found.map(|(header, index, checked)| {
+            show(&checked, &header, index, receipt_of(id, &receipt))
+        }))
     }
 
     fn get(&self, hash: &str) -> Result<v1::BatchTransaction, Refusal> {
         let id = convert::digest("hash", hash)?;
-        let status = status_of(&self.view, &self.submitted, &id);
+        let status = status_of(&self.view, &self.submitted, &id)?;
         Ok(v1::BatchTransaction {
             hash: id.to_string(),
             transaction: self.find(&id)?,
@@ -249,9 +264,8 @@ impl LedgerService for Service {
     ) -> Result<Response<v1::GetTransactionResponse>, Status> {
         let found = self.get(&request.into_inner().hash)?;
         if found.status.is_none() {
-            return Err(
-                unknown(&convert::digest("hash", &found.hash).map_err(Refusal::from)?).into(),
-            );
+            let id = convert::digest("hash", &found.hash).map_err(Refusal::from)?;
+            return Err(unknown(&self.view, &id).into());
         }
         let v1::BatchTransaction {
             transaction,

@@ -18,5 +18,7 @@ pub(crate) const SUBSCRIPTION_BLOCKS: usize = 64;
 pub(crate) const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 /// Submitted transactions that are remembered, to tell when one was dropped or has expired.
 pub(crate) const SUBMITTED_KEPT: usize = 65_536;
+/// Routes of transactions read from the disk that are remembered.
+pub(crate) const ROUTES_KEPT: usize = 4_096;
 /// Least time between two looks at a transaction that is waited for.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_millis(2);

@@ -1,14 +1,23 @@
 //! Where a transaction stands, composed from the receipts of all its legs, and waiting for it.
 //!
-//! The home leg decides first: before its block is final there is no outcome. Then one leg for each
-//! message that its receipt names, done when the destination's final block has executed it; after a
-//! request comes the leg of its reply. The last leg to become final makes the transaction RETURNED. What only this node knew, that a
-//! transaction waited in its mempool, is remembered for as long as [`Submitted`] has room, so that
-//! a vanished transaction is EXPIRED or DROPPED instead of unknown.
+//! The home leg decides first: before its block is final there is no outcome. Its receipt names what
+//! left, and the signed bundle says what that is ([`Route`]): value for owners elsewhere, one leg
+//! each, or the bundle itself, as one request. A request is followed from receipt to receipt: what
+//! was executed names one message, onward to the next chain of the route or, to the sender's home, the
+//! reply. The last leg to become final makes the transaction RETURNED.
+//!
+//! Of a chain that this node does not follow it knows what the beacon's record of it shows: what was
+//! executed, not how; such a leg says so. What only this node knew, that a transaction waited in its
+//! mempool, is remembered for as long as [`Submitted`] has room, so that a vanished transaction is
+//! EXPIRED or DROPPED instead of unknown.
 
-use super::limits::{LOOK_INTERVAL, SUBMITTED_KEPT, WAIT_MAX};
+#[cfg(test)]
+mod tests;
+
+use super::ledger::signed;
+use super::limits::{LOOK_INTERVAL, ROUTES_KEPT, SUBMITTED_KEPT, WAIT_MAX};
 use super::refusal::Refusal;
-use crate::view::{HomeStatus, NodeView};
+use crate::view::{ChainView, HomeStatus, NodeView, Route};
 use futures::FutureExt as _;
 use futures::future::select_all;
 use parking_lot::Mutex;
@@ -18,9 +27,11 @@ use skerry_proto::v1::{self, ErrorReason, LegKind, Outcome, Stage};
 use skerry_types::amount::Amount;
 use skerry_types::block::BlockRef;
 use skerry_types::ids::{Address, ChainRef, Digest, Height};
+use skerry_types::limits::HOPS_MAX;
 use skerry_types::lookup::Lookup;
 use skerry_types::message::MessageId;
 use skerry_types::receipt::{Receipt, Status};
+use skerry_types::state::StateRead as _;
 use skerry_types::transaction::TransactionBody;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -31,6 +42,9 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub(super) enum Delivery {
     /// Not executed in a final block yet.
     Waiting,
+    /// The destination is not followed here, and the beacon's record of it does not show that it has
+    /// executed the message.
+    Unattested,
     /// Executed in a final block.
     Executed {
         /// The block.
@@ -57,6 +71,9 @@ struct Memory {
     order: VecDeque<Digest>,
     taken: Lookup<Digest, Taken>,
     by_nonce: Lookup<(Address, u16, u64), Digest>,
+    /// Routes that were read from the disk, so that who waits does not read a block at each look.
+    routes: Lookup<Digest, Route>,
+    routes_order: VecDeque<Digest>,
 }
 
 /// The transactions that were submitted here lately.
@@ -90,6 +107,25 @@ impl Submitted {
                     memory.by_nonce.remove(&nonce);
                 }
             }
+        }
+    }
+
+    fn route(&self, id: &Digest) -> Option<Route> {
+        self.0.lock().routes.get(id).cloned()
+    }
+
+    /// Remembers a route, forgetting the oldest when there is no room.
+    fn note_route(&self, id: Digest, route: &Route) {
+        let mut memory = self.0.lock();
+        if memory.routes.insert(id, route.clone()).is_some() {
+            return;
+        }
+        memory.routes_order.push_back(id);
+        while memory.routes_order.len() > ROUTES_KEPT {
+            let Some(old) = memory.routes_order.pop_front() else {
+                break;
+            };
+            memory.routes.remove(&old);
         }
     }
 
@@ -168,33 +204,92 @@ fn delivery(view: &NodeView, id: &MessageId) -> Delivery {
     if attested() == Some(true) {
         Delivery::Attested
     } else {
-        Delivery::Waiting
+        Delivery::Unattested
     }
 }
 
+/// Whether the reply of a request has come home: the record that waits for it is gone.
+fn is_answered(view: &NodeView, request: &MessageId) -> bool {
+    let home = view.chain(request.source).map(|chain| chain.snapshot());
+    home.is_some_and(|home| home.state.get(&views::request_key(request)).is_none())
+}
+
+/// Where the bundle of a transaction in the final block at `height` goes.
+fn route_of(
+    view: &NodeView,
+    submitted: &Submitted,
+    chain: &ChainView,
+    height: Height,
+    id: &Digest,
+) -> Result<Route, Refusal> {
+    if let Some(block) = chain.recent_block(height) {
+        return Ok(block.routes.get(id));
+    }
+    if let Some(route) = submitted.route(id) {
+        return Ok(route);
+    }
+    let Some((_, _, checked)) = signed(chain, height, id)? else {
+        let message = format!("block {height} of {} cannot be read", chain.chain);
+        return Err(Refusal::new(ErrorReason::Internal, message).with("hash", id));
+    };
+    let route = Route::of(checked.body(), |owner| view.home(owner));
+    submitted.note_route(*id, &route);
+    Ok(route)
+}
+
 /// Where a transaction stands; `None` when this node has never heard of it.
+///
+/// # Errors
+/// When what was signed cannot be read back.
 pub(super) fn status_of(
     view: &NodeView,
     submitted: &Submitted,
     id: &Digest,
-) -> Option<v1::TransactionStatus> {
+) -> Result<Option<v1::TransactionStatus>, Refusal> {
     let beacon = beacon_height(view);
     let valid_until = submitted.valid_until(id);
-    let mut status = match view.transaction(id) {
-        Some((chain, home)) => {
-            let block = match &home {
-                HomeStatus::Received => None,
-                HomeStatus::Included { block } => Some(*block),
-                HomeStatus::Final { height, .. } => Some(block_at(view, chain, *height)),
-            };
-            compose(chain, &home, block, &|message| delivery(view, message))
-        }
-        None => vanished(view, submitted, id, valid_until?, beacon),
+    let mut status = match (view.transaction(id), valid_until) {
+        (Some((chain, status)), _) => home_status(view, submitted, id, chain, &status)?,
+        (None, Some(valid_until)) => vanished(view, submitted, id, valid_until, beacon),
+        (None, None) => return Ok(None),
     };
     status.hash = id.to_string();
     status.valid_until = valid_until.unwrap_or(Height::ZERO).get();
     status.beacon_height = beacon.get();
-    Some(status)
+    Ok(Some(status))
+}
+
+/// The status of a transaction that its home chain, which is followed here, knows.
+fn home_status(
+    view: &NodeView,
+    submitted: &Submitted,
+    id: &Digest,
+    chain: ChainRef,
+    status: &HomeStatus,
+) -> Result<v1::TransactionStatus, Refusal> {
+    let mut route = Route::default();
+    let block = match status {
+        HomeStatus::Received => None,
+        HomeStatus::Included { block } => Some(*block),
+        HomeStatus::Final { height, receipt } => {
+            let home = view.chain(chain).filter(|_| !receipt.messages.is_empty());
+            if let Some(home) = home {
+                route = route_of(view, submitted, home, *height, id)?;
+            }
+            Some(block_at(view, chain, *height))
+        }
+    };
+    let home = HomeLeg {
+        chain,
+        status,
+        block,
+        route: &route,
+    };
+    let reports = Reports {
+        delivery: &|message| delivery(view, message),
+        is_answered: &|request| is_answered(view, request),
+    };
+    Ok(compose(&home, &reports))
 }
 
 /// The status of a transaction that was submitted here and is in no mempool and no block.
@@ -222,20 +317,34 @@ fn vanished(
     }
 }
 
-/// Puts a status together from the home leg and what `delivery` knows of each message.
-pub(super) fn compose(
-    chain: ChainRef,
-    home: &HomeStatus,
-    block: Option<BlockRef>,
-    delivery: &dyn Fn(&MessageId) -> Delivery,
-) -> v1::TransactionStatus {
+/// What the sender's home knows of a transaction.
+pub(super) struct HomeLeg<'a> {
+    /// The sender's home.
+    pub(super) chain: ChainRef,
+    pub(super) status: &'a HomeStatus,
+    /// The block that it is in.
+    pub(super) block: Option<BlockRef>,
+    /// Where its bundle goes; read only once something has left.
+    pub(super) route: &'a Route,
+}
+
+/// What is known of the messages of a transaction.
+pub(super) struct Reports<'a> {
+    /// What became of a message at its destination.
+    pub(super) delivery: &'a dyn Fn(&MessageId) -> Delivery,
+    /// Whether the reply of a request has come home, even where nobody here knows from where.
+    pub(super) is_answered: &'a dyn Fn(&MessageId) -> bool,
+}
+
+/// Puts a status together from the home leg and what is known of each message.
+pub(super) fn compose(home: &HomeLeg<'_>, reports: &Reports<'_>) -> v1::TransactionStatus {
     let mut leg = v1::Leg {
         kind: LegKind::Home.into(),
-        chain: chain.to_string(),
-        block: block.as_ref().map(Into::into),
+        chain: home.chain.to_string(),
+        block: home.block.as_ref().map(Into::into),
         ..Default::default()
     };
-    let (stage, receipt) = match home {
+    let (stage, receipt) = match home.status {
         HomeStatus::Received => (Stage::Received, None),
         HomeStatus::Included { .. } => (Stage::Included, None),
         HomeStatus::Final { receipt, .. } => (Stage::Finalized, Some(receipt)),
@@ -256,32 +365,24 @@ pub(super) fn compose(
     leg.set_outcome(outcome_of(&receipt.status));
     leg.set_stage(Stage::Returned);
     let mut legs = vec![leg];
-    let mut remote = Vec::new();
-    for message in &receipt.messages {
-        // Bundles go to the beacon, transfers to where people live.
-        remote.push(if message.destination.is_beacon() {
-            request_legs(message, delivery, &mut legs)
-        } else {
-            let leg = leg_of(LegKind::Transfer, message, &delivery(message));
-            let outcome = match leg.outcome() {
-                // The value has left its owner.
-                Outcome::Failed => Outcome::Partial,
-                outcome => outcome,
-            };
-            let progress = Progress {
-                outcome,
-                is_executed: leg.outcome() != Outcome::Pending,
-            };
-            legs.push(leg);
-            progress
-        });
-    }
+    let messages = receipt.messages.iter();
+    let remote: Vec<Progress> = if home.route.is_remote() {
+        // The bundle is all that such a transaction sends.
+        messages
+            .map(|message| request_legs(home, message, reports, &mut legs))
+            .collect()
+    } else {
+        messages
+            .map(|message| transfer_leg(message, reports, &mut legs))
+            .collect()
+    };
     let (stage, outcome) = total(outcome_of(&receipt.status), &remote);
     v1::TransactionStatus {
         stage: stage.into(),
         outcome: outcome.into(),
         legs,
         fee: receipt.fee.to_string(),
+        route: home.route.chains.iter().map(ToString::to_string).collect(),
         ..Default::default()
     }
 }
@@ -295,12 +396,29 @@ fn outcome_of(status: &Status) -> Outcome {
     }
 }
 
-/// How far a message has come, its answer included.
+/// How far what left by one message has come, all that follows from it included.
 #[derive(Clone, Copy)]
 struct Progress {
+    /// UNSPECIFIED where it is over and nobody here knows how.
     outcome: Outcome,
-    /// Whether the destination has executed it.
+    /// Whether every forward leg is executed.
     is_executed: bool,
+}
+
+impl Progress {
+    const fn pending(is_executed: bool) -> Self {
+        Self {
+            outcome: Outcome::Pending,
+            is_executed,
+        }
+    }
+
+    const fn over(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            is_executed: true,
+        }
+    }
 }
 
 fn leg_of(kind: LegKind, message: &MessageId, delivery: &Delivery) -> v1::Leg {
@@ -310,14 +428,40 @@ fn leg_of(kind: LegKind, message: &MessageId, delivery: &Delivery) -> v1::Leg {
         message: Some(message.into()),
         ..Default::default()
     };
+    let is_request = kind == LegKind::Request;
+    let executed = if is_request {
+        Stage::ExecutedRemotely
+    } else {
+        Stage::Returned
+    };
     let (stage, outcome) = match delivery {
         Delivery::Waiting => (Stage::Finalized, Outcome::Pending),
-        Delivery::Attested => (Stage::Returned, Outcome::Succeeded),
+        Delivery::Unattested => {
+            leg.not_followed = true;
+            (Stage::Finalized, Outcome::Pending)
+        }
+        Delivery::Attested => {
+            leg.not_followed = true;
+            // A transfer cannot fail; of calls only those who ran them know.
+            let outcome = if is_request {
+                Outcome::Unspecified
+            } else {
+                Outcome::Succeeded
+            };
+            (executed, outcome)
+        }
         Delivery::Executed { block, receipt } => {
             leg.block = Some(block.into());
             leg.gas = receipt.gas.get();
             leg.failure = receipt_status(&receipt.status).1.map(Into::into);
-            (Stage::Returned, outcome_of(&receipt.status))
+            leg.events = receipt.events.iter().map(Into::into).collect();
+            let is_dropped = matches!(receipt.status, Status::Dropped(_));
+            let stage = if is_dropped {
+                Stage::Returned
+            } else {
+                executed
+            };
+            (stage, outcome_of(&receipt.status))
         }
     };
     leg.set_stage(stage);
@@ -325,56 +469,81 @@ fn leg_of(kind: LegKind, message: &MessageId, delivery: &Delivery) -> v1::Leg {
     leg
 }
 
-/// The legs of a request: the bundle where it runs, and the reply at home.
-fn request_legs(
-    message: &MessageId,
-    delivery: &dyn Fn(&MessageId) -> Delivery,
-    legs: &mut Vec<v1::Leg>,
-) -> Progress {
-    let there = delivery(message);
-    let mut leg = leg_of(LegKind::Request, message, &there);
-    let ran = leg.outcome();
-    if ran != Outcome::Pending {
-        leg.set_stage(Stage::ExecutedRemotely);
-    }
+/// Value for an owner elsewhere.
+fn transfer_leg(message: &MessageId, reports: &Reports<'_>, legs: &mut Vec<v1::Leg>) -> Progress {
+    let leg = leg_of(LegKind::Transfer, message, &(reports.delivery)(message));
+    let outcome = leg.outcome();
     legs.push(leg);
-    let Delivery::Executed { receipt, .. } = there else {
-        // Executed, but only those who follow the beacon know how; its reply is still to come.
-        return Progress {
-            outcome: Outcome::Pending,
-            is_executed: ran != Outcome::Pending,
-        };
-    };
-    let Some(reply) = receipt.messages.first() else {
-        // Dropped: it has no answer.
-        return Progress {
-            outcome: ran,
-            is_executed: true,
-        };
-    };
-    let back = delivery(reply);
-    let leg = leg_of(LegKind::Reply, reply, &back);
-    let returned = leg.outcome();
-    legs.push(leg);
-    let brought = match &back {
-        Delivery::Executed { receipt, .. } => !receipt.events.is_empty(),
-        Delivery::Waiting | Delivery::Attested => false,
-    };
-    let outcome = match (ran, returned) {
-        (_, Outcome::Pending) => Outcome::Pending,
-        (Outcome::Failed, Outcome::Succeeded) if brought => Outcome::Refunded,
-        (ran, Outcome::Succeeded) => ran,
-        (_, _) => Outcome::Partial,
-    };
-    Progress {
-        outcome,
-        is_executed: true,
+    match outcome {
+        Outcome::Pending => Progress::pending(false),
+        // The value has left its owner.
+        Outcome::Failed => Progress::over(Outcome::Partial),
+        outcome => Progress::over(outcome),
     }
 }
 
+/// A bundle elsewhere: a leg for each chain that it has reached, and its reply at home.
+fn request_legs(
+    home: &HomeLeg<'_>,
+    request: &MessageId,
+    reports: &Reports<'_>,
+    legs: &mut Vec<v1::Leg>,
+) -> Progress {
+    let parts = home.route.chains.len();
+    let mut message = *request;
+    for reached in 1..=usize::from(HOPS_MAX) {
+        let there = (reports.delivery)(&message);
+        let leg = leg_of(LegKind::Request, &message, &there);
+        let ran = leg.outcome();
+        legs.push(leg);
+        let receipt = match there {
+            Delivery::Waiting => return Progress::pending(false),
+            // What happened there nobody here can tell, but that it is over home knows.
+            Delivery::Attested | Delivery::Unattested if (reports.is_answered)(request) => {
+                return Progress::over(Outcome::Unspecified);
+            }
+            Delivery::Unattested => return Progress::pending(false),
+            Delivery::Attested => return Progress::pending(reached >= parts),
+            Delivery::Executed { receipt, .. } => receipt,
+        };
+        let Some(next) = receipt.messages.first() else {
+            // It was dropped, and so has no answer: what it carried is lost.
+            return Progress::over(if home.route.attaches {
+                Outcome::Partial
+            } else {
+                ran
+            });
+        };
+        if next.destination != home.chain {
+            message = *next;
+            continue;
+        }
+        let back = leg_of(LegKind::Reply, next, &(reports.delivery)(next));
+        let returned = back.outcome();
+        legs.push(back);
+        return match (returned, ran) {
+            (Outcome::Pending, _) => Progress::pending(true),
+            (Outcome::Succeeded, Outcome::Succeeded) if reached >= parts => {
+                Progress::over(Outcome::Succeeded)
+            }
+            (Outcome::Succeeded, Outcome::Failed) if reached == 1 => {
+                Progress::over(if home.route.attaches {
+                    Outcome::Refunded
+                } else {
+                    Outcome::Failed
+                })
+            }
+            // The route ended midway, or what came home waits as a claim or is lost.
+            (_, _) => Progress::over(Outcome::Partial),
+        };
+    }
+    // No chain sends a request on more often.
+    Progress::over(Outcome::Unspecified)
+}
+
 fn total(home: Outcome, remote: &[Progress]) -> (Stage, Outcome) {
-    let mut outcomes = remote.iter().map(|it| it.outcome);
-    if outcomes.clone().any(|it| it == Outcome::Pending) {
+    let has = |wanted: Outcome| remote.iter().any(|it| it.outcome == wanted);
+    if has(Outcome::Pending) {
         let is_executed = remote.iter().all(|it| it.is_executed);
         let stage = if is_executed {
             Stage::ExecutedRemotely
@@ -386,7 +555,7 @@ fn total(home: Outcome, remote: &[Progress]) -> (Stage, Outcome) {
     let outcome = match remote {
         // A bundle elsewhere is all that its transaction does.
         [Progress { outcome, .. }] if *outcome != Outcome::Succeeded => *outcome,
-        _ if outcomes.all(|it| it == Outcome::Succeeded) => home,
+        _ if remote.iter().all(|it| it.outcome == Outcome::Succeeded) => home,
         _ => Outcome::Partial,
     };
     (Stage::Returned, outcome)
@@ -441,7 +610,7 @@ pub(super) async fn wait_for(
     let deadline = Instant::now() + wait;
     let mut receivers = watch(view);
     loop {
-        let status = status_of(view, submitted, id).ok_or_else(|| unknown(id))?;
+        let status = status_of(view, submitted, id)?.ok_or_else(|| unknown(view, id))?;
         if answers(&status, stage) || Instant::now() >= deadline {
             return Ok(status);
         }
@@ -450,11 +619,20 @@ pub(super) async fn wait_for(
     }
 }
 
-/// Refuses a hash that nobody here has heard of.
-pub(super) fn unknown(id: &Digest) -> Refusal {
-    Refusal::new(
-        ErrorReason::TxUnknown,
-        format!("no transaction {id} is known here"),
-    )
-    .with("hash", id)
+/// Refuses a hash that nobody here has heard of, and says what this node cannot have heard of.
+pub(super) fn unknown(view: &NodeView, id: &Digest) -> Refusal {
+    let all = view.genesis.chains();
+    let missing: Vec<String> = all
+        .iter()
+        .filter(|chain| view.chain(**chain).is_none())
+        .map(ToString::to_string)
+        .collect();
+    let mut message = format!("no transaction {id} is known here");
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        message.push_str(&format!("; this node does not follow {missing}"));
+    }
+    Refusal::new(ErrorReason::TxUnknown, message)
+        .with("hash", id)
+        .with("not_followed", missing.join(","))
 }

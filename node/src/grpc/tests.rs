@@ -1,10 +1,9 @@
 //! The API over a real connection, with chains that stand still: every bad input has its own
-//! reason, reads are exact, health starts at "not serving"; and the composition of statuses as a
-//! table.
+//! reason, reads are exact, health starts at "not serving".
 
 use super::refusal::{Refusal, code_of};
-use super::status::{Delivery, compose};
-use crate::view::{ChainView, Command, HomeStatus, NodeView, Snapshot, SubmitError};
+use crate::testing::header;
+use crate::view::{ChainView, Command, ExecutedBlock, NodeView, Routes, Snapshot, SubmitError};
 use serde_json::json;
 use skerry_execution::check::{AdmissionContext, check_against_state};
 use skerry_execution::genesis::genesis_changes;
@@ -25,7 +24,7 @@ use skerry_types::ids::{
     ValidatorId, View, Weight,
 };
 use skerry_types::message::MessageId;
-use skerry_types::receipt::{Failure, Receipt, Status, Subject};
+use skerry_types::receipt::{Receipt, Status, Subject};
 use skerry_types::transaction::{
     CheckedTransaction, Nonce, SignedTransaction, TransactionBody, TransactionError,
 };
@@ -148,6 +147,7 @@ struct Server {
     url: String,
     client: Client,
     chain_id: Digest,
+    view: Arc<NodeView>,
 }
 
 async fn server() -> Server {
@@ -165,11 +165,12 @@ async fn server() -> Server {
     });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(super::serve(view, listener, std::future::pending()));
+    tokio::spawn(super::serve(view.clone(), listener, std::future::pending()));
     Server {
         client: Client::new(&url).unwrap(),
         url,
         chain_id: genesis.chain_id(),
+        view,
     }
 }
 
@@ -377,6 +378,114 @@ async fn a_transaction_is_taken_once_and_known_by_its_hash() {
     assert_eq!(unknown.unwrap_err().reason(), Some(ErrorReason::TxUnknown));
 }
 
+impl Server {
+    /// Makes the first block of a chain final, with one receipt in it.
+    fn finalize(&self, chain: ChainRef, subject: Subject, messages: Vec<MessageId>) {
+        let view = self.view.chain(chain).unwrap();
+        let transactions = match subject {
+            Subject::Transaction(id) => vec![id],
+            Subject::Message { .. } => Vec::new(),
+        };
+        let receipt = Receipt {
+            version: Version,
+            subject,
+            status: Status::Succeeded,
+            gas: Gas::new(3),
+            fee: Amount::new(30),
+            messages,
+            events: Vec::new(),
+        };
+        let block = ExecutedBlock {
+            header: header(&NetworkInfo::of(&self.view.genesis), chain),
+            transactions: Arc::new(transactions),
+            receipts: Arc::new(vec![receipt]),
+            routes: Routes::default(),
+            at_ms: 0,
+        };
+        view.publish_block(block, &view.snapshot().state);
+    }
+}
+
+/// What a watch tells next: the stage, the outcome, and how many legs there are; none when it ended.
+async fn next_of(
+    changes: &mut tonic::Streaming<v1::WatchTransactionResponse>,
+) -> Option<(Stage, Outcome, usize)> {
+    let wait = Duration::from_secs(10);
+    let reply = tokio::time::timeout(wait, changes.message()).await;
+    let status = reply.unwrap().unwrap()?.status.unwrap();
+    Some((status.stage(), status.outcome(), status.legs.len()))
+}
+
+#[tokio::test]
+async fn a_watch_tells_the_present_each_change_and_ends_after_the_last() {
+    let server = server().await;
+    let signed = self_signed(&server);
+    let id = signed.body.id();
+    let home = server.view.home(&rich().address());
+    let mut chains = server.view.chains.keys().copied();
+    let there = chains.find(|chain| !chain.is_beacon() && *chain != home);
+    let there = there.unwrap();
+    server.submit(codec::encode(&signed)).await.unwrap();
+    let mut changes = server.client.watch(&id).await.unwrap();
+    let next = next_of(&mut changes).await;
+    assert_eq!(next, Some((Stage::Received, Outcome::Pending, 1)));
+    let block = BlockRef {
+        height: Height::new(1),
+        digest: Digest::ZERO,
+    };
+    let view = server.view.chain(home).unwrap();
+    view.note_included(block, &[id]);
+    let next = next_of(&mut changes).await;
+    assert_eq!(next, Some((Stage::Included, Outcome::Pending, 1)));
+    // The block is abandoned, and another one has it.
+    view.note_abandoned(&block.digest);
+    let next = next_of(&mut changes).await;
+    assert_eq!(next, Some((Stage::Received, Outcome::Pending, 1)));
+    let message = MessageId {
+        source: home,
+        destination: there,
+        sequence: Sequence::ZERO,
+    };
+    server.finalize(home, Subject::Transaction(id), vec![message]);
+    let next = next_of(&mut changes).await;
+    assert_eq!(next, Some((Stage::Finalized, Outcome::Pending, 2)));
+    // Who comes late begins with the present.
+    let mut late = server.client.watch(&id).await.unwrap();
+    assert_eq!(next_of(&mut late).await, next);
+    let subject = Subject::Message {
+        id: message,
+        origin: id,
+    };
+    server.finalize(there, subject, Vec::new());
+    let last = Some((Stage::Returned, Outcome::Succeeded, 2));
+    for changes in [&mut changes, &mut late] {
+        assert_eq!(next_of(changes).await, last);
+        assert_eq!(next_of(changes).await, None);
+    }
+    let mut after = server.client.watch(&id).await.unwrap();
+    assert_eq!(next_of(&mut after).await, last);
+    assert_eq!(next_of(&mut after).await, None);
+}
+
+/// A transaction that another node has sent here, and that the mempool gives up.
+#[tokio::test]
+async fn a_watch_tells_when_a_transaction_is_given_up() {
+    let server = server().await;
+    let id = Digest::new([9; 32]);
+    let unknown = server.client.watch(&id).await.unwrap_err();
+    assert_eq!(unknown.reason(), Some(ErrorReason::TxUnknown));
+    let view = server.view.chain(server.view.home(&rich().address()));
+    let view = view.unwrap();
+    view.note_received(&[id]);
+    let mut changes = server.client.watch(&id).await.unwrap();
+    let next = next_of(&mut changes).await;
+    assert_eq!(next, Some((Stage::Received, Outcome::Pending, 1)));
+    view.note_dropped(&[id]);
+    let next = next_of(&mut changes).await;
+    assert_eq!(next, Some((Stage::Received, Outcome::Dropped, 0)));
+    assert_eq!(next_of(&mut changes).await, None);
+}
+
 #[tokio::test]
 async fn a_batch_has_one_result_for_each_in_order() {
     let server = server().await;
@@ -542,216 +651,5 @@ fn every_reason_has_a_code_and_travels_as_an_error_info() {
         let info = status.get_details_error_info().unwrap();
         assert_eq!(ErrorReason::from_name(&info.reason), Some(reason));
         assert_eq!(info.metadata.get("name").map(String::as_str), Some("5"));
-    }
-}
-
-fn shard(bits: u16) -> ChainRef {
-    ChainRef::Shard(ShardId::new(1, bits).unwrap())
-}
-
-fn receipt(status: Status, messages: usize) -> Receipt {
-    let id = |sequence| MessageId {
-        source: shard(0),
-        destination: shard(1),
-        sequence: Sequence::new(sequence),
-    };
-    Receipt {
-        version: Version,
-        subject: Subject::Transaction(Digest::ZERO),
-        status,
-        gas: Gas::new(3),
-        fee: Amount::new(30),
-        messages: (0..messages as u64).map(id).collect(),
-        events: Vec::new(),
-    }
-}
-
-#[test]
-fn a_status_is_what_its_legs_are() {
-    let failure = || Failure {
-        module: ModuleId::new(2),
-        code: "X".to_owned(),
-        detail: String::new(),
-    };
-    let block = BlockRef {
-        height: Height::new(4),
-        digest: Digest::ZERO,
-    };
-    let finished = |status| HomeStatus::Final {
-        height: block.height,
-        receipt: status,
-    };
-    let arrived = |status| Delivery::Executed {
-        block,
-        receipt: Box::new(receipt(status, 0)),
-    };
-    let ok = || receipt(Status::Succeeded, 0);
-    let two = || finished(receipt(Status::Succeeded, 2));
-    use Outcome as O;
-    use Stage as S;
-    let cases: Vec<(HomeStatus, Vec<Delivery>, Stage, Outcome)> = vec![
-        (HomeStatus::Received, vec![], S::Received, O::Pending),
-        (
-            HomeStatus::Included { block },
-            vec![],
-            S::Included,
-            O::Pending,
-        ),
-        (finished(ok()), vec![], S::Returned, O::Succeeded),
-        (
-            finished(receipt(Status::Failed(failure()), 0)),
-            vec![],
-            S::Returned,
-            O::Failed,
-        ),
-        (
-            finished(receipt(Status::Void(failure()), 0)),
-            vec![],
-            S::Returned,
-            O::Void,
-        ),
-        (
-            two(),
-            vec![Delivery::Waiting, Delivery::Waiting],
-            S::Finalized,
-            O::Pending,
-        ),
-        (
-            two(),
-            vec![arrived(Status::Succeeded), Delivery::Waiting],
-            S::Finalized,
-            O::Pending,
-        ),
-        (
-            two(),
-            vec![arrived(Status::Succeeded), Delivery::Attested],
-            S::Returned,
-            O::Succeeded,
-        ),
-        (
-            two(),
-            vec![
-                arrived(Status::Succeeded),
-                arrived(Status::Claimed(failure())),
-            ],
-            S::Returned,
-            O::Partial,
-        ),
-        (
-            two(),
-            vec![
-                arrived(Status::Dropped(failure())),
-                arrived(Status::Succeeded),
-            ],
-            S::Returned,
-            O::Partial,
-        ),
-    ];
-    for (home, deliveries, stage, outcome) in cases {
-        let delivery = |id: &MessageId| deliveries[id.sequence.get() as usize].clone();
-        let status = compose(shard(0), &home, Some(block), &delivery);
-        assert_eq!(
-            (status.stage(), status.outcome()),
-            (stage, outcome),
-            "{home:?} {deliveries:?}"
-        );
-        assert_eq!(status.legs.len(), deliveries.len() + 1);
-    }
-}
-
-#[test]
-fn a_request_is_decided_where_it_runs_and_ends_with_its_reply() {
-    let leg = |source, destination| MessageId {
-        source,
-        destination,
-        sequence: Sequence::new(0),
-    };
-    let (there, back) = (
-        leg(shard(0), ChainRef::Beacon),
-        leg(ChainRef::Beacon, shard(0)),
-    );
-    let block = BlockRef {
-        height: Height::new(4),
-        digest: Digest::ZERO,
-    };
-    let arrived = |status, messages: Vec<MessageId>, credits: bool| {
-        let event = skerry_types::receipt::Event {
-            module: ModuleId::new(2),
-            owner: rich().address(),
-            name: "transfer".into(),
-            attributes: Vec::new(),
-        };
-        let receipt = Receipt {
-            messages,
-            events: if credits { vec![event] } else { Vec::new() },
-            ..receipt(status, 0)
-        };
-        Delivery::Executed {
-            block,
-            receipt: Box::new(receipt),
-        }
-    };
-    let failed = || {
-        Status::Failed(Failure {
-            module: ModuleId::new(8),
-            code: "X".to_owned(),
-            detail: String::new(),
-        })
-    };
-    let wait = || Delivery::Waiting;
-    let ran = |status| arrived(status, vec![back], false);
-    let came = |credits| arrived(Status::Succeeded, vec![], credits);
-    use Outcome as O;
-    use Stage as S;
-    for (request, reply, stage, outcome, legs) in [
-        (wait(), wait(), S::Finalized, O::Pending, 2),
-        (
-            ran(Status::Succeeded),
-            wait(),
-            S::ExecutedRemotely,
-            O::Pending,
-            3,
-        ),
-        (ran(failed()), wait(), S::ExecutedRemotely, O::Pending, 3),
-        (
-            ran(Status::Succeeded),
-            came(false),
-            S::Returned,
-            O::Succeeded,
-            3,
-        ),
-        (
-            ran(Status::Succeeded),
-            came(true),
-            S::Returned,
-            O::Succeeded,
-            3,
-        ),
-        (ran(failed()), came(true), S::Returned, O::Refunded, 3),
-        (ran(failed()), came(false), S::Returned, O::Failed, 3),
-        (
-            Delivery::Attested,
-            wait(),
-            S::ExecutedRemotely,
-            O::Pending,
-            2,
-        ),
-    ] {
-        let mut home = receipt(Status::Succeeded, 0);
-        home.messages = vec![there];
-        let home = HomeStatus::Final {
-            height: block.height,
-            receipt: home,
-        };
-        let delivery = |id: &MessageId| {
-            if *id == there {
-                request.clone()
-            } else {
-                reply.clone()
-            }
-        };
-        let status = compose(shard(0), &home, Some(block), &delivery);
-        let found = (status.stage(), status.outcome(), status.legs.len());
-        assert_eq!(found, (stage, outcome, legs), "{request:?} {reply:?}");
     }
 }

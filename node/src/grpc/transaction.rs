@@ -14,7 +14,7 @@ use crate::view::{NodeView, SubmitError};
 use futures::Stream;
 use skerry_execution::views;
 use skerry_proto::convert;
-use skerry_proto::v1::{self, ErrorReason, Stage};
+use skerry_proto::v1::{self, ErrorReason, Outcome, Stage};
 use skerry_sdk::builder::gas_of;
 use skerry_types::codec;
 use skerry_types::ids::Digest;
@@ -198,14 +198,17 @@ impl TransactionService for Service {
     ) -> Result<Response<Statuses>, Status> {
         let request = request.into_inner();
         let id = convert::digest("hash", &request.hash).map_err(Refusal::from)?;
-        if status_of(&self.view, &self.submitted, &id).is_none() {
-            return Err(unknown(&id).into());
+        // Before the first look, so that no change falls between the two.
+        let receivers = watch(&self.view);
+        if status_of(&self.view, &self.submitted, &id)?.is_none() {
+            return Err(unknown(&self.view, &id).into());
         }
         let start = Watching {
             service: self.clone(),
             id,
-            receivers: watch(&self.view),
+            receivers,
             last: None,
+            is_over: false,
         };
         Ok(Response::new(Box::pin(futures::stream::unfold(
             start,
@@ -247,26 +250,26 @@ struct Watching {
     id: Digest,
     receivers: Vec<tokio::sync::watch::Receiver<u64>>,
     last: Option<v1::TransactionStatus>,
+    /// Nothing follows: the last status cannot change, or an error was told.
+    is_over: bool,
 }
 
 impl Watching {
     /// Waits for another status than the last one; ends after one that cannot change.
     async fn next(mut self) -> Option<(Result<v1::WatchTransactionResponse, Status>, Self)> {
-        if self
-            .last
-            .as_ref()
-            .is_some_and(|last| answers(last, Stage::Returned))
-        {
+        if self.is_over {
             return None;
         }
         loop {
-            let status = status_of(&self.service.view, &self.service.submitted, &self.id);
-            let status = status?;
-            let same = self.last.as_ref().is_some_and(|last| {
-                (last.stage, last.outcome, &last.legs)
-                    == (status.stage, status.outcome, &status.legs)
-            });
-            if !same {
+            let status = match status_of(&self.service.view, &self.service.submitted, &self.id) {
+                Ok(status) => status.unwrap_or_else(|| self.gone()),
+                Err(refusal) => {
+                    self.is_over = true;
+                    return Some((Err(refusal.into()), self));
+                }
+            };
+            if self.last.as_ref().is_none_or(|last| differs(last, &status)) {
+                self.is_over = answers(&status, Stage::Returned);
                 self.last = Some(status.clone());
                 let reply = v1::WatchTransactionResponse {
                     status: Some(status),
@@ -276,4 +279,25 @@ impl Watching {
             changed(&mut self.receivers).await;
         }
     }
+
+    /// The status of a transaction that was known here and is no more: it was taken from a peer, and
+    /// the mempool has given it up.
+    fn gone(&self) -> v1::TransactionStatus {
+        v1::TransactionStatus {
+            hash: self.id.to_string(),
+            stage: Stage::Received.into(),
+            outcome: Outcome::Dropped.into(),
+            legs: Vec::new(),
+            ..self.last.clone().unwrap_or_default()
+        }
+    }
+}
+
+/// Whether two statuses of a transaction differ in more than how far the beacon is.
+fn differs(last: &v1::TransactionStatus, status: &v1::TransactionStatus) -> bool {
+    let of = |it: &v1::TransactionStatus| v1::TransactionStatus {
+        beacon_height: 0,
+        ..it.clone()
+    };
+    of(last) != of(status)
 }

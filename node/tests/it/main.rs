@@ -16,6 +16,7 @@
 //! | `snapshot` | can a node join by taking over states, and go on after a kill |
 //! | `staking` | can a validator join, and leave with its bond |
 //! | `pool` | does a pool exchange as quoted, and in the order of the blocks |
+//! | `legs` | is every leg of a transaction told, by whom it can be known |
 //! | `fees` | does the base fee rise under load, tell its price, and fall again |
 //! | `copies` | what happens when two nodes run one vote key |
 //! | `double_signer` | is a key that contradicts itself jailed and slashed |
@@ -34,6 +35,7 @@ mod epochs;
 mod fees;
 mod history;
 mod kills;
+mod legs;
 mod load;
 mod net;
 mod pool;

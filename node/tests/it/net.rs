@@ -417,6 +417,13 @@ impl Network {
         (home, key)
     }
 
+    /// Adds the gateway, which follows all chains and votes on none. It does not run yet.
+    pub(crate) fn add_gateway(&mut self) {
+        let ports = Ports::gateway(self.base);
+        self.nodes
+            .push(Node::new(&self.place.dir, "rpc".to_owned(), ports));
+    }
+
     pub(crate) fn start_all(&mut self) {
         for node in &mut self.nodes {
             if node.process.is_none() {
