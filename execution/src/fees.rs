@@ -78,14 +78,22 @@ pub(crate) fn cost_of(bundle: &Bundle, decoded: &DecodedBundle) -> Result<Bundle
     requests::cost(bundle, decoded.gas)
 }
 
-/// Gas of what a bundle does, without the transaction around it.
+/// What a bundle costs, without the transaction around it.
 ///
 /// # Errors
 /// When a module does not exist, a call is not one of its module or does not run at the target, or
 /// the bundle does not fit a message.
-pub fn bundle_gas(bundle: &Bundle) -> Result<Gas, Rejection> {
+pub fn bundle_cost(bundle: &Bundle) -> Result<BundleCost, Rejection> {
     let decoded = decode_bundle(MODULES, bundle)?;
-    cost_of(bundle, &decoded).map(|cost| cost.gas)
+    cost_of(bundle, &decoded)
+}
+
+/// Gas of what a bundle does, without the transaction around it.
+///
+/// # Errors
+/// As [`bundle_cost`].
+pub fn bundle_gas(bundle: &Bundle) -> Result<Gas, Rejection> {
+    bundle_cost(bundle).map(|cost| cost.gas)
 }
 
 /// Gas of a transaction around its bundle: by the length of its wire form and its signatures.

@@ -8,6 +8,7 @@
 
 mod admission;
 mod edge;
+mod estimate;
 mod ledger;
 mod limits;
 mod node;

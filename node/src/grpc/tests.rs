@@ -575,8 +575,37 @@ async fn the_fee_is_what_the_calls_cost() {
     let estimate = server.client.estimate(codec::encode(&body)).await.unwrap();
     assert_eq!(estimate.gas, body.gas_limit.get());
     assert_eq!(estimate.fee, (u128::from(estimate.gas) * 10).to_string());
+    let at_home = (estimate.home_gas, estimate.reply_gas, &estimate.legs[..]);
+    assert_eq!(at_home, (estimate.gas, 0, &[][..]));
     let remote = Draft::new().call("bank", &json!({"send": {"to": 1}}));
     assert!(remote.is_err());
+}
+
+/// A bundle for the beacon pays at home for what it needs there and for its reply.
+#[tokio::test]
+async fn the_fee_of_a_bundle_that_leaves_has_its_parts() {
+    let server = server().await;
+    let call = json!({"top_up": {"validator": 0, "amount": "5"}});
+    let draft = Draft::new().attach(Asset::nsker(5)).unwrap();
+    let draft = draft.call("staking", &call).unwrap();
+    let body = draft.body(&server.terms(&rich())).unwrap();
+    let estimate = server.client.estimate(codec::encode(&body)).await.unwrap();
+    assert_eq!(estimate.gas, body.gas_limit.get());
+    let [leg] = &estimate.legs[..] else {
+        panic!("{estimate:?}");
+    };
+    assert_eq!(leg.chain, "beacon");
+    assert_eq!(estimate.gas, estimate.home_gas + leg.gas);
+    assert_eq!(estimate.reply_gas, skerry_execution::gas::reply().get());
+    assert!(estimate.reply_gas < estimate.home_gas && leg.gas > 0);
+    let floor = Parameters::default().base_fee.to_string();
+    assert_eq!((&leg.base_fee, &estimate.gas_price), (&floor, &floor));
+    let number = |text: &str| text.parse::<u128>().unwrap();
+    let at = |gas: u64, price: &str| u128::from(gas) * number(price);
+    assert_eq!(number(&leg.fee), at(leg.gas, &leg.gas_price));
+    let of_home = at(estimate.home_gas, &estimate.gas_price);
+    assert_eq!(number(&estimate.fee), of_home + number(&leg.fee));
+    assert_eq!(estimate.refund_max, "0");
 }
 
 /// What tonic refuses before a service sees it carries our reasons as well.

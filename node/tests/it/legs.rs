@@ -135,6 +135,38 @@ fn trace(network: &Network, node: usize, hash: &Digest, options: &[&str]) -> Res
     run(&args)
 }
 
+/// What a bundle for the beacon would cost is shown, and nothing is sent.
+fn check_dry_run(network: &Network, account: usize) {
+    let (key, rpc) = (
+        network.accounts[account].1.display().to_string(),
+        network.nodes[GATEWAY].rpc(),
+    );
+    let address = network.address(account).to_string();
+    let shown = || {
+        let shown = run(&["query", "account", &address, "--rpc", &rpc, "--json"]);
+        shown.expect("an account")["balances"].clone()
+    };
+    let before = shown();
+    let mut args = vec![
+        "tx",
+        "stake",
+        "top-up",
+        "--validator",
+        "0",
+        "--amount",
+        "5sker",
+    ];
+    args.extend(["--dry-run", "--key-file", &key, "--rpc", &rpc, "--json"]);
+    let estimate = run(&args).expect("an estimate");
+    let legs = estimate["legs"].as_array().expect("legs");
+    assert_eq!(legs.len(), 1, "{estimate}");
+    assert_eq!(legs[0]["chain"], "beacon");
+    let (gas, home) = (&estimate["gas"], &estimate["home_gas"]);
+    let sum = home.as_u64().zip(legs[0]["gas"].as_u64());
+    assert_eq!(gas.as_u64(), sum.map(|(home, leg)| home + leg));
+    assert_eq!(shown(), before, "nothing was sent");
+}
+
 #[test]
 fn every_leg_is_told_until_the_last() {
     let mut network = Network::new("legs", APART);
@@ -196,6 +228,8 @@ fn every_leg_is_told_until_the_last() {
         said.contains(&format!("does not follow {}", ends.home)),
         "{said}"
     );
+
+    check_dry_run(&network, ends.from);
 
     // A bundle for the beacon that is refused there: what was attached comes home.
     let draft = Draft::new().attach(Asset::nsker(7_000)).and_then(|draft| {

@@ -9,7 +9,7 @@ mod tests;
 
 use serde_json::{Value, json};
 use skerry_execution::error::{CallError, Rejection};
-use skerry_execution::fees::{bundle_gas, envelope_gas};
+use skerry_execution::fees::{BundleCost, bundle_cost, envelope_gas};
 use skerry_execution::module::Place;
 use skerry_execution::modules;
 use skerry_types::amount::{Amount, Asset};
@@ -90,12 +90,12 @@ pub enum BuildError {
     Id(#[from] ParseIdError),
 }
 
-/// Gas of a transaction with this body and one ed25519 signature. The gas limit itself has a fixed
+/// What a transaction with this body and one ed25519 signature costs. The gas limit itself has a fixed
 /// width, so filling it in changes nothing.
 ///
 /// # Errors
 /// When a module does not exist, a call is not one of its module or does not run at the target.
-pub fn gas_of(body: &TransactionBody) -> Result<Gas, Rejection> {
+pub fn cost_of(body: &TransactionBody) -> Result<BundleCost, Rejection> {
     let witness = Witness {
         authenticator: Authenticator::Ed25519(PublicKey([0; 32])),
         signatures: vec![(0, Signature([0; 64]))],
@@ -103,7 +103,20 @@ pub fn gas_of(body: &TransactionBody) -> Result<Gas, Rejection> {
     let wire_bytes = codec::encode(body)
         .len()
         .saturating_add(codec::encode(&witness).len());
-    Ok(bundle_gas(&body.bundle)?.saturating_add(envelope_gas(wire_bytes, 1).get()))
+    let cost = bundle_cost(&body.bundle)?;
+    let envelope = envelope_gas(wire_bytes, 1);
+    Ok(BundleCost {
+        gas: cost.gas.saturating_add(envelope.get()),
+        ..cost
+    })
+}
+
+/// Gas of a transaction with this body and one ed25519 signature.
+///
+/// # Errors
+/// As [`cost_of`].
+pub fn gas_of(body: &TransactionBody) -> Result<Gas, Rejection> {
+    cost_of(body).map(|cost| cost.gas)
 }
 
 /// What is to be done, without the terms.
