@@ -252,12 +252,27 @@ class Operation:
 
 
 @dataclass(frozen=True)
+class Leg:
+    target: bytes
+    operations: Sequence[Operation]
+    minimum_outputs: Sequence[Asset] = ()
+
+    def encode(self) -> bytes:
+        return (
+            self.target
+            + items(operation.encode() for operation in self.operations)
+            + items(asset.encode() for asset in self.minimum_outputs)
+        )
+
+
+@dataclass(frozen=True)
 class Bundle:
     assets: Sequence[Asset]
     operations: Sequence[Operation]
     deadline: int
     minimum_outputs: Sequence[Asset] = ()
     target: bytes = HOME
+    onward: Sequence[Leg] = ()
 
     def encode(self) -> bytes:
         return (
@@ -266,6 +281,7 @@ class Bundle:
             + items(operation.encode() for operation in self.operations)
             + items(asset.encode() for asset in self.minimum_outputs)
             + u64(self.deadline)
+            + items(leg.encode() for leg in self.onward)
         )
 
 

@@ -124,6 +124,19 @@ class Encoding(unittest.TestCase):
                 bundle.assets, bundle.operations, bundle.deadline, target=target
             )
             self.assertEqual(other.encode().hex(), vectors[vector])
+        onward = skerry.Leg(
+            skerry.BEACON,
+            [skerry.Operation(7, b"onward")],
+            [skerry.Asset(skerry.denom_bytes("sker"), 3)],
+        )
+        routed = skerry.Bundle(
+            bundle.assets,
+            bundle.operations,
+            bundle.deadline,
+            target=skerry.near(neighbour),
+            onward=[onward],
+        )
+        self.assertEqual(routed.encode().hex(), vectors["bundle_onward"])
 
     def test_genesis(self) -> None:
         vector = self.vectors["genesis"]
@@ -152,9 +165,9 @@ class Encoding(unittest.TestCase):
         asset = skerry.Asset(skerry.denom_bytes("sker"), 5 * 10**9)
         bundle = skerry.transfer_bundle(recipient, asset, 1077)
         terms = (chain_id, sender.address, 0, 0, 1077)
-        body = skerry.TransactionBody(*terms, gas_limit=20_420, gas_price=10, bundle=bundle)
+        body = skerry.TransactionBody(*terms, gas_limit=20_452, gas_price=10, bundle=bundle)
         wire = body.sign(sender.key)
-        self.assertEqual(len(wire), 365)
+        self.assertEqual(len(wire), 369)
         found = {
             "seed": bytes(sender.key).hex(),
             "public_key": bytes(sender.key.verify_key).hex(),

@@ -16,7 +16,7 @@ use crate::network::NetworkInfo;
 use crate::outbox::Outbox;
 use crate::overlay::{BlockOverlay, Contradiction};
 use crate::parallel::{self, Mode, Platform, Stage, Unwatched, Watch};
-use crate::requests::{self, Backlog};
+use crate::requests::{self, Backlog, Prices};
 use crate::transaction::{AHEAD, Machine, Ran, Sent, prepare, read_ahead};
 use crate::views;
 use skerry_types::amount::Amount;
@@ -167,7 +167,7 @@ impl Executor<'_> {
         }
         let mut machine = Machine::default();
         inbox.execute(&mut block, &mut machine, || {
-            transactions_gas(self.modules, work)
+            transactions_gas(self.modules, &context.network, work)
         });
         block.transactions::<P>(&mut machine, self, &work.transactions);
         inbox.store(&mut block.space.overlay);
@@ -184,11 +184,15 @@ impl Executor<'_> {
     }
 }
 
-fn transactions_gas(modules: &[&'static dyn Module], work: &BlockWork) -> Gas {
+fn transactions_gas(
+    modules: &[&'static dyn Module],
+    network: &NetworkInfo,
+    work: &BlockWork,
+) -> Gas {
     work.transactions
         .iter()
         .fold(Gas::ZERO, |sum, transaction| {
-            let cost = crate::fees::transaction_cost(modules, transaction);
+            let cost = crate::fees::transaction_cost(modules, network, transaction);
             sum.saturating_add(cost.map_or(0, |cost| cost.gas.get()))
         })
 }
@@ -204,6 +208,7 @@ pub(crate) struct Workspace<'a> {
     pub(crate) alarms: Vec<String>,
     pub(crate) fences: Fences,
     pub(crate) backlog: Backlog,
+    pub(crate) prices: Prices,
 }
 
 impl<'a> Workspace<'a> {
@@ -222,6 +227,7 @@ impl<'a> Workspace<'a> {
             alarms: Vec::new(),
             fences: Fences::default(),
             backlog: Backlog::default(),
+            prices: Prices::default(),
         }
     }
 }
@@ -306,12 +312,14 @@ impl Block<'_> {
                     destination,
                     payload,
                 } => (destination, *payload),
-                Sent::Request { destination, gas } => {
+                Sent::Request {
+                    destination,
+                    ticket,
+                } => {
                     let body = transaction.body();
                     let id = self.outbox.next(overlay, destination);
-                    let payload =
-                        requests::request(id, body.sender, gas, body.gas_price, &body.bundle);
-                    requests::note(overlay, &id, body.sender);
+                    requests::note(overlay, &id, body.sender, &ticket);
+                    let payload = requests::request(id, body.sender, *ticket, &body.bundle);
                     (destination, payload)
                 }
             };

@@ -77,11 +77,13 @@ pub fn check_static(
         });
     }
     check_expiry(body.valid_until, context.beacon_height)?;
-    let cost = fees::transaction_cost(MODULES, transaction)?;
+    let cost = fees::transaction_cost(MODULES, context.network, transaction)?;
     let expected = cost.gas;
-    let (limit, actual) = (requests::gas_max(context.network), cost.lane);
-    if actual > limit {
-        return Err(Rejection::RequestGas { limit, actual });
+    let limit = requests::gas_max(context.network);
+    let above = cost.legs.iter().zip(1..).find(|(leg, _)| leg.lane > limit);
+    if let Some((leg, hop)) = above {
+        let actual = leg.lane;
+        return Err(Rejection::RequestGas { limit, actual }.at_hop(hop));
     }
     if body.gas_limit < expected {
         return Err(Rejection::GasLimitTooLow {

@@ -107,6 +107,25 @@ pub enum CallError {
         /// Allowed.
         limit: u64,
     },
+    /// Gas of another chain costs more than the sender pays for any.
+    #[error(
+        "gas of {destination} costs {expected} nsker a unit now, the transaction pays at most {actual}; \
+         send it again with a gas price of at least {expected}"
+    )]
+    PriceTooLowThere {
+        /// Whose gas.
+        destination: ChainRef,
+        /// Its published base fee and a quarter more.
+        expected: Amount,
+        /// The transaction's gas price.
+        actual: Amount,
+    },
+    /// A call acts for its sender, and an onward leg has none.
+    #[error(
+        "an onward leg has no sender, it uses only what travels with it; make this call in the first \
+         leg, or in a bundle of its own"
+    )]
+    NeedsSender,
     /// The module touched what its plan does not declare. A bug of the module, never of the user.
     #[error("module {module:?} touched {object}, which its plan does not declare for {access}")]
     Undeclared {
@@ -162,6 +181,8 @@ impl CallError {
             Self::ShardFenced { .. } => "SHARD_FENCED",
             Self::HomeFenced { .. } => "HOME_FENCED",
             Self::Congested { .. } => "CONGESTED",
+            Self::PriceTooLowThere { .. } => "PRICE_TOO_LOW_THERE",
+            Self::NeedsSender => "NEEDS_SENDER",
             Self::Undeclared { .. } => "UNDECLARED_ACCESS",
             Self::Invariant { .. } => "BROKEN_INVARIANT",
             Self::RecordTooLarge { .. } => "RECORD_TOO_LARGE",
@@ -280,12 +301,22 @@ pub enum Rejection {
         /// Why.
         cause: Box<CallError>,
     },
-    /// Bundles on other shards are not available in this version.
-    #[error(
-        "the bundle's target is another shard, where bundles are not available yet; \
-         its home and the beacon are"
-    )]
-    RemoteTarget,
+    /// The bundle's route cannot be travelled.
+    #[error("hop {hop} of the bundle: {what}")]
+    Route {
+        /// Which hop, from 1.
+        hop: usize,
+        /// What is wrong with it, and what to do.
+        what: &'static str,
+    },
+    /// An onward leg of the bundle may not be sent.
+    #[error("hop {hop} of the bundle: {cause}")]
+    Onward {
+        /// Which hop, from 1.
+        hop: usize,
+        /// Why.
+        cause: Box<Rejection>,
+    },
     /// The module's calls do not run at the bundle's target.
     #[error("operation {operation}: calls of {module} run on {place}; set the bundle's target so")]
     WrongPlace {
@@ -318,6 +349,17 @@ pub enum Rejection {
 }
 
 impl Rejection {
+    /// The same of a hop of a bundle, from 1. Of the first one it is said as of a bundle without others.
+    #[must_use]
+    pub fn at_hop(self, hop: usize) -> Self {
+        let cause = Box::new(self);
+        if hop > 1 {
+            Self::Onward { hop, cause }
+        } else {
+            *cause
+        }
+    }
+
     /// The stable name, which the API's error reasons use.
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -332,7 +374,8 @@ impl Rejection {
             Self::FeeUnpayable { .. } => "INSUFFICIENT_FEE_BALANCE",
             Self::UnknownModule { .. } => "UNKNOWN_MODULE",
             Self::Call { .. } => "UNDECODABLE_CALL",
-            Self::RemoteTarget => "REMOTE_TARGET",
+            Self::Route { .. } => "BAD_ROUTE",
+            Self::Onward { cause, .. } => cause.reason(),
             Self::WrongPlace { .. } => "WRONG_PLACE",
             Self::RequestTooLarge { .. } => "REQUEST_TOO_LARGE",
             Self::RequestGas { .. } => "REQUEST_GAS",

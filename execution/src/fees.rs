@@ -3,12 +3,17 @@
 //! Gas is a function of the transaction's bytes and is charged in full, whatever happens. Base fee
 //! times gas is destroyed; the rest of the price is a tip for the fee account. Sums are kept beside
 //! the state and written once, at the end of the block.
+//!
+//! Of a bundle that leaves, the gas of its legs is bought when it leaves, at their chains' prices
+//! ([`crate::requests`]); where it fails before, nothing of that is paid. The gas price of the
+//! transaction is the most that any gas of it costs.
 
 use crate::error::Rejection;
 use crate::gas;
 use crate::module::{BlockTotals, Call, Module, Place};
 use crate::modules::bank::state::saturating_sum;
 use crate::modules::{self, MODULES};
+use crate::network::NetworkInfo;
 use crate::requests;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::ids::{Denom, Gas};
@@ -23,23 +28,38 @@ pub(crate) struct DecodedBundle {
 }
 
 /// What a bundle costs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BundleCost {
-    /// Gas that the sender pays at home; all of it, wherever the bundle runs.
+    /// All of it, wherever it is used; times the gas price the most that the fee can be.
     pub gas: Gas,
-    /// Gas that the message needs at its destination; zero for a bundle that runs at home.
+    /// The part that is used at home, the reply included, and paid at the gas price.
+    pub home: Gas,
+    /// What each leg elsewhere needs, in order, bought at that chain's price; none for a bundle that runs
+    /// at home.
+    pub legs: Legs,
+}
+
+/// What the legs of a bundle need on their chains; nearly always there are none, or one.
+pub type Legs = SmallVec<[LegCost; 1]>;
+
+/// What one leg needs on its chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LegCost {
+    /// Gas of its calls.
+    pub calls: Gas,
+    /// Gas of its message in the inbound lane, the calls included. Of an onward leg the most that it can
+    /// be: what it carries is not known yet.
     pub lane: Gas,
 }
 
-/// Decodes the calls of a bundle, which all run at its target.
+/// Decodes the calls of a bundle that run at its target; not those of its onward legs.
 pub(crate) fn decode_bundle(
     modules: &[&'static dyn Module],
     bundle: &Bundle,
 ) -> Result<DecodedBundle, Rejection> {
     let place = match bundle.target {
-        Target::Home => Place::Shards,
+        Target::Home | Target::Near(_) => Place::Shards,
         Target::Beacon => Place::Beacon,
-        Target::Near(_) => return Err(Rejection::RemoteTarget),
     };
     let mut calls = SmallVec::new();
     let assets = gas::times(gas::KEY_WRITTEN, bundle.assets.len());
@@ -69,31 +89,41 @@ pub(crate) fn decode_bundle(
     Ok(DecodedBundle { calls, gas: total })
 }
 
-/// What a decoded bundle costs, without the transaction around it.
-pub(crate) fn cost_of(bundle: &Bundle, decoded: &DecodedBundle) -> Result<BundleCost, Rejection> {
-    if bundle.target == Target::Home {
-        let (gas, lane) = (decoded.gas, Gas::ZERO);
-        return Ok(BundleCost { gas, lane });
+/// What a decoded bundle costs, without the transaction around it, when it runs at home or else leaves.
+pub(crate) fn cost_of(
+    modules: &[&'static dyn Module],
+    bundle: &Bundle,
+    decoded: &DecodedBundle,
+    leaves: bool,
+) -> Result<BundleCost, Rejection> {
+    if leaves {
+        return requests::cost(modules, bundle, decoded.gas);
     }
-    requests::cost(bundle, decoded.gas)
+    Ok(BundleCost {
+        gas: decoded.gas,
+        home: decoded.gas,
+        legs: Legs::new(),
+    })
 }
 
-/// What a bundle costs, without the transaction around it.
+/// What a bundle costs, without the transaction around it, when it runs at home or else leaves.
 ///
 /// # Errors
 /// When a module does not exist, a call is not one of its module or does not run at the target, or
 /// the bundle does not fit a message.
-pub fn bundle_cost(bundle: &Bundle) -> Result<BundleCost, Rejection> {
+pub fn bundle_cost(bundle: &Bundle, leaves: bool) -> Result<BundleCost, Rejection> {
     let decoded = decode_bundle(MODULES, bundle)?;
-    cost_of(bundle, &decoded)
+    cost_of(MODULES, bundle, &decoded, leaves)
 }
 
-/// Gas of what a bundle does, without the transaction around it.
+/// Gas of what a bundle does, without the transaction around it, by its bytes alone: one for the
+/// neighbours of an owner counts as one that leaves, which costs more than one that stays.
 ///
 /// # Errors
 /// As [`bundle_cost`].
 pub fn bundle_gas(bundle: &Bundle) -> Result<Gas, Rejection> {
-    bundle_cost(bundle).map(|cost| cost.gas)
+    let leaves = bundle.target != Target::Home;
+    bundle_cost(bundle, leaves).map(|cost| cost.gas)
 }
 
 /// Gas of a transaction around its bundle: by the length of its wire form and its signatures.
@@ -105,31 +135,45 @@ pub fn envelope_gas(wire_bytes: usize, signatures: usize) -> Gas {
     ])
 }
 
-/// Gas of a transaction.
+/// Gas of a transaction, by its bytes alone as [`bundle_gas`] is.
 ///
 /// # Errors
 /// As [`bundle_gas`].
 pub fn transaction_gas(transaction: &CheckedTransaction) -> Result<Gas, Rejection> {
-    transaction_cost(MODULES, transaction).map(|cost| cost.gas)
+    let gas = bundle_gas(&transaction.body().bundle)?;
+    Ok(gas.saturating_add(envelope_of(transaction).get()))
 }
 
-/// What a transaction costs, by a table of modules.
+/// What a transaction costs in a network, by a table of modules.
 ///
 /// # Errors
-/// As [`bundle_gas`].
+/// As [`bundle_gas`], and when the bundle has no route.
 pub(crate) fn transaction_cost(
     modules: &[&'static dyn Module],
+    network: &NetworkInfo,
     transaction: &CheckedTransaction,
 ) -> Result<BundleCost, Rejection> {
-    let bundle = &transaction.body().bundle;
-    let cost = cost_of(bundle, &decode_bundle(modules, bundle)?)?;
-    Ok(BundleCost {
-        gas: cost.gas.saturating_add(envelope_of(transaction).get()),
-        ..cost
-    })
+    let body = transaction.body();
+    let route = requests::route(network, network.home(&body.sender), &body.bundle)?;
+    let decoded = decode_bundle(modules, &body.bundle)?;
+    let cost = cost_of(modules, &body.bundle, &decoded, !route.is_empty())?;
+    Ok(cost.with_envelope(transaction))
 }
 
-pub(crate) fn envelope_of(transaction: &CheckedTransaction) -> Gas {
+impl BundleCost {
+    /// With what the transaction around the bundle costs.
+    #[must_use]
+    pub(crate) fn with_envelope(self, transaction: &CheckedTransaction) -> Self {
+        let envelope = envelope_of(transaction).get();
+        Self {
+            gas: self.gas.saturating_add(envelope),
+            home: self.home.saturating_add(envelope),
+            legs: self.legs,
+        }
+    }
+}
+
+fn envelope_of(transaction: &CheckedTransaction) -> Gas {
     let signatures = transaction.transaction().witness.signatures.len();
     envelope_gas(transaction.wire().len(), signatures)
 }
@@ -149,7 +193,13 @@ impl Ledger {
     /// Counts a fee that was debited: `burnt` of it is destroyed.
     pub(crate) fn charge(&mut self, gas: Gas, fee: Amount, burnt: Amount) {
         self.totals.gas = self.totals.gas.saturating_add(gas.get());
-        let tip = fee.checked_sub(burnt).unwrap_or(Amount::ZERO);
+        self.spend(fee, burnt);
+    }
+
+    /// Counts what a message paid for its gas, of which `burnt` is destroyed: it was debited where it
+    /// came from.
+    pub(crate) fn spend(&mut self, paid: Amount, burnt: Amount) {
+        let tip = paid.checked_sub(burnt).unwrap_or(Amount::ZERO);
         self.totals.tips = saturating_sum(self.totals.tips, tip);
         self.burn(Asset {
             denom: Denom::SKER,

@@ -46,9 +46,10 @@ pub fn sum(parts: &[u64]) -> Gas {
 /// Gas of a key that may be created and is written.
 pub const KEY: u64 = KEY_WRITTEN + KEY_CREATED;
 
-/// Gas of a reply: the same for every one, so that it can be paid in advance.
+/// Gas of a reply: the same for every one, so that it can be paid in advance. Beside its assets it may
+/// bring home `sker` that gas was bought for.
 pub fn reply() -> Gas {
-    message(limits::REPLY_BYTES, limits::ASSETS_MAX)
+    message(limits::REPLY_BYTES, limits::ASSETS_MAX.saturating_add(1))
 }
 
 /// Gas of a message of `bytes` that carries `assets` assets: executing it costs the same at every

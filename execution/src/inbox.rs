@@ -19,7 +19,7 @@ use crate::modules::channels::state::{
 };
 use crate::modules::{CHANNELS, EXECUTOR};
 use crate::network::NetworkInfo;
-use crate::outbox::{add_flow, assets_of, flow_of};
+use crate::outbox::{add_flow, flow_of, value_of};
 use crate::overlay::BlockOverlay;
 use crate::requests::{self, Arrived, Returned};
 use crate::transaction::Machine;
@@ -335,8 +335,10 @@ fn deliver(
             reply_to,
             hops,
             gas,
+            gas_price,
+            prepaid,
+            onward_gas,
             bundle,
-            ..
         } => {
             let arrived = Arrived {
                 id,
@@ -347,20 +349,26 @@ fn deliver(
                 reply_to: *reply_to,
                 hops: *hops,
                 gas: *gas,
+                gas_price: *gas_price,
+                prepaid: *prepaid,
+                onward_gas,
                 bundle,
             };
             requests::execute(block, machine, &arrived, &mut receipt).err()
         }
         Payload::Reply {
             request,
+            code,
+            gas_left,
             beneficiary,
             assets,
-            ..
         } => {
             let returned = Returned {
                 id,
                 origin,
                 request: *request,
+                code: *code,
+                gas_left: *gas_left,
                 beneficiary: *beneficiary,
                 assets,
             };
@@ -373,8 +381,8 @@ fn deliver(
     };
     if let Some(status) = refusal {
         receipt.status = status;
-        for asset in assets_of(&message.payload) {
-            block.space.ledger.burn(*asset);
+        for asset in value_of(&message.payload) {
+            block.space.ledger.burn(asset);
         }
     }
     receipt

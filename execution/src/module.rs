@@ -148,6 +148,12 @@ pub trait Call: Send + Sync {
         let _ = (context, read);
     }
 
+    /// Whether it acts for its sender: on its account, or by its authority. Such a call has no place in an
+    /// onward leg, which has no sender. Only what needs nothing but the sheet says no.
+    fn needs_sender(&self) -> bool {
+        true
+    }
+
     /// Does it.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use crate::network::NetworkInfo;
 use crate::overlay::BlockOverlay;
 use crate::requests;
 use crate::view::decode_record;
-use skerry_types::amount::Asset;
+use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{self, Version};
 use skerry_types::ids::{ChainRef, Denom, Digest, Gas, Height, Sequence};
 use skerry_types::limits;
@@ -17,13 +17,25 @@ use skerry_types::message::{Batch, BatchRecord, Flow, Message, MessageId, Payloa
 use skerry_types::state::Value;
 use std::collections::BTreeMap;
 
-/// What a payload carries, as far as it is value.
-pub fn assets_of(payload: &Payload) -> &[Asset] {
+/// The assets that a payload carries.
+fn assets_of(payload: &Payload) -> &[Asset] {
     match payload {
         Payload::Transfer { assets, .. } | Payload::Reply { assets, .. } => assets,
         Payload::Request { bundle, .. } => &bundle.assets,
         Payload::System(_) => &[],
     }
+}
+
+/// All value that a payload carries: its assets, and the `sker` that was paid for gas of other chains.
+pub fn value_of(payload: &Payload) -> impl Iterator<Item = Asset> + '_ {
+    let amount = match payload {
+        Payload::Request { prepaid, .. } => *prepaid,
+        Payload::Reply { gas_left, .. } => *gas_left,
+        Payload::Transfer { .. } | Payload::System(_) => Amount::ZERO,
+    };
+    let denom = Denom::SKER;
+    let paid = (!amount.is_zero()).then_some(Asset { denom, amount });
+    assets_of(payload).iter().copied().chain(paid)
 }
 
 /// What one message adds to the counters of its channel: source and destination compute the same. A
@@ -45,7 +57,7 @@ pub fn flow_of(network: &NetworkInfo, bytes: usize, message: Option<&Message>) -
         gas: gas.get(),
         ..Flow::default()
     };
-    for asset in assets {
+    for asset in payload.into_iter().flat_map(value_of) {
         let sum = match asset.denom {
             Denom::SKER => &mut flow.sker,
             Denom::STSKER => &mut flow.stsker,

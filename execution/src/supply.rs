@@ -8,7 +8,7 @@
 use crate::modules::bank::state::{BALANCE, BURNT, read_claim_key, read_denom_key};
 use crate::modules::channels::state::inbox_object;
 use crate::modules::{self, BANK, CHANNELS, MODULES, TOKEN};
-use crate::outbox::assets_of;
+use crate::outbox::value_of;
 use crate::view::read_amount;
 use skerry_types::amount::Amount;
 use skerry_types::codec;
@@ -72,7 +72,7 @@ pub fn count_messages<'m>(sums: &mut Sums, messages: impl Iterator<Item = &'m [u
     for wire in messages {
         let message: Result<Message, _> = codec::decode(wire, limits::MESSAGE_BYTES_MAX);
         if let Ok(message) = message {
-            for asset in assets_of(&message.payload) {
+            for asset in value_of(&message.payload) {
                 add(sums, asset.denom, asset.amount);
             }
         }

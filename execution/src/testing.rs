@@ -162,12 +162,20 @@ impl Draft {
                 operations: Vec::new(),
                 minimum_outputs: Vec::new(),
                 deadline: Height::new(1_000),
+                onward: Vec::new(),
             },
         }
     }
 
     pub(crate) fn call(mut self, operation: Operation) -> Self {
         self.bundle.operations.push(operation);
+        self
+    }
+
+    /// For another chain, at a price that its gas does not exceed.
+    pub(crate) fn to(mut self, target: Target) -> Self {
+        self.bundle.target = target;
+        self.price = self.price.max(20);
         self
     }
 

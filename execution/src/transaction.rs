@@ -6,14 +6,14 @@
 
 use crate::block::{BlockContext, Workspace};
 use crate::error::{CallError, Rejection};
-use crate::fees::{self, DecodedBundle};
+use crate::fees::{self, BundleCost, DecodedBundle, Legs};
 use crate::module::{Call, Effects, Environment, Incoming, Module, Received, Scene};
 use crate::modules::account::state::{decode_nonce, encode_nonce, nonce_slot};
-use crate::modules::bank::state::{balance_slot, credit, debit};
+use crate::modules::bank::state::{balance_slot, credit, debit, saturating_sum};
 use crate::modules::{self, BANK, EXECUTOR};
 use crate::overlay::{Layer, Layered};
 use crate::plan::{Access, Plan, PlanContext};
-use crate::requests;
+use crate::requests::{self, Route, Ticket};
 use crate::sheet::Sheet;
 use crate::view::{StateView, decode_amount, encode_amount};
 use skerry_types::amount::{Amount, Asset};
@@ -47,8 +47,11 @@ pub(crate) struct PlannedCall {
 /// The calls of a bundle with what they touch.
 pub(crate) struct Calls {
     calls: SmallVec<[PlannedCall; 1]>,
-    /// Gas where the bundle runs.
-    gas: Gas,
+    /// What of the gas is used at home.
+    home: Gas,
+    /// The chains that the bundle runs on, with what each leg needs there; none when it runs here.
+    route: Route,
+    legs: Legs,
 }
 
 impl Calls {
@@ -62,8 +65,15 @@ impl Calls {
         };
         Self {
             calls: decoded.calls.into_iter().map(planned).collect(),
-            gas: decoded.gas,
+            home: decoded.gas,
+            route: Route::new(),
+            legs: Legs::new(),
         }
+    }
+
+    /// Whether they run on another chain.
+    pub(crate) fn leave(&self) -> bool {
+        !self.route.is_empty()
     }
 
     /// Keys that the calls will ask for.
@@ -116,8 +126,19 @@ pub(crate) enum Sent {
         destination: ChainRef,
         payload: Box<Payload>,
     },
-    /// Its bundle, whose calls need `gas`.
-    Request { destination: ChainRef, gas: Gas },
+    /// Its bundle.
+    Request {
+        destination: ChainRef,
+        ticket: Box<Ticket>,
+    },
+}
+
+/// What a bundle has done.
+#[derive(Default)]
+struct Done {
+    sent: Vec<Sent>,
+    /// Paid for gas of other chains.
+    prepaid: Amount,
 }
 
 /// What came of a transaction.
@@ -128,7 +149,6 @@ pub(crate) struct Ran {
 
 /// What a transaction is charged.
 struct Charge {
-    gas: Gas,
     fee: Amount,
     burnt: Amount,
 }
@@ -174,17 +194,24 @@ impl Machine {
                 return Ran { receipt, sent };
             }
         };
-        let charge = match charge(space, transaction, *gas) {
+        let charge = match charge(space, transaction, *gas, calls.home) {
             Ok(charge) => charge,
             Err(status) => {
                 receipt.status = status;
                 return Ran { receipt, sent };
             }
         };
-        space.ledger.charge(charge.gas, charge.fee, charge.burnt);
-        (receipt.gas, receipt.fee) = (charge.gas, charge.fee);
+        // What it was admitted with fills the block, wherever it is used.
+        space.ledger.charge(*gas, charge.fee, charge.burnt);
+        (receipt.gas, receipt.fee) = (calls.home, charge.fee);
         match self.bundle(space, transaction, calls) {
-            Ok(done) => (sent, receipt.events) = (done, std::mem::take(&mut self.effects.events)),
+            Ok(done) => {
+                (sent, receipt.events) = (done.sent, std::mem::take(&mut self.effects.events));
+                if calls.leave() {
+                    receipt.gas = *gas;
+                    receipt.fee = saturating_sum(charge.fee, done.prepaid);
+                }
+            }
             Err((module, error)) => {
                 self.forget(space);
                 if error.is_alarm() {
@@ -208,24 +235,19 @@ impl Machine {
         self.trapped = None;
     }
 
-    /// Gives what is to be sent.
+    /// Runs a bundle, or pays for its way.
     fn bundle(
         &mut self,
         space: &mut Workspace<'_>,
         transaction: &CheckedTransaction,
         calls: &Calls,
-    ) -> Result<Vec<Sent>, Refusal> {
+    ) -> Result<Done, Refusal> {
         let body = transaction.body();
         let bundle = &body.bundle;
         let executor = |error| (EXECUTOR, Box::new(error));
         check_deadline(space, bundle).map_err(executor)?;
-        let destination = requests::destination(bundle);
-        if let Some(destination) = destination {
-            check_fence(space, destination).map_err(executor)?;
-            let (backlog, overlay) = (&mut space.backlog, &mut space.overlay);
-            backlog
-                .check(overlay, space.context.chain, destination)
-                .map_err(executor)?;
+        if let Some(first) = calls.route.first() {
+            return self.depart(space, body, calls, *first).map_err(executor);
         }
         let mut state = Layered {
             overlay: &mut space.overlay,
@@ -233,12 +255,6 @@ impl Machine {
         };
         for asset in &bundle.assets {
             debit(&mut state, body.sender, *asset).map_err(executor)?;
-        }
-        if let Some(destination) = destination {
-            state.commit();
-            space.backlog.count();
-            let gas = calls.gas;
-            return Ok(vec![Sent::Request { destination, gas }]);
         }
         let scene = scene(space, body.sender, transaction.id(), body.nonce);
         let sheet = self.calls(space, scene, bundle, calls)?;
@@ -248,12 +264,58 @@ impl Machine {
         self.finish(space, bundle, body.sender, &sheet)
             .map_err(executor)?;
         let sent = self.effects.sent.drain(..);
-        Ok(sent
-            .map(|(destination, payload)| Sent::Payload {
+        Ok(Done {
+            sent: sent
+                .map(|(destination, payload)| Sent::Payload {
+                    destination,
+                    payload: Box::new(payload),
+                })
+                .collect(),
+            prepaid: Amount::ZERO,
+        })
+    }
+
+    /// Takes from the sender what its bundle carries to other chains: the attached assets, and the price
+    /// of the gas there.
+    fn depart(
+        &mut self,
+        space: &mut Workspace<'_>,
+        body: &TransactionBody,
+        calls: &Calls,
+        destination: ChainRef,
+    ) -> Result<Done, CallError> {
+        for chain in &calls.route {
+            check_fence(space, *chain)?;
+        }
+        if destination.is_beacon() {
+            let (backlog, overlay) = (&mut space.backlog, &mut space.overlay);
+            backlog.check(overlay, space.context.chain, destination)?;
+        }
+        let ticket = requests::buy(space, &calls.route, &calls.legs, body.gas_price)?;
+        let prepaid = ticket.prepaid;
+        let mut state = Layered {
+            overlay: &mut space.overlay,
+            layer: &mut self.layer,
+        };
+        let gas = Asset {
+            denom: Denom::SKER,
+            amount: prepaid,
+        };
+        for asset in std::iter::once(&gas).chain(&body.bundle.assets) {
+            debit(&mut state, body.sender, *asset)?;
+        }
+        state.commit();
+        if destination.is_beacon() {
+            space.backlog.count();
+        }
+        let ticket = Box::new(ticket);
+        Ok(Done {
+            sent: vec![Sent::Request {
                 destination,
-                payload: Box::new(payload),
-            })
-            .collect())
+                ticket,
+            }],
+            prepaid,
+        })
     }
 
     /// Runs the calls of a bundle one after the other; gives what is on the sheet then.
@@ -290,14 +352,15 @@ impl Machine {
         Ok(sheet)
     }
 
-    /// Runs a bundle that came by a message; gives what is left of its assets.
+    /// Runs a bundle that came by a message, without a sender where it is an onward one; gives what is
+    /// left of its assets.
     ///
     /// # Errors
     /// When a call refuses or the sheet does not end as it must; nothing has changed then.
     pub(crate) fn request(
         &mut self,
         space: &mut Workspace<'_>,
-        sender: Address,
+        sender: Option<Address>,
         origin: Digest,
         bundle: &Bundle,
         decoded: DecodedBundle,
@@ -315,24 +378,32 @@ impl Machine {
     fn try_request(
         &mut self,
         space: &mut Workspace<'_>,
-        sender: Address,
+        sender: Option<Address>,
         origin: Digest,
         bundle: &Bundle,
         decoded: DecodedBundle,
     ) -> Result<(Vec<Asset>, Vec<Event>), Refusal> {
         let executor = |error| (EXECUTOR, Box::new(error));
         check_deadline(space, bundle).map_err(executor)?;
+        let mut needy = decoded.calls.iter().filter(|(_, call)| call.needs_sender());
+        if let Some((module, _)) = needy.next().filter(|_| sender.is_none()) {
+            return Err((module.id(), Box::new(CallError::NeedsSender)));
+        }
+        let sender = sender.unwrap_or_else(|| requests::onward_actor(space.context.chain));
         let scene = scene(space, sender, origin, Nonce::default());
         let calls = Calls::plan(decoded, &scene.plan_context());
         let sheet = self.calls(space, scene, bundle, &calls)?;
         let left = sheet.finish(&bundle.minimum_outputs).map_err(executor)?;
         let left: Vec<Asset> = left.collect();
-        // Its one message is the reply, by which everything goes home.
-        let Effects { credits, sent, .. } = &self.effects;
-        let error = if !credits.is_empty() || !sent.is_empty() {
-            Some("a request only acts on what is at its destination".to_owned())
+        let here = space.context.chain;
+        // Its one message brings home what is left, or takes it on.
+        let error = if let Some((destination, _)) = self.effects.sent.first() {
+            Some(format!(
+                "a bundle that came by a message sends none of its own: from {here} nothing goes to \
+                 {destination}, what is left comes home"
+            ))
         } else if left.len() > limits::ASSETS_MAX {
-            Some(format!("{} denoms are left, a reply has 8", left.len()))
+            Some(format!("{} denoms are left, a message has 8", left.len()))
         } else {
             None
         };
@@ -340,12 +411,21 @@ impl Machine {
             let code = "REPLY_ONLY";
             return Err(executor(CallError::Refused { code, detail }));
         }
-        Layered {
+        self.credit_all(space).map_err(executor)?;
+        Ok((left, std::mem::take(&mut self.effects.events)))
+    }
+
+    /// Credits whom the calls of a bundle gave something, and keeps its changes.
+    fn credit_all(&mut self, space: &mut Workspace<'_>) -> Result<(), CallError> {
+        let mut state = Layered {
             overlay: &mut space.overlay,
             layer: &mut self.layer,
+        };
+        for (owner, asset) in self.effects.credits.drain(..) {
+            credit(&mut state, owner, asset)?;
         }
-        .commit();
-        Ok((left, std::mem::take(&mut self.effects.events)))
+        state.commit();
+        Ok(())
     }
 
     /// Credits what the bundle earned and keeps its changes.
@@ -357,18 +437,9 @@ impl Machine {
         sheet: &Sheet,
     ) -> Result<(), CallError> {
         let left = sheet.finish(&bundle.minimum_outputs)?;
-        let mut state = Layered {
-            overlay: &mut space.overlay,
-            layer: &mut self.layer,
-        };
-        for (owner, asset) in self.effects.credits.drain(..) {
-            credit(&mut state, owner, asset)?;
-        }
-        for asset in left {
-            credit(&mut state, sender, asset)?;
-        }
-        state.commit();
-        Ok(())
+        let left = left.map(|asset| (sender, asset));
+        self.effects.credits.extend(left);
+        self.credit_all(space)
     }
 
     /// Runs an inbound transfer.
@@ -540,11 +611,10 @@ fn decode(
             here,
         });
     }
+    let route = requests::route(network, here, &body.bundle)?;
     let decoded = fees::decode_bundle(modules, &body.bundle)?;
-    let cost = fees::cost_of(&body.bundle, &decoded)?;
-    let gas = cost
-        .gas
-        .saturating_add(fees::envelope_of(transaction).get());
+    let cost = fees::cost_of(modules, &body.bundle, &decoded, !route.is_empty())?;
+    let BundleCost { gas, home, legs } = cost.with_envelope(transaction);
     if body.gas_limit < gas {
         let (expected, actual) = (gas, body.gas_limit);
         return Err(Rejection::GasLimitTooLow { expected, actual });
@@ -555,7 +625,13 @@ fn decode(
             actual: body.gas_price,
         });
     }
-    Ok((Calls::plan(decoded, &plan_context(context, body)), gas))
+    let calls = Calls {
+        home,
+        route,
+        legs,
+        ..Calls::plan(decoded, &plan_context(context, body))
+    };
+    Ok((calls, gas))
 }
 
 /// Reads what a transaction will ask for. Run for some transactions before the first of them runs, the
@@ -575,7 +651,7 @@ pub(crate) fn read_ahead(
     for asset in &body.bundle.assets {
         balance_slot(overlay, &body.sender, &asset.denom);
     }
-    if requests::destination(&body.bundle).is_none() {
+    if !calls.leave() {
         let plan_context = plan_context(context, body);
         calls.hint(&plan_context, &mut |key| {
             overlay.slot(key);
@@ -593,11 +669,13 @@ fn plan_context<'c>(context: &'c BlockContext, body: &TransactionBody) -> PlanCo
     }
 }
 
-/// Uses the nonce and takes the fee, or says why the transaction is void.
+/// Uses the nonce and takes the fee for what happens at home, or says why the transaction is void. It is
+/// void, too, when the sender does not hold the price of all `gas`.
 fn charge(
     space: &mut Workspace<'_>,
     transaction: &CheckedTransaction,
     gas: Gas,
+    home: Gas,
 ) -> Result<Charge, Status> {
     let body = transaction.body();
     let Nonce { stream, sequence } = body.nonce;
@@ -610,19 +688,21 @@ fn charge(
     }
     let slot = balance_slot(&mut space.overlay, &body.sender, &Denom::SKER);
     let actual = decode_amount(space.overlay.value(slot)).unwrap_or(Amount::ZERO);
-    let fee = fees::fee(gas, body.gas_price);
+    let most = fees::fee(gas, body.gas_price);
+    let paid = most.filter(|most| *most <= actual);
+    let fee = paid.and_then(|_| fees::fee(home, body.gas_price));
     let Some((fee, rest)) = fee.and_then(|fee| Some((fee, actual.checked_sub(fee)?))) else {
         return Err(void_of(&Rejection::FeeUnpayable {
             sender: body.sender,
-            expected: fee.unwrap_or(Amount::MAX),
+            expected: most.unwrap_or(Amount::MAX),
             actual,
         }));
     };
     // The price is at least the base fee, so this is at most the fee.
-    let burnt = fees::fee(gas, space.base_fee).unwrap_or(fee);
+    let burnt = fees::fee(home, space.base_fee).unwrap_or(fee);
     space
         .overlay
         .set(nonce_slot, Some(encode_nonce(sequence.saturating_add(1))));
     space.overlay.set(slot, encode_amount(rest));
-    Ok(Charge { gas, fee, burnt })
+    Ok(Charge { fee, burnt })
 }

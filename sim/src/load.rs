@@ -172,6 +172,7 @@ impl Load {
                 operations: vec![Operation { module: BANK, call }],
                 minimum_outputs: Vec::new(),
                 deadline: Height::new(VALID_UNTIL),
+                onward: Vec::new(),
             },
         }
     }
@@ -193,6 +194,8 @@ impl Load {
         let mut body = self.body(plan, sender, sequence, sender, amount);
         body.gas_limit = Gas::new(2_000_000);
         body.bundle.target = Target::Beacon;
+        // The beacon's gas costs others a quarter more than its base fee.
+        body.gas_price = Amount::new(body.gas_price.get() + 10);
         body.bundle.operations = vec![operation];
         if amount == 0 {
             body.bundle.assets.clear();

@@ -19,7 +19,7 @@ pub const VALID_UNTIL_AHEAD_MAX: u64 = 20_000;
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 /// Fixed size that the origin of a request reserves for its reply.
 pub const REPLY_BYTES: usize = 1024;
-/// Most hops of an onward request.
+/// Most chains that one bundle runs on, one after the other.
 pub const HOPS_MAX: u8 = 4;
 /// Most messages of one shard that the beacon has not executed: at the beacon, accepted ones; at home,
 /// all that were sent. With the largest message it bounds what waits in the beacon's state.

@@ -71,11 +71,15 @@ pub enum Payload {
         reply_to: MessageId,
         /// Hops so far.
         hops: u8,
-        /// Prepaid gas.
+        /// What the calls need here.
         gas: Gas,
-        /// Price per unit at which it was bought.
+        /// Base units of `sker` per unit at which the gas of this leg was bought.
         gas_price: Amount,
-        /// What to run.
+        /// Base units of `sker` that it carries for gas: of this leg, and of those after it.
+        prepaid: Amount,
+        /// What was bought for the legs after this one, in order.
+        onward_gas: Vec<LegGas>,
+        /// What to run, here and then elsewhere.
         bundle: Bundle,
     },
     /// The answer to a request, of one fixed size and gas; cannot fail.
@@ -84,8 +88,8 @@ pub enum Payload {
         request: MessageId,
         /// What happened: one of [`reply_code`].
         code: u16,
-        /// Gas not used.
-        gas_left: Gas,
+        /// Base units of `sker` that were prepaid for gas and not used.
+        gas_left: Amount,
         /// Who is credited.
         beneficiary: Address,
         /// What comes home.
@@ -95,16 +99,28 @@ pub enum Payload {
     System(Operation),
 }
 
+/// Gas of a leg that is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LegGas {
+    /// What its calls need.
+    pub gas: Gas,
+    /// Base units of `sker` per unit at which it was bought.
+    pub price: Amount,
+}
+
 /// What a reply says of its request. The receipt at the destination says more.
 pub mod reply_code {
-    /// All of the bundle happened.
+    /// All of the bundle happened, on every leg of its route.
     pub const DONE: u16 = 0;
-    /// None of it happened: a call refused, or an output was below its minimum.
+    /// None of it happened: a call refused, an output was below its minimum, or it came too late. All
+    /// that was attached comes home.
     pub const FAILED: u16 = 1;
     /// None of it happened: the destination does not know the calls.
     pub const UNKNOWN: u16 = 2;
     /// None of it happened: the prepaid gas is less than the calls need.
     pub const GAS: u16 = 3;
+    /// The route ended before its last leg had happened: what the legs before brought comes home.
+    pub const PARTIAL: u16 = 4;
 }
 
 impl Message {

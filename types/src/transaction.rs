@@ -52,6 +52,17 @@ pub struct Operation {
     pub call: Vec<u8>,
 }
 
+/// One more stop of a bundle: what happens to its output on another chain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
+pub struct Leg {
+    /// Where it runs: near an owner or on the beacon, never at home.
+    pub target: Target,
+    /// The calls, in order; they have no sender, and use only what the leg before left.
+    pub operations: Vec<Operation>,
+    /// What must at least be left on the sheet at the end; denoms strictly increasing.
+    pub minimum_outputs: Vec<Asset>,
+}
+
 /// Operations that happen all or not at all, over a transient sheet that begins with the attached
 /// assets and must end at zero or more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, BorshSerialize, BorshDeserialize)]
@@ -64,8 +75,11 @@ pub struct Bundle {
     pub operations: Vec<Operation>,
     /// What must at least be left on the sheet at the end; denoms strictly increasing.
     pub minimum_outputs: Vec<Asset>,
-    /// Last beacon height at which it may run.
+    /// Last beacon height at which it may run; holds at each leg.
     pub deadline: Height,
+    /// Where all that is left travels on to, leg after leg; with the target at most
+    /// [`limits::HOPS_MAX`] hops. The last one sends home what is left.
+    pub onward: Vec<Leg>,
 }
 
 /// What is hashed to the transaction id.
@@ -313,6 +327,44 @@ impl CheckedTransaction {
     }
 }
 
+fn check_bundle(bundle: &Bundle) -> Result<(), TransactionError> {
+    use TransactionError::Malformed;
+    let hops = bundle.onward.len().saturating_add(1);
+    if hops > usize::from(limits::HOPS_MAX) {
+        return Err(Malformed("a bundle travels over at most 4 hops"));
+    }
+    if bundle.target == Target::Home && hops > 1 {
+        return Err(Malformed(
+            "onward legs need a first target that is not home: `Near` or `Beacon`",
+        ));
+    }
+    if bundle.onward.iter().any(|leg| leg.target == Target::Home) {
+        return Err(Malformed(
+            "an onward leg runs near an owner or on the beacon; what is left comes home by itself",
+        ));
+    }
+    let operations = || {
+        let onward = bundle.onward.iter().flat_map(|leg| &leg.operations);
+        bundle.operations.iter().chain(onward)
+    };
+    if operations().count() > limits::BUNDLE_OPERATIONS_MAX {
+        return Err(Malformed("too many operations"));
+    }
+    if operations().any(|operation| operation.call.len() > limits::CALL_BYTES_MAX) {
+        return Err(Malformed("a call is too long"));
+    }
+    let mut outputs = bundle.onward.iter().map(|leg| &leg.minimum_outputs);
+    let are_canonical = assets_are_canonical(&bundle.assets)
+        && assets_are_canonical(&bundle.minimum_outputs)
+        && outputs.all(|outputs| assets_are_canonical(outputs));
+    if !are_canonical {
+        return Err(Malformed(
+            "assets must be at most 8, above zero, denoms strictly increasing",
+        ));
+    }
+    Ok(())
+}
+
 fn check_form(transaction: &SignedTransaction, chain_id: &Digest) -> Result<(), TransactionError> {
     use TransactionError::Malformed;
     let SignedTransaction { body, witness } = transaction;
@@ -322,22 +374,7 @@ fn check_form(transaction: &SignedTransaction, chain_id: &Digest) -> Result<(), 
             actual: body.chain_id,
         });
     }
-    let bundle = &body.bundle;
-    if bundle.operations.len() > limits::BUNDLE_OPERATIONS_MAX {
-        return Err(Malformed("too many operations"));
-    }
-    if bundle
-        .operations
-        .iter()
-        .any(|operation| operation.call.len() > limits::CALL_BYTES_MAX)
-    {
-        return Err(Malformed("a call is too long"));
-    }
-    if !assets_are_canonical(&bundle.assets) || !assets_are_canonical(&bundle.minimum_outputs) {
-        return Err(Malformed(
-            "assets must be at most 8, above zero, denoms strictly increasing",
-        ));
-    }
+    check_bundle(&body.bundle)?;
     if !witness.authenticator.is_well_formed() {
         return Err(Malformed(
             "the authenticator's threshold or keys are not usable",

@@ -6,7 +6,7 @@ use crate::error::Rejection;
 use crate::fees::transaction_cost;
 use crate::gas;
 use crate::modules::MODULES;
-use crate::requests::{self, gas_max};
+use crate::requests::gas_max;
 use crate::supply::check_records;
 use crate::testing::{Draft, User, World, shard, user};
 use crate::views;
@@ -34,9 +34,7 @@ fn world(lane: u64) -> World {
 
 /// A bundle for the beacon that calls nothing: what is attached comes home.
 fn draft(who: User, assets: Vec<Asset>) -> Draft {
-    let mut draft = Draft::new(who, 0, assets);
-    draft.bundle.target = Target::Beacon;
-    draft
+    Draft::new(who, 0, assets).to(Target::Beacon)
 }
 
 /// A request of a shard at a position of its channel.
@@ -47,15 +45,17 @@ fn request(bits: u16, position: u64, declared: u64, assets: Vec<Asset>) -> Vec<u
         sequence: Sequence::new(position),
     };
     let sender = user(bits, 1);
-    let bundle = draft(sender, assets).bundle;
-    let declared = Gas::new(declared);
-    wire(requests::request(
-        id,
-        sender.address,
-        declared,
-        Amount::ZERO,
-        &bundle,
-    ))
+    wire(Payload::Request {
+        sender: Some(sender.address),
+        beneficiary: sender.address,
+        reply_to: id,
+        hops: 0,
+        gas: Gas::new(declared),
+        gas_price: Amount::ZERO,
+        prepaid: Amount::ZERO,
+        onward_gas: Vec::new(),
+        bundle: draft(sender, assets).bundle,
+    })
 }
 
 fn wire(payload: Payload) -> Vec<u8> {
@@ -126,7 +126,8 @@ fn what_would_be_dropped_at_the_beacon_is_refused_at_home() {
     let alice = user(0, 1);
     let lane_of = |world: &World| {
         let checked = draft(alice, Vec::new()).checked(world.network.chain_id);
-        transaction_cost(MODULES, &checked).unwrap().lane.get()
+        let cost = transaction_cost(MODULES, &world.network, &checked).unwrap();
+        cost.legs[0].lane.get()
     };
     let lane = lane_of(&World::new(&[]));
     for (inbound_gas, fits) in [(4 * lane, true), (4 * lane - 1, false)] {
@@ -156,8 +157,10 @@ fn request_above_the_backlog_fails_at_home_for_the_fee_alone() {
     let limit = usize::try_from(limits::BEACON_BACKLOG_MAX).unwrap();
     let wealth = 1 << 80;
     // The beacon's lane has room for four requests.
-    let checked = draft(alice, Vec::new()).checked(Digest::ZERO);
-    let lane = transaction_cost(MODULES, &checked).unwrap().lane;
+    let network = World::new(&[]).network;
+    let checked = draft(alice, Vec::new()).checked(network.chain_id);
+    let cost = transaction_cost(MODULES, &network, &checked).unwrap();
+    let lane = cost.legs[0].lane;
     let lane = Gas::new(4 * lane.get());
     let parameters = Parameters {
         block_gas: lane,

@@ -237,9 +237,8 @@ impl Town {
             _ => {
                 let validator = ValidatorId::new(0);
                 let call = StakingCall::TopUp { validator, amount };
-                let mut draft = with(draft, Denom::SKER, amount).call(operation(STAKING, &call));
-                draft.bundle.target = Target::Beacon;
-                draft
+                let draft = with(draft, Denom::SKER, amount).call(operation(STAKING, &call));
+                draft.to(Target::Beacon)
             }
         }
     }

@@ -7,7 +7,6 @@
 use super::cover::{Cover, Take};
 use super::{Platform, Shared};
 use crate::plan::Access;
-use crate::requests;
 use crate::transaction::{Prepared, prepare};
 use skerry_types::ids::Address;
 
@@ -164,7 +163,7 @@ impl Chunk {
                 chunk.takes.push(Take::of(transaction, *gas));
                 // Nonce, fee and what is attached; what is left at the end is added.
                 chunk.touch(position, &body.sender, Use::Spend);
-                if requests::destination(&body.bundle).is_some() {
+                if calls.leave() {
                     chunk.pinned.push(position);
                 } else {
                     for (owner, access) in calls.objects() {

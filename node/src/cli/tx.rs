@@ -207,6 +207,10 @@ async fn submit(
     let mut tries = 0;
     loop {
         let terms = terms(client, key.address(), sending, chain_id).await?;
+        let terms = match sending.gas_price {
+            None if draft.leaves()? => priced(client, draft, terms).await?,
+            _ => terms,
+        };
         let signed = draft.clone().sign(&terms, key.secret())?;
         let hash = signed.body.id();
         note(&format!("sending {hash}"));
@@ -230,6 +234,15 @@ async fn submit(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// At a price that does for the gas of all chains that a bundle runs on.
+async fn priced(client: &Client, draft: &Draft, terms: Terms) -> Result<Terms, CliError> {
+    let body = draft.clone().body(&terms)?;
+    let estimate = client.estimate(codec::encode(&body)).await?;
+    let price = skerry_proto::convert::amount("gas_price", &estimate.gas_price);
+    let gas_price = price.map_err(ClientError::from)?;
+    Ok(Terms { gas_price, ..terms })
 }
 
 fn is_race(error: &ClientError) -> bool {

@@ -3,10 +3,12 @@
 use super::ledger::not_followed;
 use super::refusal::Refusal;
 use crate::view::{NodeView, Route};
-use skerry_execution::fees::{BundleCost, fee};
+use skerry_execution::fees::{LegCost, fee};
+use skerry_execution::network::NetworkInfo;
+use skerry_execution::requests::{leg_price, price_for};
 use skerry_execution::{gas, views};
 use skerry_proto::v1::{self, ErrorReason};
-use skerry_sdk::builder::cost_of;
+use skerry_sdk::builder::{cost_of, gas_of};
 use skerry_types::amount::Amount;
 use skerry_types::ids::{ChainRef, Gas};
 use skerry_types::state::StateRead;
@@ -20,43 +22,47 @@ pub(super) fn estimate(
     view: &NodeView,
     body: &TransactionBody,
 ) -> Result<v1::EstimateFeeResponse, Refusal> {
-    let BundleCost { gas, lane } = cost_of(body).map_err(Refusal::from)?;
     let home = view.home(&body.sender);
+    let route = Route::of(body, |owner| view.home(owner));
+    let limit = gas_of(body).map_err(Refusal::from)?;
+    let cost = cost_of(body, route.is_remote()).map_err(Refusal::from)?;
     let snapshot = view.chain(home).map(|chain| chain.snapshot());
     let snapshot = snapshot.ok_or_else(|| not_followed(home))?;
     let price = views::gas_price(snapshot.base_fee, &view.genesis.parameters);
-    let route = Route::of(body, |owner| view.home(owner));
-    let legs: Result<Vec<v1::LegFee>, Refusal> = route
-        .chains
-        .iter()
-        .zip([lane])
-        .map(|(chain, gas)| {
-            let base_fee = published(view, &snapshot.state, home, *chain);
-            Ok(v1::LegFee {
-                chain: chain.to_string(),
-                gas: gas.get(),
-                base_fee: base_fee.to_string(),
-                gas_price: price.to_string(),
-                fee: payable(gas, price)?.to_string(),
-            })
-        })
-        .collect();
-    let elsewhere = if route.is_remote() { lane } else { Gas::ZERO };
+    // The price of the transaction is the most that it pays for gas anywhere.
+    let network = NetworkInfo::of(&view.genesis);
+    let price = price_for(&snapshot.state, &network, home, price, &body.bundle);
+    let (mut legs, mut prepaid, mut refund) = (Vec::new(), Amount::ZERO, Amount::ZERO);
+    for (chain, LegCost { lane, .. }) in route.chains.iter().zip(cost.legs) {
+        let base_fee = published(view, &snapshot.state, home, *chain);
+        let bought_at = leg_price(base_fee);
+        let fee = payable(lane, bought_at)?;
+        prepaid = sum(prepaid, fee)?;
+        if !legs.is_empty() {
+            refund = sum(refund, fee)?;
+        }
+        legs.push(v1::LegFee {
+            chain: chain.to_string(),
+            gas: lane.get(),
+            base_fee: base_fee.to_string(),
+            gas_price: bought_at.to_string(),
+            fee: fee.to_string(),
+        });
+    }
     let reply = if route.is_remote() {
         gas::reply()
     } else {
         Gas::ZERO
     };
     Ok(v1::EstimateFeeResponse {
-        gas: gas.get(),
+        gas: limit.get(),
         gas_price: price.to_string(),
-        fee: payable(gas, price)?.to_string(),
+        fee: sum(payable(cost.home, price)?, prepaid)?.to_string(),
         base_fee: snapshot.base_fee.to_string(),
-        home_gas: gas.get().saturating_sub(elsewhere.get()),
+        home_gas: cost.home.get(),
         reply_gas: reply.get(),
-        legs: legs?,
-        // All gas is bought for calls that run, whether they refuse or not.
-        refund_max: Amount::ZERO.to_string(),
+        legs,
+        refund_max: refund.to_string(),
     })
 }
 
@@ -67,11 +73,15 @@ fn published(view: &NodeView, state: &dyn StateRead, home: ChainRef, chain: Chai
     record.map_or(view.genesis.parameters.base_fee, |record| record.base_fee)
 }
 
+fn too_much() -> Refusal {
+    let message = "gas times price exceeds 2^128 base units";
+    Refusal::new(ErrorReason::AmountOverflow, message)
+}
+
 fn payable(gas: Gas, price: Amount) -> Result<Amount, Refusal> {
-    fee(gas, price).ok_or_else(|| {
-        Refusal::new(
-            ErrorReason::AmountOverflow,
-            "gas times price exceeds 2^128 base units",
-        )
-    })
+    fee(gas, price).ok_or_else(too_much)
+}
+
+fn sum(first: Amount, second: Amount) -> Result<Amount, Refusal> {
+    first.checked_add(second).ok_or_else(too_much)
 }

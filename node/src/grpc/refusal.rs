@@ -245,9 +245,13 @@ impl From<Rejection> for Refusal {
                     .with("limit", limit)
             }
             Rejection::RequestGas { limit, actual } => new(R::GasTooHigh, &limit, &actual),
-            Rejection::RemoteTarget | Rejection::BeaconTakesNone => {
-                Self::new(R::TargetUnsupported, message.clone())
+            Rejection::Route { hop, .. } => {
+                Self::new(R::TargetUnsupported, message.clone()).with("hop", hop)
             }
+            Rejection::Onward { hop, cause } => {
+                Self::from(*cause).saying(message.clone()).with("hop", hop)
+            }
+            Rejection::BeaconTakesNone => Self::new(R::TargetUnsupported, message.clone()),
         }
     }
 }

@@ -53,6 +53,7 @@ pub(crate) fn transaction(sketch: Sketch) -> Arc<CheckedTransaction> {
             operations: Vec::new(),
             minimum_outputs: Vec::new(),
             deadline: Height::new(1_000),
+            onward: Vec::new(),
         },
     };
     let witness = Witness {

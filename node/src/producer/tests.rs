@@ -154,6 +154,7 @@ fn transaction(
             operations: vec![Operation { module, call }; limits::BUNDLE_OPERATIONS_MAX],
             minimum_outputs: Vec::new(),
             deadline: Height::new(100),
+            onward: Vec::new(),
         },
     };
     let wire = encode(&body.sign(key));

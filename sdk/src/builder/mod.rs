@@ -9,7 +9,7 @@ mod tests;
 
 use serde_json::{Value, json};
 use skerry_execution::error::{CallError, Rejection};
-use skerry_execution::fees::{BundleCost, bundle_cost, envelope_gas};
+use skerry_execution::fees::{BundleCost, bundle_cost, bundle_gas, envelope_gas};
 use skerry_execution::module::Place;
 use skerry_execution::modules;
 use skerry_types::amount::{Amount, Asset};
@@ -18,7 +18,8 @@ use skerry_types::crypto::ed25519::{PublicKey, SecretKey, Signature};
 use skerry_types::ids::{Address, Denom, Digest, Gas, Height, ParseIdError};
 use skerry_types::limits;
 use skerry_types::transaction::{
-    Authenticator, Bundle, Nonce, Operation, SignedTransaction, Target, TransactionBody, Witness,
+    Authenticator, Bundle, Leg, Nonce, Operation, SignedTransaction, Target, TransactionBody,
+    Witness,
 };
 
 /// For how many beacon blocks a transaction is valid unless told otherwise: some minutes.
@@ -71,31 +72,40 @@ pub enum BuildError {
         /// Which denom.
         denom: Denom,
     },
-    /// Attached assets of one denom do not fit.
-    #[error("the attached {denom} exceed 2^128 base units")]
+    /// Attached or demanded assets of one denom do not fit.
+    #[error("attached or demanded, {denom} exceed 2^128 base units")]
     Overflow {
         /// Which denom.
         denom: Denom,
     },
-    /// More denoms are attached than a bundle holds.
-    #[error("{actual} denoms are attached, a bundle holds at most {limit}")]
+    /// More denoms are attached or demanded than a bundle holds.
+    #[error("{actual} denoms are attached or demanded, a bundle holds at most {limit}")]
     Assets {
         /// How many there are.
         actual: usize,
         /// How many are allowed.
         limit: usize,
     },
+    /// The bundle's calls run on the beacon, and it is to run near an owner.
+    #[error("calls of the beacon's modules run there, not near {owner}")]
+    Near {
+        /// Near whom.
+        owner: Address,
+    },
+    /// An onward leg is not what one can be.
+    #[error("no onward leg: {what}")]
+    Onward {
+        /// What is wrong, and what to do.
+        what: &'static str,
+    },
     /// A text is no id.
     #[error(transparent)]
     Id(#[from] ParseIdError),
 }
 
-/// What a transaction with this body and one ed25519 signature costs. The gas limit itself has a fixed
+/// Gas of a transaction around its bundle, with one ed25519 signature. The gas limit itself has a fixed
 /// width, so filling it in changes nothing.
-///
-/// # Errors
-/// When a module does not exist, a call is not one of its module or does not run at the target.
-pub fn cost_of(body: &TransactionBody) -> Result<BundleCost, Rejection> {
+fn envelope_of(body: &TransactionBody) -> Gas {
     let witness = Witness {
         authenticator: Authenticator::Ed25519(PublicKey([0; 32])),
         signatures: vec![(0, Signature([0; 64]))],
@@ -103,29 +113,43 @@ pub fn cost_of(body: &TransactionBody) -> Result<BundleCost, Rejection> {
     let wire_bytes = codec::encode(body)
         .len()
         .saturating_add(codec::encode(&witness).len());
-    let cost = bundle_cost(&body.bundle)?;
-    let envelope = envelope_gas(wire_bytes, 1);
+    envelope_gas(wire_bytes, 1)
+}
+
+/// What a transaction with this body and one ed25519 signature costs, when its bundle runs at home or
+/// else leaves.
+///
+/// # Errors
+/// When a module does not exist, a call is not one of its module or does not run at the target.
+pub fn cost_of(body: &TransactionBody, leaves: bool) -> Result<BundleCost, Rejection> {
+    let cost = bundle_cost(&body.bundle, leaves)?;
+    let envelope = envelope_of(body).get();
     Ok(BundleCost {
-        gas: cost.gas.saturating_add(envelope.get()),
-        ..cost
+        gas: cost.gas.saturating_add(envelope),
+        home: cost.home.saturating_add(envelope),
+        legs: cost.legs,
     })
 }
 
-/// Gas of a transaction with this body and one ed25519 signature.
+/// Gas of a transaction with this body and one ed25519 signature: the limit to sign.
 ///
 /// # Errors
 /// As [`cost_of`].
 pub fn gas_of(body: &TransactionBody) -> Result<Gas, Rejection> {
-    cost_of(body).map(|cost| cost.gas)
+    Ok(bundle_gas(&body.bundle)?.saturating_add(envelope_of(body).get()))
 }
 
 /// What is to be done, without the terms.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Draft {
-    /// Where the calls run; they say it themselves.
+    /// On which kind of chain the calls run; they say it themselves.
     place: Option<Place>,
+    /// On whose shard, when it is not the sender's.
+    near: Option<Address>,
     assets: Vec<Asset>,
     operations: Vec<Operation>,
+    minimum_outputs: Vec<Asset>,
+    onward: Vec<Leg>,
 }
 
 /// What the account and the network add.
@@ -141,6 +165,27 @@ pub struct Terms {
     pub valid_until: Height,
     /// Base units of `sker` per unit of gas.
     pub gas_price: Amount,
+}
+
+/// Adds to a list in order of denom; nothing changes it by nothing.
+fn add(assets: &mut Vec<Asset>, asset: Asset) -> Result<(), BuildError> {
+    if asset.amount.is_zero() {
+        return Ok(());
+    }
+    match assets.binary_search_by_key(&asset.denom, |held| held.denom) {
+        Ok(position) => {
+            if let Some(held) = assets.get_mut(position) {
+                let sum = held.amount.checked_add(asset.amount);
+                held.amount = sum.ok_or(BuildError::Overflow { denom: asset.denom })?;
+            }
+        }
+        Err(position) => assets.insert(position, asset),
+    }
+    let (actual, limit) = (assets.len(), limits::ASSETS_MAX);
+    if actual > limit {
+        return Err(BuildError::Assets { actual, limit });
+    }
+    Ok(())
 }
 
 impl Draft {
@@ -207,27 +252,70 @@ impl Draft {
     /// # Errors
     /// When the sum or the number of denoms is too large.
     pub fn attach(mut self, asset: Asset) -> Result<Self, BuildError> {
-        if asset.amount.is_zero() {
-            return Ok(self);
+        add(&mut self.assets, asset)?;
+        Ok(self)
+    }
+
+    /// Demands that so much is left when the calls have run; otherwise nothing happens.
+    ///
+    /// # Errors
+    /// When the sum or the number of denoms is too large.
+    pub fn demand(mut self, asset: Asset) -> Result<Self, BuildError> {
+        add(&mut self.minimum_outputs, asset)?;
+        Ok(self)
+    }
+
+    /// Runs the calls on the home shard of an owner, such as a pool, whichever that is.
+    #[must_use]
+    pub fn near(mut self, owner: Address) -> Self {
+        self.near = Some(owner);
+        self
+    }
+
+    /// Sends on all that is left, to where another draft says, for its calls. What is left there comes
+    /// home, or travels on in turn.
+    ///
+    /// # Errors
+    /// When the other one attaches something, names no place, or there are too many hops.
+    pub fn then(mut self, next: Self) -> Result<Self, BuildError> {
+        if !next.assets.is_empty() {
+            let what = "it begins with what the leg before left, and attaches nothing";
+            return Err(BuildError::Onward { what });
         }
-        match self
-            .assets
-            .binary_search_by(|held| held.denom.cmp(&asset.denom))
-        {
-            Ok(position) => {
-                if let Some(held) = self.assets.get_mut(position) {
-                    let sum = held.amount.checked_add(asset.amount);
-                    held.amount = sum.ok_or(BuildError::Overflow { denom: asset.denom })?;
-                }
-            }
-            Err(position) => self.assets.insert(position, asset),
+        let target = next.target()?;
+        if target == Target::Home || self.target()? == Target::Home {
+            let what = "each leg of a route needs a place: near an owner, or calls of the beacon";
+            return Err(BuildError::Onward { what });
         }
-        let (actual, limit) = (self.assets.len(), limits::ASSETS_MAX);
-        if actual > limit {
-            Err(BuildError::Assets { actual, limit })
-        } else {
-            Ok(self)
+        self.onward.push(Leg {
+            target,
+            operations: next.operations,
+            minimum_outputs: next.minimum_outputs,
+        });
+        self.onward.extend(next.onward);
+        if self.onward.len() >= usize::from(limits::HOPS_MAX) {
+            let what = "a bundle runs on at most four chains";
+            return Err(BuildError::Onward { what });
         }
+        Ok(self)
+    }
+
+    /// Where the first part runs.
+    fn target(&self) -> Result<Target, BuildError> {
+        match (self.place, self.near) {
+            (Some(Place::Beacon), Some(owner)) => Err(BuildError::Near { owner }),
+            (Some(Place::Beacon), None) => Ok(Target::Beacon),
+            (_, Some(owner)) => Ok(Target::Near(owner)),
+            (_, None) => Ok(Target::Home),
+        }
+    }
+
+    /// Whether it may run on another chain than the sender's, whose gas has a price of its own.
+    ///
+    /// # Errors
+    /// When it contradicts itself about where it runs.
+    pub fn leaves(&self) -> Result<bool, BuildError> {
+        Ok(self.target()? != Target::Home)
     }
 
     /// The unsigned transaction.
@@ -236,14 +324,12 @@ impl Draft {
     /// When the calls have no gas together.
     pub fn body(self, terms: &Terms) -> Result<TransactionBody, BuildError> {
         let bundle = Bundle {
-            target: match self.place {
-                Some(Place::Beacon) => Target::Beacon,
-                Some(Place::Shards) | None => Target::Home,
-            },
+            target: self.target()?,
             assets: self.assets,
             operations: self.operations,
-            minimum_outputs: Vec::new(),
+            minimum_outputs: self.minimum_outputs,
             deadline: terms.valid_until,
+            onward: self.onward,
         };
         let mut body = TransactionBody {
             version: Version,

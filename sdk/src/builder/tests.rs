@@ -10,7 +10,7 @@ use skerry_types::crypto::ed25519::SecretKey;
 use skerry_types::crypto::hash::plain;
 use skerry_types::ids::{Address, Denom, Digest, Height};
 use skerry_types::limits;
-use skerry_types::transaction::{CheckedTransaction, Nonce};
+use skerry_types::transaction::{Bundle, CheckedTransaction, Nonce, Target};
 
 const GOLDEN: &str = include_str!("../../tests/golden/transactions.txt");
 
@@ -111,4 +111,39 @@ fn what_no_bundle_can_hold_is_refused() {
         draft.transfer(&Address::new([9; 32]), Asset::nsker(1))
     });
     assert!(matches!(full, Err(BuildError::Operations { .. })));
+}
+
+#[test]
+fn a_route_is_built_leg_by_leg_and_each_leg_needs_a_place() {
+    let (first, second) = (Address::new([1; 32]), Address::new([200; 32]));
+    let exit = json!({"exit": {"validator": 0}});
+    let begin = Draft::new().near(first).attach(Asset::nsker(9)).unwrap();
+    let middle = Draft::new().near(second).demand(Asset::nsker(3)).unwrap();
+    let end = Draft::new().call("staking", &exit).unwrap();
+    let draft = begin
+        .clone()
+        .then(middle.clone().then(end.clone()).unwrap());
+    let draft = draft.unwrap();
+    let targets = [Target::Near(first), Target::Near(second), Target::Beacon];
+    assert!(draft.leaves().unwrap() && !transfer().leaves().unwrap());
+    let body = draft.clone().body(&terms()).unwrap();
+    assert_eq!(body.gas_limit, gas_of(&body).unwrap());
+    let Bundle { target, onward, .. } = body.bundle;
+    assert_eq!([target, onward[0].target, onward[1].target], targets);
+    assert_eq!(onward.len(), 2);
+    assert_eq!(onward[0].minimum_outputs, vec![Asset::nsker(3)]);
+    assert_eq!(onward[1].operations.len(), 1);
+    let full = draft.then(middle.clone()).unwrap();
+    for (refused, why) in [
+        (full.then(begin.clone()), "it attaches something"),
+        (begin.clone().then(Draft::new()), "it says no place"),
+        (Draft::new().then(middle), "the first says no place"),
+    ] {
+        assert!(matches!(refused, Err(BuildError::Onward { .. })), "{why}");
+    }
+    let leg = || Draft::new().near(second);
+    let long = (0..4).try_fold(begin, |draft, _| draft.then(leg()));
+    assert!(matches!(long, Err(BuildError::Onward { .. })));
+    let torn = end.near(first).body(&terms());
+    assert!(matches!(torn, Err(BuildError::Near { owner }) if owner == first));
 }

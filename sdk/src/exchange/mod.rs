@@ -33,7 +33,7 @@ pub struct Pool {
     pub record: PoolRecord,
     /// All its shares, the locked ones included.
     pub shares: Amount,
-    /// The shard where it lives, and whoever swaps has to.
+    /// The shard where it lives, and where the calls of a swap run.
     pub chain: ChainRef,
 }
 

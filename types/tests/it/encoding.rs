@@ -19,7 +19,7 @@ use skerry_types::receipt::{AttributeValue, Receipt};
 use skerry_types::snapshot::Chunk;
 use skerry_types::state::StateKey;
 use skerry_types::transaction::{
-    Bundle, Nonce, Operation, SignedTransaction, Target, TransactionBody,
+    Bundle, Leg, Nonce, Operation, SignedTransaction, Target, TransactionBody,
 };
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -271,12 +271,25 @@ prop_compose! {
         ),
         minimum_outputs in assets(),
         deadline in any::<u64>(),
+        hops in 0..4_usize,
     ) -> Bundle {
-        let operations = operations
+        let operations: Vec<Operation> = operations
             .into_iter()
             .map(|(module, call)| Operation { module: ModuleId::new(module), call })
             .collect();
-        Bundle { target, assets, operations, minimum_outputs, deadline: Height::new(deadline) }
+        let leg = Leg {
+            target,
+            operations: operations.clone(),
+            minimum_outputs: assets.clone(),
+        };
+        Bundle {
+            target,
+            assets,
+            operations,
+            minimum_outputs,
+            deadline: Height::new(deadline),
+            onward: vec![leg; hops],
+        }
     }
 }
 

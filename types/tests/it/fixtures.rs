@@ -20,11 +20,12 @@ use skerry_types::ids::{
 };
 use skerry_types::merkle::{KeyProof, PathProof};
 use skerry_types::message::{
-    Batch, BatchProof, ChannelSummary, Flow, InboundBatch, Message, MessageId, Payload,
+    Batch, BatchProof, ChannelSummary, Flow, InboundBatch, LegGas, Message, MessageId, Payload,
 };
 use skerry_types::receipt::{Attribute, Event, Failure, Receipt, Status, Subject};
 use skerry_types::transaction::{
-    Authenticator, Bundle, Nonce, Operation, SignedTransaction, Target, TransactionBody, Witness,
+    Authenticator, Bundle, Leg, Nonce, Operation, SignedTransaction, Target, TransactionBody,
+    Witness,
 };
 use skerry_types::vote::{Statement, Vote};
 
@@ -65,6 +66,23 @@ pub(crate) fn bundle() -> Bundle {
         }],
         minimum_outputs: Vec::new(),
         deadline: Height::new(600),
+        onward: Vec::new(),
+    }
+}
+
+/// Runs near a user and then on the beacon.
+pub(crate) fn routed() -> Bundle {
+    Bundle {
+        target: Target::Near(user(2)),
+        onward: vec![Leg {
+            target: Target::Beacon,
+            operations: vec![Operation {
+                module: ModuleId::new(7),
+                call: b"onward".to_vec(),
+            }],
+            minimum_outputs: vec![Asset::nsker(3)],
+        }],
+        ..bundle()
     }
 }
 
@@ -287,7 +305,12 @@ pub(crate) fn request() -> Message {
             hops: 1,
             gas: Gas::new(9_000),
             gas_price: Amount::new(12),
-            bundle: bundle(),
+            prepaid: Amount::new(500_000),
+            onward_gas: vec![LegGas {
+                gas: Gas::new(7_000),
+                price: Amount::new(13),
+            }],
+            bundle: routed(),
         },
     }
 }
@@ -299,7 +322,7 @@ pub(crate) fn reply() -> Message {
         payload: Payload::Reply {
             request: message_id(),
             code: 7,
-            gas_left: Gas::new(100),
+            gas_left: Amount::new(100),
             beneficiary: user(1),
             assets: vec![Asset::nsker(1)],
         },

@@ -1,7 +1,7 @@
 //! What a transaction and a genesis must look like before anything else is asked of them.
 
 use crate::fixtures::{
-    body_of, digest, genesis, multisig, multisig_signed, signed, user, user_key,
+    body_of, digest, genesis, multisig, multisig_signed, routed, signed, user, user_key,
 };
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{CodecError, encode};
@@ -10,7 +10,8 @@ use skerry_types::genesis::{Genesis, GenesisAccount};
 use skerry_types::ids::{Address, ChainRef, Denom, Gas, KeyScheme, Locality, ModuleId, ShardId};
 use skerry_types::limits;
 use skerry_types::transaction::{
-    Authenticator, CheckedTransaction, Operation, SignedTransaction, TransactionError,
+    Authenticator, Bundle, CheckedTransaction, Operation, SignedTransaction, Target,
+    TransactionError,
 };
 
 fn check(transaction: &SignedTransaction) -> Result<CheckedTransaction, TransactionError> {
@@ -119,6 +120,33 @@ fn limits_of_a_bundle_hold_at_and_break_above_their_values() {
     assert!(changed(|t| t.body.bundle.assets = assets(most)).is_ok());
     assert!(changed(|t| t.body.bundle.assets = assets(most + 1)).is_err());
     assert!(changed(|t| t.body.bundle.minimum_outputs = assets(most + 1)).is_err());
+}
+
+#[test]
+fn a_route_has_at_most_four_hops_and_none_of_them_is_home() {
+    let with = |change: &dyn Fn(&mut Bundle)| {
+        let mut bundle = routed();
+        change(&mut bundle);
+        changed(|t| t.body.bundle = bundle)
+    };
+    let leg = routed().onward[0].clone();
+    let hops = |count: usize| with(&|it| it.onward = vec![leg.clone(); count - 1]);
+    let most = usize::from(limits::HOPS_MAX);
+    assert!(hops(most).is_ok());
+    assert!(hops(most + 1).is_err());
+    assert!(with(&|it| it.target = Target::Beacon).is_ok());
+    assert!(with(&|it| it.target = Target::Home).is_err());
+    assert!(with(&|it| it.onward[0].target = Target::Home).is_err());
+    // Operations count over all legs, the other limits hold for each.
+    let operation = leg.operations[0].clone();
+    let operations = |count| with(&|it| it.onward[0].operations = vec![operation.clone(); count]);
+    assert!(operations(limits::BUNDLE_OPERATIONS_MAX - 1).is_ok());
+    assert!(operations(limits::BUNDLE_OPERATIONS_MAX).is_err());
+    let call = |length| with(&|it| it.onward[0].operations[0].call = vec![0; length]);
+    assert!(call(limits::CALL_BYTES_MAX).is_ok());
+    assert!(call(limits::CALL_BYTES_MAX + 1).is_err());
+    assert!(with(&|it| it.onward[0].minimum_outputs = assets(2)).is_ok());
+    assert!(with(&|it| it.onward[0].minimum_outputs = vec![assets(1)[0]; 2]).is_err());
 }
 
 #[test]

@@ -156,6 +156,7 @@ fn transactions() -> Value {
         "multisig": transaction(&fixed::multisig_signed()),
         "bundle_near": bytes(&near.bundle),
         "bundle_beacon": bytes(&beacon.bundle),
+        "bundle_onward": bytes(&fixed::routed()),
     })
 }
 

@@ -86,6 +86,10 @@ impl Call for BankCall {
         }
     }
 
+    fn needs_sender(&self) -> bool {
+        matches!(self, Self::Claim { .. })
+    }
+
     fn execute(&self, environment: &mut Environment<'_, '_>) -> Result<(), CallError> {
         match self {
             Self::Send { to, asset } => send(environment, *to, *asset),

@@ -125,12 +125,14 @@ pub fn inbox_object(chain: ChainRef) -> Address {
 }
 
 /// A request that was sent from here and has no reply yet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct RequestRecord {
     /// Version byte.
     pub version: Version,
     /// Who asked, and gets what comes home.
     pub sender: Address,
+    /// The chains that it runs on, in order: the reply is taken from these only.
+    pub route: Vec<ChainRef>,
 }
 
 /// The object under which `chain` keeps its requests without reply.

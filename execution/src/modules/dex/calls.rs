@@ -212,6 +212,11 @@ impl Call for DexCall {
         }
     }
 
+    fn needs_sender(&self) -> bool {
+        // A pool is made near its creator.
+        matches!(self, Self::CreatePool { .. })
+    }
+
     fn execute(&self, environment: &mut Environment<'_, '_>) -> Result<(), CallError> {
         match self {
             Self::CreatePool { assets, fee_ppm } => create_pool(environment, *assets, *fee_ppm),

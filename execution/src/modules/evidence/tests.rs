@@ -421,8 +421,7 @@ fn a_fenced_shard_sends_nothing() {
     };
     world.run(shard(0), &work);
     let abroad = transfer(bob, 0, alice.address, five);
-    let mut request = Draft::new(bob, 1, vec![five]);
-    request.bundle.target = Target::Beacon;
+    let request = Draft::new(bob, 1, vec![five]).to(Target::Beacon);
     let at_home = transfer(bob, 2, user(0, 2).address, five);
     let before = world.balance(&bob, Denom::SKER);
     let outcome = world.transactions(shard(0), &[abroad, request, at_home]);

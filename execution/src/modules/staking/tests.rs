@@ -83,9 +83,8 @@ fn code_of(status: &Status) -> &str {
 fn draft(world: &World, who: User, assets: Vec<Asset>, call: &StakingCall) -> Draft {
     let chain = world.network.home(&who.address);
     let next = views::next_nonce(world.state(chain), &who.address, 0);
-    let mut draft = Draft::new(who, next, assets).call(operation(STAKING, call));
-    draft.bundle.target = Target::Beacon;
-    draft
+    let draft = Draft::new(who, next, assets).call(operation(STAKING, call));
+    draft.to(Target::Beacon)
 }
 
 /// Sends a request from shard 0 to the beacon and its reply home.
@@ -718,6 +717,9 @@ fn a_request_that_its_source_may_not_send_is_dropped() {
     let draft = draft(&world, user(0, 2), vec![Asset::nsker(7)], &call);
     let sent = world.transactions(shard(0), &[draft]);
     let honest = decode(&sent.outgoing[0]);
+    let Payload::Request { prepaid, .. } = honest.payload else {
+        panic!("{honest:?}");
+    };
     let forge = |change: &dyn Fn(&mut Payload)| {
         let mut message = honest.clone();
         change(&mut message.payload);
@@ -750,7 +752,7 @@ fn a_request_that_its_source_may_not_send_is_dropped() {
                     *hops = 1;
                 }
             },
-            "NOT_AVAILABLE",
+            "ONWARD_WITH_SENDER",
         ),
         (
             &|it| {
@@ -767,7 +769,7 @@ fn a_request_that_its_source_may_not_send_is_dropped() {
         assert_eq!(code_of(&outcome.receipts[0].status), code);
         assert!(outcome.outgoing.is_empty());
         let burnt = views::burnt(world.state(BEACON), BEACON, &Denom::SKER);
-        assert_eq!(burnt, Amount::new(7));
+        assert_eq!(burnt.get(), 7 + prepaid.get());
     }
     // Too little gas, or calls of a module that does not run here: answered, and nothing happens.
     let cases: [(Change<'_>, u16); 2] = [
@@ -781,7 +783,12 @@ fn a_request_that_its_source_may_not_send_is_dropped() {
         ),
         (
             &|it| {
-                if let Payload::Request { bundle, .. } = it {
+                if let Payload::Request {
+                    bundle, prepaid, ..
+                } = it
+                {
+                    // The message is longer than the one that was paid.
+                    *prepaid = Amount::new(prepaid.get() * 2);
                     let (to, asset) = (elsewhere, Asset::nsker(7));
                     bundle.operations = vec![bank(&BankCall::Send { to, asset })];
                 }

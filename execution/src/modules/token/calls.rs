@@ -158,6 +158,10 @@ impl Call for TokenCall {
         Plan::of(self.denom(&context.sender).object(), Access::Exclusive)
     }
 
+    fn needs_sender(&self) -> bool {
+        !matches!(self, Self::Burn { .. })
+    }
+
     fn execute(&self, environment: &mut Environment<'_, '_>) -> Result<(), CallError> {
         let sender = environment.scene.sender;
         let denom = self.denom(&sender);

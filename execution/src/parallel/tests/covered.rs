@@ -328,9 +328,8 @@ fn other_calls_of_a_covered_account_leave_it_covered() {
         let validator = ValidatorId::new(0);
         let amount = Amount::new(9);
         let call = operation(STAKING, &StakingCall::TopUp { validator, amount });
-        let mut request = Draft::new(users[0], town.next(&users[0]), vec![nsker(9)]).call(call);
-        request.bundle.target = Target::Beacon;
-        drafts.push(request);
+        let request = Draft::new(users[0], town.next(&users[0]), vec![nsker(9)]).call(call);
+        drafts.push(request.to(Target::Beacon));
         drafts.push(town.send(users[1 + number], users[0], 2));
     }
     let (outcome, figures) = town.agreed(&drafts);

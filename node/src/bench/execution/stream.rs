@@ -314,6 +314,7 @@ impl Stream {
                 operations: vec![operation],
                 minimum_outputs: Vec::new(),
                 deadline: VALID_UNTIL,
+                onward: Vec::new(),
             },
         };
         body.gas_limit = gas_of(&body)?;
