@@ -108,16 +108,24 @@ pub(crate) fn cost_of(
     })
 }
 
-/// Gas of what a bundle does, without the transaction around it, by its bytes alone: one for the
-/// neighbours of an owner counts as one that leaves, which costs more than one that stays.
+/// What a bundle costs, without the transaction around it, when it runs at home or else leaves.
 ///
 /// # Errors
 /// When a module does not exist, a call is not one of its module or does not run at the target, or
 /// the bundle does not fit a message.
-pub fn bundle_gas(bundle: &Bundle) -> Result<Gas, Rejection> {
+pub fn bundle_cost(bundle: &Bundle, leaves: bool) -> Result<BundleCost, Rejection> {
     let decoded = decode_bundle(MODULES, bundle)?;
+    cost_of(MODULES, bundle, &decoded, leaves)
+}
+
+/// Gas of what a bundle does, without the transaction around it, by its bytes alone: one for the
+/// neighbours of an owner counts as one that leaves, which costs more than one that stays.
+///
+/// # Errors
+/// As [`bundle_cost`].
+pub fn bundle_gas(bundle: &Bundle) -> Result<Gas, Rejection> {
     let leaves = bundle.target != Target::Home;
-    cost_of(MODULES, bundle, &decoded, leaves).map(|cost| cost.gas)
+    bundle_cost(bundle, leaves).map(|cost| cost.gas)
 }
 
 /// Gas of a transaction around its bundle: by the length of its wire form and its signatures.

@@ -247,6 +247,9 @@ pub struct Sending {
     /// it gets, else somewhat more.
     #[arg(long, value_name = "NSKER")]
     pub gas_price: Option<Amount>,
+    /// Show what it would cost, and send nothing.
+    #[arg(long, conflicts_with = "gas_price")]
+    pub dry_run: bool,
     /// For how many beacon blocks it is valid.
     #[arg(long, value_name = "BLOCKS", default_value_t = skerry_sdk::builder::VALID_FOR_BEACON_BLOCKS)]
     pub valid_for: u64,

@@ -36,6 +36,7 @@ fn the_documented_lines_are_understood() {
             "tx send --rpc http://h:1 --key-file k --to {to} --amount 5sker --wait-for returned --json"
         ),
         format!("tx send --key-file k --to {to} --amount 5000000000nsker --timeout 5s"),
+        format!("tx send --key-file k --to {to} --amount 5sker --dry-run --json"),
         format!("tx wait {hash} --wait-for executed-remotely"),
         format!("tx status {hash}"),
         format!("tx trace {hash} --json"),
@@ -105,6 +106,7 @@ fn mistakes_are_refused_before_anything_happens() {
     for line in [
         "tx send --key-file k --to nobody --amount 5sker".to_owned(),
         format!("tx send --key-file k --to {to} --amount 5"),
+        format!("tx send --key-file k --to {to} --amount 5sker --dry-run --gas-price 7"),
         format!("tx send --key-file k --to {to} --amount 0.0000000001sker"),
         format!("tx send --key-file k --to {to} --amount 5sker --wait-for final"),
         format!("tx send --key-file k --to {to} --amount 5sker --timeout soon"),

@@ -5,6 +5,7 @@
 //! can happen twice.
 
 use super::args::{Rpc, Sending, TxCommand, Waiting};
+use super::estimate;
 use super::keys;
 use super::output::{CliError, Exit, Output, note};
 use super::pool;
@@ -17,7 +18,7 @@ use skerry_sdk::builder::{Draft, Terms};
 use skerry_sdk::client::{Client, ClientError};
 use skerry_sdk::keys::{AccountKey, KeyFile};
 use skerry_types::codec;
-use skerry_types::ids::{Digest, Height};
+use skerry_types::ids::{Address, Digest, Height};
 use skerry_types::transaction::Nonce;
 use std::time::{Duration, Instant};
 
@@ -99,6 +100,8 @@ pub(super) struct Delivery {
     client: Client,
     deadline: Instant,
     pub(super) status: v1::TransactionStatus,
+    /// What it would cost, where it was not to be sent.
+    estimate: Option<v1::EstimateFeeResponse>,
 }
 
 /// [`send`] up to the result.
@@ -110,6 +113,18 @@ pub(super) async fn deliver(
     let deadline = Instant::now() + sending.waiting.timeout;
     let client = Client::new(&sending.rpc.rpc)?;
     let chain_id = client.chain_id().await?;
+    if sending.dry_run {
+        let sender = KeyFile::read(&sending.key_file)?.address();
+        let terms = terms(&client, sender, sending, chain_id).await?;
+        let body = draft.clone().body(&terms)?;
+        let estimate = client.estimate(codec::encode(&body)).await?;
+        return Ok(Delivery {
+            client,
+            deadline,
+            status: v1::TransactionStatus::default(),
+            estimate: Some(estimate),
+        });
+    }
     let key = open_key(sending, chain_id, json)?;
     let (hash, status) = submit(&client, draft, sending, &key, chain_id).await?;
     let status = follow(&client, &hash, status, &sending.waiting, deadline).await?;
@@ -117,12 +132,16 @@ pub(super) async fn deliver(
         client,
         deadline,
         status,
+        estimate: None,
     })
 }
 
 impl Delivery {
     /// Result or error from where the transaction got to.
     pub(super) fn conclude(self, sending: &Sending) -> Result<Output, CliError> {
+        if let Some(estimate) = &self.estimate {
+            return Ok(estimate::shown(estimate));
+        }
         conclude(self.status, &sending.waiting, &sending.rpc)
     }
 
@@ -148,6 +167,36 @@ impl Delivery {
     }
 }
 
+/// What the account and the network add to a draft of `sender` now.
+async fn terms(
+    client: &Client,
+    sender: Address,
+    sending: &Sending,
+    chain_id: Digest,
+) -> Result<Terms, CliError> {
+    let reply = client.account(&sender, sending.nonce_stream).await?;
+    let suggested = skerry_proto::convert::amount("gas_price", &reply.gas_price);
+    let gas_price = match sending.gas_price {
+        Some(price) => price,
+        None => suggested.map_err(ClientError::from)?,
+    };
+    let (account, anchor) = (
+        reply.account.unwrap_or_default(),
+        reply.anchor.unwrap_or_default(),
+    );
+    let beacon = Height::new(anchor.beacon.unwrap_or_default().height);
+    Ok(Terms {
+        chain_id,
+        sender,
+        nonce: Nonce {
+            stream: sending.nonce_stream,
+            sequence: sending.nonce.unwrap_or(account.next_nonce),
+        },
+        valid_until: beacon.saturating_add(sending.valid_for),
+        gas_price,
+    })
+}
+
 async fn submit(
     client: &Client,
     draft: &Draft,
@@ -157,26 +206,10 @@ async fn submit(
 ) -> Result<(Digest, v1::TransactionStatus), CliError> {
     let mut tries = 0;
     loop {
-        let reply = client.account(&key.address(), sending.nonce_stream).await?;
-        let suggested = skerry_proto::convert::amount("gas_price", &reply.gas_price);
-        let gas_price = match sending.gas_price {
-            Some(price) => price,
-            None => suggested.map_err(ClientError::from)?,
-        };
-        let (account, anchor) = (
-            reply.account.unwrap_or_default(),
-            reply.anchor.unwrap_or_default(),
-        );
-        let beacon = Height::new(anchor.beacon.unwrap_or_default().height);
-        let terms = Terms {
-            chain_id,
-            sender: key.address(),
-            nonce: Nonce {
-                stream: sending.nonce_stream,
-                sequence: sending.nonce.unwrap_or(account.next_nonce),
-            },
-            valid_until: beacon.saturating_add(sending.valid_for),
-            gas_price,
+        let terms = terms(client, key.address(), sending, chain_id).await?;
+        let terms = match sending.gas_price {
+            None if draft.leaves()? => priced(client, draft, terms).await?,
+            _ => terms,
         };
         let signed = draft.clone().sign(&terms, key.secret())?;
         let hash = signed.body.id();
@@ -201,6 +234,15 @@ async fn submit(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// At a price that does for the gas of all chains that a bundle runs on.
+async fn priced(client: &Client, draft: &Draft, terms: Terms) -> Result<Terms, CliError> {
+    let body = draft.clone().body(&terms)?;
+    let estimate = client.estimate(codec::encode(&body)).await?;
+    let price = skerry_proto::convert::amount("gas_price", &estimate.gas_price);
+    let gas_price = price.map_err(ClientError::from)?;
+    Ok(Terms { gas_price, ..terms })
 }
 
 fn is_race(error: &ClientError) -> bool {

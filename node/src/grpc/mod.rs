@@ -9,6 +9,7 @@
 mod admission;
 mod channels;
 mod edge;
+mod estimate;
 mod ledger;
 mod limits;
 mod node;

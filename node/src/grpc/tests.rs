@@ -8,6 +8,7 @@ use serde_json::json;
 use skerry_execution::check::{AdmissionContext, check_against_state};
 use skerry_execution::genesis::genesis_changes;
 use skerry_execution::network::NetworkInfo;
+use skerry_execution::requests::leg_price;
 use skerry_proto::v1::{self, ErrorReason, Outcome, Stage};
 use skerry_sdk::builder::{Draft, Terms};
 use skerry_sdk::client::{Client, ClientError};
@@ -576,8 +577,96 @@ async fn the_fee_is_what_the_calls_cost() {
     let estimate = server.client.estimate(codec::encode(&body)).await.unwrap();
     assert_eq!(estimate.gas, body.gas_limit.get());
     assert_eq!(estimate.fee, (u128::from(estimate.gas) * 10).to_string());
+    let at_home = (estimate.home_gas, estimate.reply_gas, &estimate.legs[..]);
+    assert_eq!(at_home, (estimate.gas, 0, &[][..]));
     let remote = Draft::new().call("bank", &json!({"send": {"to": 1}}));
     assert!(remote.is_err());
+}
+
+/// A bundle for the beacon pays at home for what it needs there and for its reply.
+#[tokio::test]
+async fn the_fee_of_a_bundle_that_leaves_has_its_parts() {
+    let server = server().await;
+    let call = json!({"top_up": {"validator": 0, "amount": "5"}});
+    let draft = Draft::new().attach(Asset::nsker(5)).unwrap();
+    let draft = draft.call("staking", &call).unwrap();
+    let body = draft.body(&server.terms(&rich())).unwrap();
+    let estimate = server.client.estimate(codec::encode(&body)).await.unwrap();
+    assert_eq!(estimate.gas, body.gas_limit.get());
+    let [leg] = &estimate.legs[..] else {
+        panic!("{estimate:?}");
+    };
+    assert_eq!(leg.chain, "beacon");
+    assert_eq!(estimate.gas, estimate.home_gas + leg.gas);
+    assert_eq!(estimate.reply_gas, skerry_execution::gas::reply().get());
+    assert!(estimate.reply_gas < estimate.home_gas && leg.gas > 0);
+    let floor = Parameters::default().base_fee;
+    let bought_at = leg_price(floor).to_string();
+    assert_eq!(leg.base_fee, floor.to_string());
+    assert_eq!(
+        (&leg.gas_price, &estimate.gas_price),
+        (&bought_at, &bought_at)
+    );
+    let number = |text: &str| text.parse::<u128>().unwrap();
+    let at = |gas: u64, price: &str| u128::from(gas) * number(price);
+    assert_eq!(number(&leg.fee), at(leg.gas, &leg.gas_price));
+    let of_home = at(estimate.home_gas, &estimate.gas_price);
+    assert_eq!(number(&estimate.fee), of_home + number(&leg.fee));
+    assert_eq!(estimate.refund_max, "0");
+}
+
+/// A route pays for all its parts when it leaves; what those after the first cost may come home.
+#[tokio::test]
+async fn the_fee_of_a_route_has_a_part_for_each_chain() {
+    let server = server().await;
+    let home = server.view.home(&rich().address());
+    let mut owners = (0..=255).map(|byte| AccountKey::from_seed([byte; 32]).address());
+    let there = owners.find(|owner| server.view.home(owner) != home);
+    let asset = Asset::nsker(5);
+    let call = json!({"send": {"to": there, "asset": asset}});
+    let first = Draft::new().near(there.unwrap()).attach(asset).unwrap();
+    let first = first.call("bank", &call).unwrap();
+    let call = json!({"unjail": {"validator": 0}});
+    let second = Draft::new().call("staking", &call).unwrap();
+    let body = first.then(second).unwrap().body(&server.terms(&rich()));
+    let body = body.unwrap();
+    let estimate = server.client.estimate(codec::encode(&body)).await.unwrap();
+    let chains: Vec<&str> = estimate.legs.iter().map(|leg| leg.chain.as_str()).collect();
+    let other = server.view.home(&there.unwrap()).to_string();
+    assert_eq!(chains, [other.as_str(), "beacon"]);
+    let elsewhere: u64 = estimate.legs.iter().map(|leg| leg.gas).sum();
+    assert_eq!(estimate.gas, estimate.home_gas + elsewhere);
+    assert_eq!(estimate.refund_max, estimate.legs[1].fee);
+    let number = |text: &str| text.parse::<u128>().unwrap();
+    let of_legs: u128 = estimate.legs.iter().map(|leg| number(&leg.fee)).sum();
+    let of_home = u128::from(estimate.home_gas) * number(&estimate.gas_price);
+    assert_eq!(number(&estimate.fee), of_home + of_legs);
+}
+
+/// A bundle for the neighbours of an owner on the sender's own shard runs at home.
+#[tokio::test]
+async fn a_bundle_that_stays_pays_for_no_way() {
+    let server = server().await;
+    let asset = Asset::nsker(5);
+    let call = json!({"send": {"to": rich().address(), "asset": asset}});
+    let draft = |near: bool| {
+        let draft = Draft::new().attach(asset).unwrap();
+        let draft = draft.call("bank", &call).unwrap();
+        if near {
+            draft.near(rich().address())
+        } else {
+            draft
+        }
+    };
+    for near in [false, true] {
+        let body = draft(near).body(&server.terms(&rich())).unwrap();
+        let estimate = server.client.estimate(codec::encode(&body)).await.unwrap();
+        assert!(estimate.legs.is_empty() && estimate.reply_gas == 0);
+        assert_eq!(estimate.gas, body.gas_limit.get());
+        assert_eq!(near, estimate.home_gas < estimate.gas);
+        let paid = u128::from(estimate.home_gas) * 10;
+        assert_eq!(estimate.fee, paid.to_string());
+    }
 }
 
 /// What tonic refuses before a service sees it carries our reasons as well.

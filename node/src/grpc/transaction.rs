@@ -6,16 +6,15 @@
 //! it is no longer among the recent, it may be taken again.)
 
 use super::admission;
-use super::ledger::{check_batch, not_followed};
+use super::estimate::estimate;
+use super::ledger::check_batch;
 use super::limits::BATCH_TRANSACTIONS_MAX;
 use super::refusal::Refusal;
 use super::status::{Submitted, answers, changed, status_of, unknown, wait_for, wait_of, watch};
 use crate::view::{NodeView, SubmitError};
 use futures::Stream;
-use skerry_execution::views;
 use skerry_proto::convert;
 use skerry_proto::v1::{self, ErrorReason, Outcome, Stage};
-use skerry_sdk::builder::gas_of;
 use skerry_types::codec;
 use skerry_types::ids::Digest;
 use skerry_types::limits::TRANSACTION_BYTES_MAX;
@@ -223,24 +222,7 @@ impl TransactionService for Service {
         let bytes = request.into_inner().transaction_body;
         let body: TransactionBody = codec::decode(&bytes, TRANSACTION_BYTES_MAX)
             .map_err(|error| Refusal::from(TransactionError::from(error)))?;
-        let gas = gas_of(&body).map_err(Refusal::from)?;
-        let home = self.view.home(&body.sender);
-        let chain = self.view.chain(home).ok_or_else(|| not_followed(home))?;
-        let parameters = &self.view.genesis.parameters;
-        let base_fee = chain.snapshot().base_fee;
-        let price = views::gas_price(base_fee, parameters);
-        let fee = price.checked_mul(gas.get().into()).ok_or_else(|| {
-            Refusal::new(
-                ErrorReason::AmountOverflow,
-                "gas times price exceeds 2^128 base units",
-            )
-        })?;
-        Ok(Response::new(v1::EstimateFeeResponse {
-            gas: gas.get(),
-            gas_price: price.to_string(),
-            fee: fee.to_string(),
-            base_fee: base_fee.to_string(),
-        }))
+        Ok(Response::new(estimate(&self.view, &body)?))
     }
 }
 

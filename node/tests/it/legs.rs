@@ -76,6 +76,10 @@ fn submit(network: &Network, client: &Client, account: usize, draft: Draft) -> D
         valid_until: Height::new(beacon + 1_000),
         gas_price: network.genesis.parameters.base_fee,
     };
+    let body = draft.clone().body(&terms).expect("a body");
+    let estimate = wait(client.estimate(codec::encode(&body))).expect("an estimate");
+    let gas_price = estimate.gas_price.parse().expect("a price");
+    let terms = Terms { gas_price, ..terms };
     let signed = draft.sign(&terms, key.secret()).expect("a signature");
     let wire = codec::encode(&signed);
     let taken = wait(client.submit(wire, Stage::Received, Duration::from_secs(5)));
@@ -133,6 +137,38 @@ fn trace(network: &Network, node: usize, hash: &Digest, options: &[&str]) -> Res
     let mut args = vec!["tx", "trace", &hash, "--rpc", &rpc, "--json"];
     args.extend(options);
     run(&args)
+}
+
+/// What a bundle for the beacon would cost is shown, and nothing is sent.
+fn check_dry_run(network: &Network, account: usize) {
+    let (key, rpc) = (
+        network.accounts[account].1.display().to_string(),
+        network.nodes[GATEWAY].rpc(),
+    );
+    let address = network.address(account).to_string();
+    let shown = || {
+        let shown = run(&["query", "account", &address, "--rpc", &rpc, "--json"]);
+        shown.expect("an account")["balances"].clone()
+    };
+    let before = shown();
+    let mut args = vec![
+        "tx",
+        "stake",
+        "top-up",
+        "--validator",
+        "0",
+        "--amount",
+        "5sker",
+    ];
+    args.extend(["--dry-run", "--key-file", &key, "--rpc", &rpc, "--json"]);
+    let estimate = run(&args).expect("an estimate");
+    let legs = estimate["legs"].as_array().expect("legs");
+    assert_eq!(legs.len(), 1, "{estimate}");
+    assert_eq!(legs[0]["chain"], "beacon");
+    let (gas, home) = (&estimate["gas"], &estimate["home_gas"]);
+    let sum = home.as_u64().zip(legs[0]["gas"].as_u64());
+    assert_eq!(gas.as_u64(), sum.map(|(home, leg)| home + leg));
+    assert_eq!(shown(), before, "nothing was sent");
 }
 
 #[test]
@@ -197,6 +233,8 @@ fn every_leg_is_told_until_the_last() {
         "{said}"
     );
 
+    check_dry_run(&network, ends.from);
+
     // A bundle for the beacon that is refused there: what was attached comes home.
     let draft = Draft::new().attach(Asset::nsker(7_000)).and_then(|draft| {
         let call = json!({"top_up": {"validator": 77, "amount": "7000"}});
@@ -224,6 +262,68 @@ fn every_leg_is_told_until_the_last() {
     check_watched(&told);
     assert_eq!(told.len(), 1, "the present is the last");
 
+    check_bundles_elsewhere(&network, &ends);
     network.stop_all();
     network.verify().expect("the stopped stores agree");
+}
+
+/// A bundle that runs on the other shard is a request to a shard; one that travels on from there has a
+/// leg for each chain, and where the second refuses, what the first left comes home.
+fn check_bundles_elsewhere(network: &Network, ends: &Ends) {
+    let gateway = network.nodes[GATEWAY].client();
+    let owner = network.address(ends.to);
+    let pays = |attached: u128| {
+        let call = json!({"send": {"to": owner, "asset": Asset::nsker(9)}});
+        let draft = Draft::new().near(owner).attach(Asset::nsker(attached));
+        let draft = draft.and_then(|draft| draft.call("bank", &call));
+        draft.expect("a bundle")
+    };
+    let hash = submit(network, &gateway, ends.from, pays(9));
+    let told = watched(&gateway, &hash);
+    check_watched(&told);
+    let last = told.last().expect("a status");
+    assert_eq!(last.outcome(), Outcome::Succeeded, "{last:#?}");
+    assert_eq!(
+        kinds(last),
+        [LegKind::Home, LegKind::Request, LegKind::Reply]
+    );
+    assert_eq!(last.route, [ends.there.to_string()]);
+    // Who follows the home alone sees the reply come home, and cannot know what it answers.
+    let at_home = network.nodes[ends.at_home].client();
+    let seen = until("the reply is home there, too", || {
+        let status = wait(at_home.status(&hash, Stage::Returned, Duration::from_secs(5)));
+        status
+            .ok()
+            .filter(|status| status.stage() == Stage::Returned)
+    });
+    assert_eq!(seen.outcome(), Outcome::Unspecified, "{seen:#?}");
+    let rpc = network.nodes[ends.at_home].rpc();
+    let waited = run(&["tx", "wait", &hash.to_string(), "--rpc", &rpc, "--json"]);
+    let waited = waited.expect_err("it is not known there");
+    assert!(waited.contains("OUTCOME_UNKNOWN"), "{waited}");
+
+    let call = json!({"top_up": {"validator": 77, "amount": "1"}});
+    let second = Draft::new().call("staking", &call).expect("a call");
+    let draft = pays(20).then(second).expect("a route");
+    let hash = submit(network, &gateway, ends.from, draft);
+    let shown = trace(network, GATEWAY, &hash, &["--wait", "--timeout", "90s"]);
+    let shown = shown.expect("a trace");
+    assert_eq!(
+        (&shown["stage"], &shown["outcome"]),
+        (&json!("RETURNED"), &json!("PARTIAL")),
+        "{shown}"
+    );
+    assert_eq!(shown["route"], json!([ends.there, ChainRef::Beacon]));
+    let legs = shown["legs"].as_array().expect("legs");
+    let of = |name: &str| -> Vec<Value> { legs.iter().map(|leg| leg[name].clone()).collect() };
+    assert_eq!(of("kind"), ["HOME", "REQUEST", "REQUEST", "REPLY"]);
+    assert_eq!(
+        of("outcome"),
+        ["SUCCEEDED", "SUCCEEDED", "FAILED", "SUCCEEDED"]
+    );
+    assert_eq!(of("depth"), [0, 1, 2, 3]);
+    let chains = of("chain");
+    assert_eq!(chains.first(), chains.last());
+    assert_eq!(legs[1]["credited"][0]["amount"], "9");
+    assert!(legs[3]["credited"][0]["amount"].is_string(), "{shown}");
 }

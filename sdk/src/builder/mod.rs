@@ -9,7 +9,7 @@ mod tests;
 
 use serde_json::{Value, json};
 use skerry_execution::error::{CallError, Rejection};
-use skerry_execution::fees::{bundle_gas, envelope_gas};
+use skerry_execution::fees::{BundleCost, bundle_cost, bundle_gas, envelope_gas};
 use skerry_execution::module::Place;
 use skerry_execution::modules;
 use skerry_types::amount::{Amount, Asset};
@@ -103,12 +103,9 @@ pub enum BuildError {
     Id(#[from] ParseIdError),
 }
 
-/// Gas of a transaction with this body and one ed25519 signature. The gas limit itself has a fixed
+/// Gas of a transaction around its bundle, with one ed25519 signature. The gas limit itself has a fixed
 /// width, so filling it in changes nothing.
-///
-/// # Errors
-/// When a module does not exist, a call is not one of its module or does not run at the target.
-pub fn gas_of(body: &TransactionBody) -> Result<Gas, Rejection> {
+fn envelope_of(body: &TransactionBody) -> Gas {
     let witness = Witness {
         authenticator: Authenticator::Ed25519(PublicKey([0; 32])),
         signatures: vec![(0, Signature([0; 64]))],
@@ -116,7 +113,30 @@ pub fn gas_of(body: &TransactionBody) -> Result<Gas, Rejection> {
     let wire_bytes = codec::encode(body)
         .len()
         .saturating_add(codec::encode(&witness).len());
-    Ok(bundle_gas(&body.bundle)?.saturating_add(envelope_gas(wire_bytes, 1).get()))
+    envelope_gas(wire_bytes, 1)
+}
+
+/// What a transaction with this body and one ed25519 signature costs, when its bundle runs at home or
+/// else leaves.
+///
+/// # Errors
+/// When a module does not exist, a call is not one of its module or does not run at the target.
+pub fn cost_of(body: &TransactionBody, leaves: bool) -> Result<BundleCost, Rejection> {
+    let cost = bundle_cost(&body.bundle, leaves)?;
+    let envelope = envelope_of(body).get();
+    Ok(BundleCost {
+        gas: cost.gas.saturating_add(envelope),
+        home: cost.home.saturating_add(envelope),
+        legs: cost.legs,
+    })
+}
+
+/// Gas of a transaction with this body and one ed25519 signature: the limit to sign.
+///
+/// # Errors
+/// As [`cost_of`].
+pub fn gas_of(body: &TransactionBody) -> Result<Gas, Rejection> {
+    Ok(bundle_gas(&body.bundle)?.saturating_add(envelope_of(body).get()))
 }
 
 /// What is to be done, without the terms.
@@ -290,13 +310,12 @@ impl Draft {
         }
     }
 
-    /// Where its parts run, in order.
+    /// Whether it may run on another chain than the sender's, whose gas has a price of its own.
     ///
     /// # Errors
-    /// When that contradicts itself.
-    pub fn targets(&self) -> Result<Vec<Target>, BuildError> {
-        let onward = self.onward.iter().map(|leg| leg.target);
-        Ok(std::iter::once(self.target()?).chain(onward).collect())
+    /// When it contradicts itself about where it runs.
+    pub fn leaves(&self) -> Result<bool, BuildError> {
+        Ok(self.target()? != Target::Home)
     }
 
     /// The unsigned transaction.
