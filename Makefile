@@ -7,6 +7,7 @@ SHELL := bash
 
 SIM_SEEDS_ONE ?= 2000
 SIM_SEEDS_TWO ?= 500
+SIM_SEEDS_MESSAGES ?= 300
 SIM_FROM ?= 0
 PORT_BASE ?= 50051
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
@@ -46,6 +47,7 @@ sim: ## The vote rules searched whole; seeds of each simulated network from SIM_
 	cargo xtask sim --model
 	cargo xtask sim --network one --seeds $(SIM_SEEDS_ONE) --from $(SIM_FROM)
 	cargo xtask sim --network two --seeds $(SIM_SEEDS_TWO) --from $(SIM_FROM)
+	cargo xtask sim --network two --messages --seeds $(SIM_SEEDS_MESSAGES) --from $(SIM_FROM)
 
 .PHONY: process-test
 process-test: build ## The network of make devnet: ready, small, quiet, killed, judged.

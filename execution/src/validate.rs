@@ -349,7 +349,13 @@ fn check_inbound<'b>(
     Ok(())
 }
 
-fn check_batch_size(batch: &Batch) -> Result<(), BlockError> {
+/// A batch has messages, no more and no larger ones than it may, and its channel does not end with it.
+/// What proves a batch says nothing of that: a source may have recorded anything. So whoever waits for
+/// batches asks this too, or would offer what makes every block invalid.
+///
+/// # Errors
+/// When it breaks a bound.
+pub fn check_batch_size(batch: &Batch) -> Result<(), BlockError> {
     let (messages, bytes) = (batch.messages.len(), batch.message_bytes());
     let limit = u64::try_from(limits::BATCH_BYTES_MAX).unwrap_or(u64::MAX);
     let fits = !batch.messages.is_empty()

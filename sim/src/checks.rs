@@ -25,20 +25,25 @@
 //! | beside it lie a finalization, how the epoch began, and all batches not acknowledged | each join by snapshot |
 //! | what was committed survives a crash | each restart |
 //! | a key whose log was lost signs nothing before the next epoch but one | each vote, each `ready` |
-//! | supply is exact on every beacon state's cut | the end |
+//! | a batch is what its source sent, proven by what is final there, and no larger than it may be | each final body |
+//! | a batch takes no longer than was foretold | each final body of seeds without other faults |
+//! | the supply of each native denom is exact, and a shard holds what the beacon's books say | each committed beacon state, with the states that it links |
 
+mod batches;
 mod epochs;
 mod inclusion;
 mod mute;
 mod offences;
 mod protocol;
 mod seats;
+mod supply;
 
 use crate::adversary::Sight;
 use crate::counts::Counts;
 use crate::disk::LogPlace;
 use crate::plan::{Plan, SECOND};
 use crate::times::Times;
+use batches::Batches;
 use epochs::Epochs;
 use inclusion::Inclusion;
 use mute::Losses;
@@ -48,7 +53,6 @@ use seats::Linked;
 use skerry::chain::jobs::Executed;
 use skerry::wire::kind;
 use skerry_consensus::log::{LogEntry, VoteRecord};
-use skerry_execution::supply::count_supply;
 use skerry_execution::views;
 use skerry_storage::StateTree;
 use skerry_types::beacon::SystemOperation;
@@ -56,15 +60,15 @@ use skerry_types::block::{BlockKind, BlockRef, Body, ExecutionResult, Header};
 use skerry_types::certificate::Certificate;
 use skerry_types::codec::decode;
 use skerry_types::consensus::{ConsensusMessage, FetchRequest};
-use skerry_types::genesis::Genesis;
 use skerry_types::ids::{
-    ChainRef, Denom, Digest, Epoch, Height, LogPosition, MemberIndex, Sequence, View,
+    ChainRef, Digest, Epoch, Height, LogPosition, MemberIndex, Sequence, View,
 };
 use skerry_types::limits;
 use skerry_types::receipt::{Receipt, Subject};
 use skerry_types::vote::Statement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use supply::{States, Supply};
 
 /// An instance of consensus.
 pub type Place = (ChainRef, Epoch);
@@ -93,7 +97,9 @@ pub struct Checks {
     results: BTreeMap<(ChainRef, Height), (Digest, ExecutionResult)>,
     /// Where nodes joined by snapshot.
     bases: BTreeMap<(ChainRef, Height), (Digest, ExecutionResult)>,
-    states: BTreeMap<ChainRef, BTreeMap<Height, StateTree>>,
+    states: States,
+    supply: Supply,
+    batches: Batches,
     votes: BTreeMap<(usize, Place, View), Votes>,
     unsynced: BTreeMap<(usize, LogPlace), Statement>,
     committed: BTreeMap<(usize, ChainRef), (Height, Height)>,
@@ -125,7 +131,9 @@ impl Checks {
             finals: BTreeMap::new(),
             results: BTreeMap::new(),
             bases: BTreeMap::new(),
-            states: BTreeMap::new(),
+            states: States::new(),
+            supply: Supply::new(plan),
+            batches: Batches::new(plan),
             votes: BTreeMap::new(),
             unsynced: BTreeMap::new(),
             committed: BTreeMap::new(),
@@ -145,14 +153,14 @@ impl Checks {
         }
     }
 
-    /// Somebody Byzantine sends a frame.
-    pub fn on_foreign_frame(&mut self, frame_kind: u8, payload: &[u8]) -> Broken {
+    /// Somebody Byzantine sends a frame, at this time.
+    pub fn on_foreign_frame(&mut self, (frame_kind, payload): (u8, &[u8]), at: u64) -> Broken {
         if frame_kind == kind::PROPOSAL
             && let Ok(ConsensusMessage::Proposal(proposal)) =
                 decode(payload, limits::CONSENSUS_MESSAGE_BYTES_MAX)
         {
             self.protocol.on_header(&proposal.header)?;
-            self.inclusion.on_proposal(self.now, &proposal);
+            self.inclusion.on_proposal(at, &proposal);
         }
         Ok(())
     }
@@ -162,6 +170,7 @@ impl Checks {
         let (block, state) = (executed.block.digest, &executed.state);
         self.inclusion
             .on_executed(chain, block, state, &self.chains);
+        self.batches.on_executed(self.now, &executed.outgoing);
         self.protocol
             .on_executed(node, executed.block, executed.result);
     }
@@ -335,6 +344,11 @@ impl Checks {
                 ));
             }
             *cursor = batch.end().get();
+            let seen = (self.now, &self.protocol);
+            self.batches
+                .on_accepted(seen, (chain, height), inbound, counts)?;
+            // What proves something must be final where it comes from.
+            self.on_final(batch.source, inbound.proof.header.block_ref())?;
         }
         Ok(())
     }
@@ -439,7 +453,8 @@ impl Checks {
             .entry(chain)
             .or_default()
             .insert(block.height, executed.state.clone());
-        Ok(())
+        self.supply
+            .on_state((chain, block.height), &self.states, counts)
     }
 
     /// A commit of a node is durable: heights of the newest final block and of the state.
@@ -718,48 +733,14 @@ impl Checks {
             .map(|(_, state)| state)
     }
 
-    /// Counts all value of every consistent cut: a beacon state with the shards' states that it
-    /// names.
-    pub fn check_supply(&self, genesis: &Genesis, counts: &mut Counts) -> Broken {
-        let issued = genesis.supply(Denom::SKER).map_or(0, |amount| amount.get());
-        for (height, beacon) in self.states.get(&ChainRef::Beacon).into_iter().flatten() {
-            let mut cut = BTreeMap::from([(ChainRef::Beacon, beacon.clone())]);
-            for chain in genesis
-                .chains()
-                .into_iter()
-                .filter(|chain| !chain.is_beacon())
-            {
-                let record = views::shard_record(beacon, chain)
-                    .ok_or_else(|| format!("beacon {height} has no record of {chain}"))?;
-                let at = record.reported.height;
-                if at == Height::ZERO {
-                    let made = skerry_execution::genesis::genesis_changes(genesis, chain);
-                    cut.insert(chain, StateTree::empty().apply(&made.changes));
-                    continue;
-                }
-                let state = self.states.get(&chain).and_then(|states| states.get(&at));
-                let state = state.ok_or_else(|| {
-                    format!("beacon {height} links {chain} {at}, which nobody committed")
-                })?;
-                if state.root() != record.state_root {
-                    return Err(format!(
-                        "beacon {height} links another state of {chain} {at}"
-                    ));
-                }
-                cut.insert(chain, state.clone());
-            }
-            let total = supply_of(&cut)?;
-            if total != issued {
-                return Err(format!(
-                    "beacon {height}: supply is {total}, issued were {issued}; cut {:?}",
-                    cut.iter()
-                        .map(|(chain, state)| (*chain, state.root()))
-                        .collect::<Vec<_>>()
-                ));
-            }
-            counts.note("cuts with exact supply");
-        }
-        Ok(())
+    /// The longest that a batch took, and the longest that was foretold.
+    pub fn slowest(&self) -> Option<(u64, u64)> {
+        self.batches.slowest()
+    }
+
+    /// Every consistent cut was counted.
+    pub fn check_all_counted(&self) -> Broken {
+        self.supply.check_all_counted()
     }
 }
 
@@ -792,26 +773,4 @@ fn note_arm(message: &ConsensusMessage, counts: &mut Counts) {
         ConsensusMessage::Request(FetchRequest::Block(_)) => counts.note("blocks fetched"),
         ConsensusMessage::Reply(_) => {}
     }
-}
-
-/// Balances, claims, waiting and destroyed `sker` of some states, and what is between them.
-fn supply_of(cut: &BTreeMap<ChainRef, StateTree>) -> Result<u128, String> {
-    let mut total = 0_u128;
-    for (chain, state) in cut {
-        let rows: Vec<_> = state.iter().collect();
-        let count = count_supply(*chain, rows.iter().map(|(key, value)| (key, &***value)));
-        let sums = count.accounted();
-        total += sums.get(&Denom::SKER).map_or(0, |amount| amount.get());
-        for (destination, other) in cut {
-            if destination == chain {
-                continue;
-            }
-            let sent = views::outbound(state, *chain, *destination).sent;
-            let accepted = views::inbound(other, *destination, *chain).accepted;
-            total += sent.sker.checked_sub(accepted.sker).ok_or_else(|| {
-                format!("{destination} has accepted more from {chain} than was sent")
-            })?;
-        }
-    }
-    Ok(total)
 }

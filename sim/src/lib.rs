@@ -20,6 +20,7 @@
 //! | [`work`] | how long does computation take |
 //! | [`load`], [`operator`] | what do clients do, and what may they expect |
 //! | [`adversary`] | what does a Byzantine node do |
+//! | [`captured`] | what does a shard send whose whole committee is bought |
 //! | [`checks`] | what must hold |
 //! | [`counts`] | did each kind of fault and event occur at all |
 //! | [`times`] | how long did proposing, finality and proof take |
@@ -27,6 +28,7 @@
 //! | [`random`] | where does chance come from |
 
 pub mod adversary;
+pub mod captured;
 pub mod checks;
 pub mod counts;
 pub mod disk;
@@ -42,5 +44,5 @@ pub mod trace;
 pub mod work;
 pub mod world;
 
-pub use plan::{Fault, Malice, Network, Plan, Planted};
+pub use plan::{Fault, Malice, Mix, Network, Plan, Planted};
 pub use world::{Report, Violation, run};

@@ -4,9 +4,10 @@
 //! again, to another node. At the end everything that an honest client sent is final exactly once,
 //! and every balance is what the receipts make of the genesis.
 
+use crate::captured::{Accomplice, Mischief};
 use crate::counts::Counts;
 use crate::operator::{Operator, Wish};
-use crate::plan::{BALANCE, Plan, SECOND};
+use crate::plan::{BALANCE, Mix, Plan, SECOND};
 use crate::random::Random;
 use skerry::view::SubmitError;
 use skerry_execution::views;
@@ -26,6 +27,8 @@ const PATIENCE: u64 = 2 * SECOND;
 const VALID_UNTIL: u64 = 15_000;
 /// The module of transfers.
 const BANK: ModuleId = ModuleId::new(2);
+/// Payments of 1000 that leave their shard, where most are to.
+const CROSSING: u64 = 850;
 
 /// What a submission is to come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +87,10 @@ pub struct Load {
     expected: BTreeMap<Address, i128>,
     final_ids: BTreeMap<Digest, ChainRef>,
     operator: Option<Operator>,
+    accomplice: Option<Accomplice>,
     /// Final requests whose reply is not final.
     unanswered: BTreeSet<Digest>,
+    mix: Mix,
 }
 
 fn client(key: &Arc<SecretKey>, plan: &Plan) -> Client {
@@ -116,6 +121,8 @@ impl Load {
             hopes: BTreeMap::new(),
             next_tag: 0,
             operator: Operator::of(plan, random.fork("operator")),
+            accomplice: Accomplice::of(plan, random.fork("accomplice")),
+            mix: plan.mix,
             random,
             expected,
             final_ids: BTreeMap::new(),
@@ -125,6 +132,9 @@ impl Load {
 
     /// What some client does now.
     pub fn act(&mut self, plan: &Plan, now: u64, counts: &mut Counts) -> Vec<Submission> {
+        if let Some(mischief) = self.accomplice.as_mut().and_then(Accomplice::act) {
+            return vec![self.commit(plan, &mischief)];
+        }
         let who = self.random.index(self.clients.len());
         match self.random.below(100) {
             0..=14 if self.operator.is_some() => self.ask(plan, now),
@@ -140,6 +150,33 @@ impl Load {
             94..=96 => self.spoil(plan, who, "bad signature"),
             _ => self.spoil(plan, who, "garbage"),
         }
+    }
+
+    /// The last that somebody in league with a captured shard sends, if there is such a one.
+    pub fn choke(&mut self, plan: &Plan) -> Option<Submission> {
+        let mischief = self.accomplice.as_mut()?.choke()?;
+        Some(self.commit(plan, &mischief))
+    }
+
+    fn commit(&mut self, plan: &Plan, mischief: &Mischief) -> Submission {
+        let Mischief {
+            sender, to, amount, ..
+        } = *mischief;
+        let mut body = self.body(plan, sender, 0, to, amount);
+        body.nonce = mischief.nonce;
+        // It gets in before those who wait for lower prices.
+        body.gas_price = Amount::new(1_000);
+        if let Some(operation) = &mischief.request {
+            body.gas_limit = Gas::new(2_000_000);
+            body.bundle.target = Target::Beacon;
+            body.bundle.operations = vec![operation.clone()];
+        }
+        let signed = body.sign(&mischief.key);
+        let id = signed.body.id();
+        if let Some(accomplice) = &mut self.accomplice {
+            accomplice.on_sent(id, mischief);
+        }
+        self.submission(mischief.home, id, encode(&signed).into(), Hope::Taken)
     }
 
     fn body(
@@ -218,13 +255,20 @@ impl Load {
         vec![self.submission(home, id, wire, Hope::Taken)]
     }
 
-    fn recipient(&mut self) -> Address {
+    fn recipient(&mut self, home: ChainRef) -> Address {
+        if self.mix == Mix::Messages && self.random.chance(CROSSING) {
+            let others = self.clients.iter().filter(|client| client.home != home);
+            let others: Vec<Address> = others.map(|client| client.address).collect();
+            if let Some(other) = self.random.pick(&others) {
+                return *other;
+            }
+        }
         let other = self.random.index(self.clients.len());
         self.clients[other].address
     }
 
     fn pay(&mut self, plan: &Plan, who: usize, now: u64, trick: Trick) -> Vec<Submission> {
-        let to = self.recipient();
+        let to = self.recipient(self.clients[who].home);
         let overdraws = trick == Trick::Overdrawn;
         let amount = if overdraws {
             BALANCE * 1000
@@ -285,7 +329,7 @@ impl Load {
     }
 
     fn spoil(&mut self, plan: &Plan, who: usize, what: &'static str) -> Vec<Submission> {
-        let to = self.recipient();
+        let to = self.recipient(self.clients[who].home);
         let (mut sender, mut key) = (self.clients[who].address, self.clients[who].key.clone());
         let mut home = self.clients[who].home;
         let mut sequence = self.clients[who].next + 1;
@@ -381,6 +425,11 @@ impl Load {
         receipt: &Receipt,
         counts: &mut Counts,
     ) -> Result<(), String> {
+        if let Some(accomplice) = &self.accomplice
+            && accomplice.judge(receipt, counts)?
+        {
+            return Ok(());
+        }
         let id = match receipt.subject {
             Subject::Transaction(id) => id,
             Subject::Message { id, origin } => {

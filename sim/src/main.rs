@@ -6,7 +6,7 @@
 
 use clap::Parser;
 use skerry_sim::counts::Counts;
-use skerry_sim::{Network, Plan, Report, run};
+use skerry_sim::{Mix, Network, Plan, Report, run};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
@@ -29,6 +29,10 @@ struct Args {
     /// `one`: a beacon and a shard of 4 validators; `two`: two shards, 8 validators.
     #[arg(long, default_value = "one")]
     network: String,
+    /// Seeds in which most of what clients do crosses shards, and most of what the Byzantine do is about
+    /// messages; of two shards.
+    #[arg(long)]
+    messages: bool,
     /// Seeds that are played at a time.
     #[arg(long, default_value_t = 2)]
     threads: usize,
@@ -68,6 +72,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if args.messages && network != Network::Two {
+        eprintln!("--messages: only with `--network two`, one shard has nobody to send to");
+        return ExitCode::from(2);
+    }
     let mut summary = Summary::default();
     play(&args, network, &mut |report| {
         summary.take(&report, &args, network);
@@ -92,7 +100,12 @@ fn play(args: &Args, network: Network, take: &mut dyn FnMut(Report) -> bool) {
                     if turn >= args.seeds {
                         return;
                     }
-                    let mut plan = Plan::of(args.from.wrapping_add(turn), network);
+                    let mix = if args.messages {
+                        Mix::Messages
+                    } else {
+                        Mix::Usual
+                    };
+                    let mut plan = Plan::mixed(args.from.wrapping_add(turn), network, mix);
                     if args.calm {
                         plan = plan.without_faults();
                     }
@@ -138,6 +151,8 @@ struct Summary {
     events: u64,
     violations: u64,
     seeds: u64,
+    /// The batch that took most of the time that was foretold: microseconds, foretold, seed.
+    slowest: Option<(u64, u64, u64)>,
 }
 
 impl Summary {
@@ -146,6 +161,15 @@ impl Summary {
         self.counts.merge(&report.counts);
         self.blocks = self.blocks.saturating_add(report.blocks.values().sum());
         self.events = self.events.saturating_add(report.events);
+        if let Some((took, bound)) = report.delay {
+            // By how much of what was foretold they took.
+            let is_slower = |(other, of, _): &(u64, u64, u64)| {
+                u128::from(took) * u128::from(*of) > u128::from(*other) * u128::from(bound)
+            };
+            if self.slowest.as_ref().is_none_or(is_slower) {
+                self.slowest = Some((took, bound, report.seed));
+            }
+        }
         if args.verbose {
             let blocks: Vec<String> = report
                 .blocks
@@ -170,12 +194,13 @@ impl Summary {
             self.violations = self.violations.saturating_add(1);
             println!(
                 "seed {}: VIOLATION after {:.3} s: {}\n  {}\n  play it again: cargo xtask sim \
-                 --network {} --seeds 1 --from {}{} --trace",
+                 --network {}{} --seeds 1 --from {}{} --trace",
                 report.seed,
                 skerry_sim::trace::millis(violation.at) / 1000.0,
                 violation.what,
                 report.plan,
                 network.name(),
+                if args.messages { " --messages" } else { "" },
                 report.seed,
                 if args.calm { " --calm" } else { "" }
             );
@@ -185,6 +210,13 @@ impl Summary {
     fn finish(&self, args: &Args, network: Network) -> ExitCode {
         println!("{}", self.counts.table());
         println!("final blocks {}, events {}", self.blocks, self.events);
+        if let Some((took, bound, seed)) = self.slowest {
+            println!(
+                "slowest batch: {:.0} ms of {:.0} ms that were foretold, seed {seed}",
+                skerry_sim::trace::millis(took),
+                skerry_sim::trace::millis(bound)
+            );
+        }
         let missing = self.counts.missing(network == Network::Two);
         let must_occur = args.seeds >= SEEDS_FOR_ROWS && !args.calm;
         if must_occur && !missing.is_empty() {

@@ -10,18 +10,22 @@ use faults::{
     signed,
 };
 use genesis::{client_keys, draw_genesis, validator_keys};
+use messages::{draw_captured, draw_on_batches};
+use skerry_types::amount::Asset;
 use skerry_types::crypto::bls::SecretKey;
 use skerry_types::crypto::ed25519;
-use skerry_types::genesis::Genesis;
-use skerry_types::ids::{Digest, Gas, ValidatorId, Weight};
+use skerry_types::genesis::{Genesis, GenesisAccount};
+use skerry_types::ids::{Address, Digest, Gas, ValidatorId, Weight};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod faults;
 mod genesis;
+mod messages;
 
 pub use faults::{FOREVER, Fault, Loss};
 pub use genesis::LARGE_PERCENT;
+pub use messages::{Captured, Choke, Mix};
 
 /// One second of virtual time.
 pub const SECOND: u64 = 1_000_000;
@@ -110,6 +114,16 @@ pub struct Malice {
     pub censor: u64,
     /// Forges what it serves to those that join by snapshot.
     pub forge: u64,
+    /// Proposes and pushes batches that are not what comes next, or prove nothing.
+    pub twist: u64,
+    /// Neither pushes nor serves a batch.
+    pub hoard: u64,
+    /// Says that it holds batches that nobody has.
+    pub pretend: u64,
+    /// Sends many frames that claim to be batches at once.
+    pub flood: u64,
+    /// For how many milliseconds it keeps each of its proposals back.
+    pub linger_ms: u64,
 }
 
 /// Everything that a seed decides.
@@ -167,6 +181,12 @@ pub struct Plan {
     pub snapshot_above: u64,
     /// When the follower is started for the first time.
     pub follower_at: u64,
+    /// What most of what clients do is about.
+    pub mix: Mix,
+    /// The shard whose whole committee is bought.
+    pub captured: Option<Captured>,
+    /// The longest that a message between shards may take, in virtual microseconds, where it is foretold.
+    pub bound: Option<u64>,
 }
 
 /// Largest usual time of a job.
@@ -178,18 +198,42 @@ pub const CLIENTS_PER_SHARD: usize = 4;
 impl Plan {
     /// What a seed means for a network.
     pub fn of(seed: u64, network: Network) -> Self {
-        let root = Random::new(seed).fork(network.name());
+        Self::mixed(seed, network, Mix::Usual)
+    }
+
+    /// What a seed means for a network, and what most of it is to be about.
+    pub fn mixed(seed: u64, network: Network, mix: Mix) -> Self {
+        let root = Random::new(seed).fork(mix.name(network.name()));
+        let plan = Self::draw(seed, (network, mix), &root);
+        let mut siege = root.fork("siege");
+        if network == Network::Two && siege.chance(mix.besieged()) {
+            plan.besieged(&mut siege)
+        } else {
+            plan
+        }
+    }
+
+    fn draw(seed: u64, (network, mix): (Network, Mix), root: &Random) -> Self {
         let mut random = root.fork("plan");
         let mut genesis = draw_genesis(seed, network, &mut root.fork("genesis"));
-        let mut keys = client_keys(network.depth(), CLIENTS_PER_SHARD.saturating_add(1));
-        let poor = keys.split_off(CLIENTS_PER_SHARD << network.depth());
+        let mut keys = client_keys(network.depth(), CLIENTS_PER_SHARD.saturating_add(2));
+        let mut poor = keys.split_off(CLIENTS_PER_SHARD << network.depth());
+        let bought = poor.split_off(1 << network.depth());
+        let captured = draw_captured(&genesis, &bought, mix, &mut root.fork("captured"));
+        if let Some(captured) = &captured {
+            genesis.accounts.push(GenesisAccount {
+                address: Address::of_ed25519(&captured.key.public_key()),
+                assets: vec![Asset::nsker(BALANCE)],
+            });
+        }
         // Where epochs end, somebody may join whom the genesis does not know.
         let joins = genesis.parameters.epoch_ms > 0 && root.fork("newcomer").chance(500);
         if !joins {
             // Some fifteen transfers are what the base fee aims at: what waited for a partition to heal
             // makes it rise. Requests of a newcomer would not fit.
-            genesis.parameters.block_gas = Gas::new(600_000);
-            genesis.parameters.inbound_gas = Gas::new(300_000);
+            let times = if mix == Mix::Messages { 5 } else { 1 };
+            genesis.parameters.block_gas = Gas::new(600_000 * times);
+            genesis.parameters.inbound_gas = Gas::new(300_000 * times);
         }
         let members = network.validators().saturating_add(usize::from(joins));
         let nodes = members.saturating_add(1);
@@ -213,6 +257,10 @@ impl Plan {
             .collect();
         let delay_min = random.between(200, 20 * MILLI);
         let mut malice = draw_malice(&genesis, &mut random);
+        let mut on_batches = root.fork("batches");
+        for malice in malice.values_mut() {
+            draw_on_batches(malice, mix, &mut on_batches);
+        }
         let mut faults = draw_faults(&genesis, nodes, heal_at, &mut random);
         // A third of the weight that lies or is lost is all that the protocol bears.
         let loss = draw_loss(&genesis, heal_at, &mut root.fork("losses"));
@@ -283,10 +331,16 @@ impl Plan {
             faults,
             heal_at,
             load_until: heal_at.saturating_add(2 * SECOND).saturating_add(patience),
-            load_every: random.between(100, 400).saturating_mul(MILLI),
+            load_every: match mix {
+                Mix::Usual => random.between(100, 400).saturating_mul(MILLI),
+                Mix::Messages => random.between(30, 100).saturating_mul(MILLI),
+            },
             planted: None,
             snapshot_above,
             follower_at,
+            mix,
+            captured,
+            bound: None,
             genesis,
         }
     }
@@ -301,6 +355,7 @@ impl Plan {
         }
         (self.slow_work, self.slow_disk) = (0, 0);
         (self.snapshot_above, self.follower_at) = (0, 0);
+        (self.captured, self.bound) = (None, None);
         self
     }
 
@@ -331,7 +386,7 @@ impl Plan {
         format!(
             "delta {} ms, idle {} ms, delay {}..{} us, ordered {}, loss {}, twice {}, late {}, slow \
              work {}, slow disk {}, healed at {} ms, snapshots \
-             above {}, follower at {} ms, faults {faults:?}, Byzantine {:?}",
+             above {}, follower at {} ms, captured {:?}, faults {faults:?}, Byzantine {:?}",
             parameters.delta_ms,
             parameters.idle_interval_ms,
             self.delay_min,
@@ -345,6 +400,7 @@ impl Plan {
             self.heal_at / MILLI,
             self.snapshot_above,
             self.follower_at / MILLI,
+            self.captured.as_ref().map(|it| (it.shard, it.choke)),
             self.malice
         )
     }
@@ -426,6 +482,7 @@ fn draw_malice(genesis: &Genesis, random: &mut Random) -> BTreeMap<usize, Malice
                 past: if digs { 300 } else { 0 },
                 censor: censors,
                 forge: forges,
+                ..Malice::default()
             },
         );
     }

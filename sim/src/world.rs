@@ -82,6 +82,8 @@ pub struct Report {
     pub counts: Counts,
     /// When blocks were proposed, final and proven.
     pub times: Times,
+    /// The longest that a batch took, and the longest that was foretold, in virtual microseconds.
+    pub delay: Option<(u64, u64)>,
     /// The plan, in a line.
     pub plan: String,
     /// The first broken rule.
@@ -99,6 +101,7 @@ impl Report {
             blocks: BTreeMap::new(),
             counts: Counts::default(),
             times: Times::default(),
+            delay: None,
             plan,
             violation: Some(Violation { at: 0, what }),
         }
@@ -169,6 +172,8 @@ enum Event {
     Dig { node: usize },
     /// Is it over?
     Inspect,
+    /// A channel should be choked by now.
+    Choked,
 }
 
 /// A whole network.
@@ -197,6 +202,8 @@ pub struct World {
     /// The node that stays without power until all is healed.
     away: Option<usize>,
     violation: Option<Violation>,
+    /// Whether a captured shard has done its worst.
+    choked: bool,
     finished: bool,
 }
 
@@ -257,6 +264,7 @@ impl World {
             broken: Vec::new(),
             away: None,
             violation: None,
+            choked: false,
             finished: false,
             plan,
         };
@@ -308,9 +316,7 @@ impl World {
             }
         }
         if self.violation.is_none() {
-            let supply = self
-                .checks
-                .check_supply(&self.plan.genesis, &mut self.counts);
+            let supply = self.checks.check_all_counted();
             self.judge(supply);
         }
         self.counts.add("nullified views", self.checks.nullified());
@@ -328,6 +334,7 @@ impl World {
                 .map(|chain| (*chain, self.checks.top(*chain).get()))
                 .collect(),
             counts: self.counts,
+            delay: self.checks.slowest(),
             times: self.checks.times,
             plan: self.plan.summary(),
             violation: self.violation,
@@ -430,6 +437,7 @@ impl World {
             }
             Event::Dig { node } => self.dig(node),
             Event::Inspect => self.inspect(),
+            Event::Choked => self.on_choked(),
         }
     }
 

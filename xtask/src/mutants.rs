@@ -4,7 +4,7 @@
 //!
 //! A patch begins with a line that says what is wrong and a line `caught by: PHRASE | PHRASE…`, of
 //! which the violation must contain one; a third line `network: NAME` chooses another network than
-//! the smallest. Then comes the difference as git prints it.
+//! the smallest, and may add options of the simulator. Then comes the difference as git prints it.
 //!
 //! The clone has a target folder of its own, which begins with what the checkout has compiled of other
 //! people's crates, so that only ours are built. Both are removed in the end.
@@ -272,7 +272,8 @@ impl Workshop {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let mut simulator = Command::new(self.target().join("debug/skerry-sim"));
         simulator
-            .args(["--stop", "--network", &mutant.network])
+            .args(["--stop", "--network"])
+            .args(mutant.network.split_whitespace())
             .args(["--threads", &threads.to_string()])
             .args(arguments)
             .env("RUST_BACKTRACE", "0");

@@ -9,6 +9,7 @@ use super::{ChainNode, Output, Peer};
 use crate::beacon::{BeaconFinal, digest_of, raises};
 use crate::relay::is_pusher;
 use crate::wire::{Announcement, BATCH_FRAME_BYTES_MAX, BatchRequest, CROSS_LINK_BYTES_MAX, kind};
+use skerry_execution::validate::check_batch_size;
 use skerry_execution::views;
 use skerry_network::Misbehaviour;
 use skerry_types::beacon::{CrossLink, Facts};
@@ -194,6 +195,8 @@ impl ChainNode {
         let epoch = inbound.proof.header.epoch;
         let fits = fits && self.open_epoch(source) == Some(epoch);
         let fits = fits && self.passes_fence(source, &inbound.proof);
+        // What no block may hold would be in the way of all that may, however well it is proven.
+        let fits = fits && check_batch_size(&inbound.batch).is_ok();
         let committee = self.committees.of(source, epoch);
         let Some(committee) = committee.filter(|_| fits).cloned() else {
             return;

@@ -5,14 +5,16 @@
 //! its own key only, but for epochs that are closed (`past.rs`). Its weight is below a third in every
 //! committee.
 
+mod batches;
 mod forge;
 mod past;
 mod snapshots;
 
 use crate::checks::Place;
 use crate::counts::Counts;
-use crate::plan::{Malice, Plan};
+use crate::plan::{MILLI, Malice, Plan};
 use crate::random::Random;
+use batches::Batches;
 use forge::Forger;
 pub use past::Sight;
 use past::{Find, Past};
@@ -77,6 +79,10 @@ pub struct Adversary {
     censors: Random,
     /// Blocks that leave batches out.
     censored: BTreeMap<Digest, Option<ConsensusMessage>>,
+    batches: Batches,
+    /// Blocks with other batches.
+    twisted: BTreeMap<Digest, Option<ConsensusMessage>>,
+    chains: Vec<ChainRef>,
     /// The instance that its honest code voted in last.
     place: Option<Place>,
     forger: Forger,
@@ -108,6 +114,9 @@ impl Adversary {
             forges: random.fork("snapshots"),
             censors: random.fork("censor"),
             censored: BTreeMap::new(),
+            batches: Batches::new(random.fork("batches")),
+            twisted: BTreeMap::new(),
+            chains: plan.genesis.chains(),
             random,
             place: None,
             forger: Forger::new(secret, shared),
@@ -187,10 +196,20 @@ impl Adversary {
         }))
     }
 
+    /// For how many virtual microseconds it keeps a frame back.
+    pub const fn lingers(&self, frame_kind: u8) -> u64 {
+        if frame_kind == kind::PROPOSAL {
+            self.malice.linger_ms.saturating_mul(MILLI)
+        } else {
+            0
+        }
+    }
+
     /// What goes out instead of `frame`.
     pub fn send(&mut self, frame: OutFrame, counts: &mut Counts) -> Vec<OutFrame> {
         let mut frames = Vec::new();
         self.remember(&frame);
+        self.on_batches(&frame, &mut frames, counts);
         if self.digs() && frame.kind == kind::BATCH_PUSH {
             self.past.remember_batch(&frame.payload);
         }
@@ -227,6 +246,9 @@ impl Adversary {
                     ..frame
                 });
             }
+            kind::BATCH_PUSH if self.batches.chance(self.malice.hoard) => {
+                counts.note("batches withheld");
+            }
             // Who boasts of a height cannot show it.
             kind::RANGE_REPLY if self.floods.chance(self.malice.boast) => {
                 counts.note("range replies withheld");
@@ -239,6 +261,31 @@ impl Adversary {
             _ => frames.push(frame),
         }
         frames
+    }
+
+    /// What it sends of batches beside a frame.
+    fn on_batches(&mut self, frame: &OutFrame, frames: &mut Vec<OutFrame>, counts: &mut Counts) {
+        let Malice {
+            twist,
+            pretend,
+            flood,
+            ..
+        } = self.malice;
+        if twist > 0 || flood > 0 {
+            self.batches.learn(frame);
+        }
+        match frame.kind {
+            kind::BATCH_PUSH if self.batches.chance(twist) => {
+                frames.extend(self.batches.push(frame, counts));
+            }
+            kind::STATUS | kind::BATCHES_HELD if self.batches.chance(pretend) => {
+                frames.push(self.batches.pretend(frame, &self.chains, counts));
+            }
+            kind::STATUS if self.batches.chance(flood) => {
+                frames.extend(self.batches.flood(frame, counts));
+            }
+            _ => {}
+        }
     }
 
     /// What is published instead of `payload`: now and then a final header of a height that there
@@ -378,6 +425,20 @@ impl Adversary {
         }
         if let Some(Some(wrong)) = self.unearthed.get(&digest) {
             counts.note("closed epochs proposed");
+            frames.push(OutFrame {
+                payload: encode(wrong).into(),
+                ..frame
+            });
+            return;
+        }
+        if !self.twisted.contains_key(&digest) {
+            let batches = &mut self.batches;
+            let wrong = batches
+                .chance(self.malice.twist)
+                .then(|| batches.twist(&self.forger, (place, &proposal), counts));
+            self.twisted.insert(digest, wrong.flatten());
+        }
+        if let Some(Some(wrong)) = self.twisted.get(&digest) {
             frames.push(OutFrame {
                 payload: encode(wrong).into(),
                 ..frame

@@ -216,6 +216,15 @@ impl Protocol {
         }
     }
 
+    /// [`Self::check_certificate`] of what another chain takes as proof, once its committee is known here.
+    pub(super) fn check_proof(&self, place: Place, certificate: &Certificate) -> Broken {
+        if self.members.contains_key(&place) {
+            self.check_certificate(place, certificate)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Every view between a final block and its parent has a quorum that nullified it.
     pub(super) fn check_gap(&self, header: &Header) -> Broken {
         let parent = self.headers.get(&header.parent);

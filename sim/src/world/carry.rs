@@ -2,6 +2,7 @@
 
 use super::{DIG_EVERY, Event, World};
 use crate::adversary::{Deed, OutFrame};
+use crate::captured::corrupt;
 use crate::checks::Place;
 use crate::disk::{LogPlace, StoreDone, StoreJob};
 use crate::network::Reach;
@@ -366,19 +367,25 @@ impl World {
     }
 
     pub(super) fn send(&mut self, node: usize, frame: OutFrame) {
-        let frames = match &mut self.machines[node].adversary {
-            Some(adversary) => adversary.send(frame, &mut self.counts),
-            None => vec![frame],
+        let (frames, after) = match &mut self.machines[node].adversary {
+            Some(adversary) => {
+                let after = adversary.lingers(frame.kind);
+                (adversary.send(frame, &mut self.counts), after)
+            }
+            None => (vec![frame], 0),
         };
         self.take_made(node);
         for frame in frames {
-            self.deliver(node, &frame);
+            self.deliver(node, &frame, after);
         }
     }
 
-    fn deliver(&mut self, node: usize, frame: &OutFrame) {
+    /// Sends a frame, after some virtual microseconds.
+    fn deliver(&mut self, node: usize, frame: &OutFrame, after: u64) {
         if !self.machines[node].is_honest() {
-            let broken = self.checks.on_foreign_frame(frame.kind, &frame.payload);
+            let at = self.now.saturating_add(after);
+            let frame = (frame.kind, &*frame.payload);
+            let broken = self.checks.on_foreign_frame(frame, at);
             self.judge(broken);
         }
         let Some(to) = self.network.other_end(frame.peer, node) else {
@@ -399,7 +406,7 @@ impl World {
                 payload,
             } = frame.clone();
             self.schedule(
-                at,
+                at.saturating_add(after),
                 Event::Frame {
                     number,
                     to,
@@ -441,7 +448,7 @@ impl World {
                             peer,
                             ..frame.clone()
                         };
-                        self.deliver(node, &frame);
+                        self.deliver(node, &frame, 0);
                     }
                 }
             }
@@ -531,6 +538,13 @@ impl World {
         }
         if is_wrong && let Done::Executed(executed) = done {
             done = Done::Executed(wrong(executed));
+        }
+        let captured = self.plan.captured.as_ref();
+        if let (Some(captured), Done::Executed(executed)) = (captured, &mut done)
+            && captured.shard == chain
+            && let Some(executed) = Arc::get_mut(executed)
+        {
+            corrupt(executed, captured, &shared.network, &mut self.counts);
         }
         let running = self.machines[node].running.as_mut();
         let Some(state) = running.and_then(|running| running.chains.get_mut(&chain)) else {

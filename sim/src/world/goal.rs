@@ -1,9 +1,12 @@
 //! When a run is over: after healing every chain goes on, all clients are served, all nodes agree.
 
 use super::{BLOCKS_MIN, BOUND, Event, INSPECT_EVERY, World};
+use crate::plan::SECOND;
 
 /// Blocks that each chain must add after healing.
 const BLOCKS_AFTER: u64 = 10;
+/// How long after it was sent what no block may hold is in the way of whoever lets it be.
+const CHOKED: u64 = 4 * SECOND;
 
 impl World {
     pub(super) fn set_goals(&mut self) {
@@ -15,15 +18,34 @@ impl World {
     }
 
     pub(super) fn inspect(&mut self) {
+        let at = self.now.saturating_add(INSPECT_EVERY);
         if let Err(missing) = self.is_well() {
             if self.now > self.plan.heal_at.saturating_add(BOUND) {
                 self.violate(format!("not well long after healing: {missing}"));
             }
-            let at = self.now.saturating_add(INSPECT_EVERY);
             self.schedule(at, Event::Inspect);
+        } else if self.choke() {
+            self.schedule(self.now.saturating_add(CHOKED), Event::Choked);
         } else {
             self.finished = true;
         }
+    }
+
+    /// Lets a captured shard send what no block may hold, once everything else has arrived.
+    fn choke(&mut self) -> bool {
+        let is_first = !std::mem::replace(&mut self.choked, true);
+        let plan = &self.plan;
+        let last = plan.captured.as_ref().filter(|_| is_first);
+        let last = last.and_then(|_| self.load.choke(plan));
+        let sent = last.is_some();
+        self.submit(last.into_iter().collect());
+        sent
+    }
+
+    /// It has long arrived: all chains must go on nevertheless.
+    pub(super) fn on_choked(&mut self) {
+        self.set_goals();
+        self.inspect();
     }
 
     /// What is still missing.

@@ -3,6 +3,7 @@
 //! Hundreds of seeds are the binary's business (`cargo run -p skerry-sim`); a seed that once failed
 //! is listed in [`SEEDS_THAT_FAILED`], with what it showed.
 
+mod messages;
 mod times;
 
 use skerry_sim::counts::Counts;
