@@ -359,17 +359,20 @@ fn forged(
         reply_to: id,
         hops,
         gas: Gas::new(gas),
-        gas_price: Amount::new(10),
+        gas_price: Amount::ZERO,
+        prepaid: Amount::ZERO,
+        onward_gas: Vec::new(),
         bundle: Bundle {
             target: if id.destination.is_beacon() {
                 Target::Beacon
             } else {
-                Target::Home
+                Target::Near(victim)
             },
             assets: vec![asset],
             operations: Vec::new(),
             minimum_outputs: Vec::new(),
             deadline: Height::new(u64::MAX),
+            onward: Vec::new(),
         },
     };
     match trick {
@@ -387,7 +390,7 @@ fn forged(
                 sequence: Sequence::ZERO,
             },
             code: 0,
-            gas_left: Gas::ZERO,
+            gas_left: Amount::ZERO,
             beneficiary: victim,
             assets: vec![asset],
         },

@@ -141,6 +141,20 @@ impl StateService for Proxy {
     ) -> Result<Response<v1::ListValidatorsResponse>, Status> {
         Err(Status::unimplemented("not asked for here"))
     }
+
+    async fn list_channels(
+        &self,
+        _: Request<v1::ListChannelsRequest>,
+    ) -> Result<Response<v1::ListChannelsResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
+
+    async fn get_supply(
+        &self,
+        _: Request<v1::GetSupplyRequest>,
+    ) -> Result<Response<v1::GetSupplyResponse>, Status> {
+        Err(Status::unimplemented("not asked for here"))
+    }
 }
 
 /// A wallet that sees the node through the proxy.
