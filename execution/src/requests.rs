@@ -35,6 +35,7 @@ use crate::network::NetworkInfo;
 use crate::overlay::BlockOverlay;
 use crate::transaction::Machine;
 use crate::view::decode_record;
+use crate::views;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::beacon::ShardRecord;
 use skerry_types::codec::{self, Version};
@@ -42,7 +43,7 @@ use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, Sequence};
 use skerry_types::limits;
 use skerry_types::message::{ChannelSummary, LegGas, Message, MessageId, Payload, reply_code};
 use skerry_types::receipt::{Attribute, Event, Receipt, Status};
-use skerry_types::state::Value;
+use skerry_types::state::{StateRead, Value};
 use skerry_types::transaction::{Bundle, Leg, Target};
 use smallvec::SmallVec;
 use std::collections::BTreeMap;
@@ -212,6 +213,25 @@ pub(crate) fn cost(
 /// published a base fee: a quarter more, rounded up.
 pub fn leg_price(base_fee: Amount) -> Amount {
     Amount::new(mul_div_ceil(base_fee.get(), 5, 4).unwrap_or(u128::MAX))
+}
+
+/// A gas price that should do for a bundle, by a state of `home`, where its sender lives and where `price`
+/// should do: enough for the chains that it runs on, too, after two more full blocks of theirs.
+pub fn price_for(
+    state: &dyn StateRead,
+    network: &NetworkInfo,
+    home: ChainRef,
+    price: Amount,
+    bundle: &Bundle,
+) -> Amount {
+    let parameters = &network.parameters;
+    let there = |chain: &ChainRef| {
+        let record = views::imported_record(state, home, *chain);
+        let published = record.map_or(parameters.base_fee, |record| record.base_fee);
+        leg_price(views::gas_price(published, parameters))
+    };
+    let route = route(network, home, bundle).unwrap_or_default();
+    route.iter().map(there).fold(price, Amount::max)
 }
 
 /// Prices of other chains' gas, by the facts that a block runs with.

@@ -4,12 +4,9 @@
 //! [`crate::light`]. The channel connects lazily again after a loss; a call that could not be
 //! answered is [`ClientError::Unreachable`], one that the node refused [`ClientError::Refused`].
 
-use skerry_execution::requests::leg_price;
 use skerry_proto::error::ConvertError;
 use skerry_proto::v1::{self, ErrorReason, Stage};
-use skerry_types::amount::Amount;
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, Epoch, Height};
-use skerry_types::transaction::Target;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -230,25 +227,6 @@ impl Client {
                 .get_account(request)
                 .await,
         )
-    }
-
-    /// A gas price that does for a bundle that runs on these targets, when `home` does at its sender's
-    /// home: gas of another chain costs a quarter more than there, and a transaction has one price.
-    ///
-    /// # Errors
-    /// When the node does not answer or does not know a target's shard.
-    pub async fn gas_price(&self, home: Amount, targets: &[Target]) -> Result<Amount, ClientError> {
-        let mut price = home;
-        for target in targets {
-            let there = match target {
-                Target::Home => continue,
-                Target::Near(owner) => self.account(owner, 0).await?.gas_price,
-                Target::Beacon => self.node_info().await?.base_fee,
-            };
-            let there = skerry_proto::convert::amount("gas_price", &there)?;
-            price = price.max(leg_price(there));
-        }
-        Ok(price)
     }
 
     /// Many accounts at once, in order.

@@ -680,6 +680,16 @@ fn gas_elsewhere_is_bought_at_the_published_price_and_honoured() {
         failure.detail
     );
     assert!(failure.detail.contains("at most 20"), "{}", failure.detail);
+    // What is suggested is enough, also after two full blocks there.
+    let state = road.world.state(chain(0));
+    let home_price = Amount::new(10);
+    let suggest = |draft: &Draft| {
+        let network = &road.world.network;
+        super::price_for(state, network, chain(0), home_price, &draft.bundle).get()
+    };
+    assert!(suggest(&draft(&road)) >= 22 * 9 / 8 * 9 / 8);
+    assert_eq!(suggest(&road.draft(near(0), vec![], vec![])), 10);
+    assert_eq!(suggest(&road.draft(Target::Beacon, vec![], vec![])), 13);
     assert_eq!(refused.fee.get(), home_gas * price);
     assert_eq!(road.held(&road.alice, Denom::SKER), held - home_gas * price);
     road.tell(chain(0), 1, |record| record.base_fee = Amount::new(16));

@@ -12,6 +12,8 @@ use super::refusal::Refusal;
 use super::status::{Submitted, answers, changed, status_of, unknown, wait_for, wait_of, watch};
 use crate::view::{NodeView, SubmitError};
 use futures::Stream;
+use skerry_execution::network::NetworkInfo;
+use skerry_execution::requests::price_for;
 use skerry_execution::views;
 use skerry_proto::convert;
 use skerry_proto::v1::{self, ErrorReason, Outcome, Stage};
@@ -227,8 +229,12 @@ impl TransactionService for Service {
         let home = self.view.home(&body.sender);
         let chain = self.view.chain(home).ok_or_else(|| not_followed(home))?;
         let parameters = &self.view.genesis.parameters;
-        let base_fee = chain.snapshot().base_fee;
+        let snapshot = chain.snapshot();
+        let base_fee = snapshot.base_fee;
         let price = views::gas_price(base_fee, parameters);
+        // Gas of other chains has a price of its own, which the transaction's must not be below.
+        let network = NetworkInfo::of(&self.view.genesis);
+        let price = price_for(&snapshot.state, &network, home, price, &body.bundle);
         let fee = price.checked_mul(gas.get().into()).ok_or_else(|| {
             Refusal::new(
                 ErrorReason::AmountOverflow,

@@ -23,16 +23,18 @@ impl Route {
     pub fn of(body: &TransactionBody, home: impl Fn(&Address) -> ChainRef) -> Self {
         let bundle = &body.bundle;
         let here = home(&body.sender);
-        let target = match &bundle.target {
+        let chain = |target: &Target| match target {
             Target::Home => here,
             Target::Near(owner) => home(owner),
             Target::Beacon => ChainRef::Beacon,
         };
+        let target = chain(&bundle.target);
         if target == here {
             return Self::default();
         }
+        let onward = bundle.onward.iter().map(|leg| chain(&leg.target));
         Self {
-            chains: vec![target],
+            chains: std::iter::once(target).chain(onward).collect(),
             attaches: !bundle.assets.is_empty(),
         }
     }

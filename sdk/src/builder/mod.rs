@@ -290,13 +290,12 @@ impl Draft {
         }
     }
 
-    /// Where its parts run, in order.
+    /// Whether it may run on another chain than the sender's, whose gas has a price of its own.
     ///
     /// # Errors
-    /// When that contradicts itself.
-    pub fn targets(&self) -> Result<Vec<Target>, BuildError> {
-        let onward = self.onward.iter().map(|leg| leg.target);
-        Ok(std::iter::once(self.target()?).chain(onward).collect())
+    /// When it contradicts itself about where it runs.
+    pub fn leaves(&self) -> Result<bool, BuildError> {
+        Ok(self.target()? != Target::Home)
     }
 
     /// The unsigned transaction.
