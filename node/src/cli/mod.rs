@@ -10,12 +10,13 @@
 //! | [`args`] | the options of all commands |
 //! | `keys` | `keys …` |
 //! | `votes` | `keys votes …` |
-//! | `tx`, `trace`, `token`, `stake`, `pool` | `tx …`; `pool` also `query pool` and `query quote` |
+//! | `tx`, `bundle`, `trace`, `token`, `stake`, `pool` | `tx …`; `pool` also `query pool` and `query quote` |
 //! | `query` | `query …` |
 //! | `genesis` | `genesis …` |
 //! | `node` | `node init`, `node status`, `devnet status` and `devnet faucet` |
 
 pub mod args;
+mod bundle;
 mod genesis;
 mod keys;
 mod node;

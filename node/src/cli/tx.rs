@@ -5,6 +5,7 @@
 //! can happen twice.
 
 use super::args::{Rpc, Sending, TxCommand, Waiting};
+use super::bundle;
 use super::keys;
 use super::output::{CliError, Exit, Output, note};
 use super::pool;
@@ -47,6 +48,7 @@ pub(super) async fn run(command: TxCommand, json: bool) -> Result<Output, CliErr
             }
             send(&draft.call(&module, &call)?, &sending, json).await
         }
+        TxCommand::Bundle { file, sending } => bundle::run(&file, &sending, json).await,
         TxCommand::Wait { hash, rpc, waiting } => {
             let deadline = Instant::now() + waiting.timeout;
             let client = Client::new(&rpc.rpc)?;
@@ -126,13 +128,20 @@ impl Delivery {
         conclude(self.status, &sending.waiting, &sending.rpc)
     }
 
-    /// What the modules told of a transaction that succeeded; nothing where it has not, or where no
-    /// final receipt is to be had before the time is over: what happened has happened, whether the
-    /// node can still be asked or not.
+    /// What the modules told of a transaction that succeeded, at home or where its bundle ran; nothing
+    /// where it has not, or where no final receipt is to be had before the time is over: what happened has
+    /// happened, whether the node can still be asked or not.
     pub(super) async fn events(&self) -> Vec<v1::Event> {
         let Ok(hash) = skerry_proto::convert::digest("hash", &self.status.hash) else {
             return Vec::new();
         };
+        let requests = || {
+            let legs = self.status.legs.iter();
+            legs.filter(|leg| leg.kind() == v1::LegKind::Request)
+        };
+        if requests().next().is_some() && self.status.outcome() == Outcome::Succeeded {
+            return requests().flat_map(|leg| leg.events.clone()).collect();
+        }
         while self.status.outcome() == Outcome::Succeeded {
             let reply = self.client.transaction(&hash).await;
             let found = reply.ok().and_then(|reply| reply.transaction);
@@ -178,6 +187,10 @@ async fn submit(
             valid_until: beacon.saturating_add(sending.valid_for),
             gas_price,
         };
+        let terms = match sending.gas_price {
+            None if draft.leaves()? => priced(client, draft, terms).await?,
+            _ => terms,
+        };
         let signed = draft.clone().sign(&terms, key.secret())?;
         let hash = signed.body.id();
         note(&format!("sending {hash}"));
@@ -201,6 +214,15 @@ async fn submit(
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// At a price that does for the gas of all chains that a bundle runs on.
+async fn priced(client: &Client, draft: &Draft, terms: Terms) -> Result<Terms, CliError> {
+    let body = draft.clone().body(&terms)?;
+    let estimate = client.estimate(codec::encode(&body)).await?;
+    let price = skerry_proto::convert::amount("gas_price", &estimate.gas_price);
+    let gas_price = price.map_err(ClientError::from)?;
+    Ok(Terms { gas_price, ..terms })
 }
 
 fn is_race(error: &ClientError) -> bool {
