@@ -295,6 +295,14 @@ pub enum TxCommand {
         #[command(flatten)]
         sending: Sending,
     },
+    /// Run calls on any chain, or on up to four one after the other, as a JSON file says.
+    Bundle {
+        /// The file, or - for standard input.
+        file: PathBuf,
+        /// How it is sent.
+        #[command(flatten)]
+        sending: Sending,
+    },
     /// Wait for a transaction that was sent earlier.
     Wait {
         /// The transaction's hash.
@@ -343,7 +351,7 @@ pub enum TxCommand {
     /// Pools of two denoms: make one, add to it, take from it.
     #[command(subcommand)]
     Pool(PoolCommand),
-    /// Exchange one denom for another through pools of the sender's shard.
+    /// Exchange one denom for another through pools of one shard, the sender's or another.
     Swap(SwapArgs),
 }
 

@@ -10,12 +10,13 @@
 //! | [`args`] | the options of all commands |
 //! | `keys` | `keys …` |
 //! | `votes` | `keys votes …` |
-//! | `tx`, `estimate`, `trace`, `token`, `stake`, `pool` | `tx …`; `pool` also `query pool` and `query quote` |
+//! | `tx`, `bundle`, `estimate`, `trace`, `token`, `stake`, `pool` | `tx …`; `pool` also `query pool` and `query quote` |
 //! | `query` | `query …` |
 //! | `genesis` | `genesis …` |
 //! | `node` | `node init`, `node status`, `devnet status` and `devnet faucet` |
 
 pub mod args;
+mod bundle;
 mod estimate;
 mod genesis;
 mod keys;

@@ -37,7 +37,7 @@ pub(super) async fn run(command: PoolCommand, json: bool) -> Result<Output, CliE
             sending,
         } => {
             let maximum = pair(&maximum, "--maximum")?;
-            let pool = own_pool(&pool, &sending).await?;
+            let pool = any_pool(&pool, &sending).await?;
             add(&pool, maximum, min_shares, slippage, &sending, json).await
         }
         PoolCommand::Remove {
@@ -51,7 +51,7 @@ pub(super) async fn run(command: PoolCommand, json: bool) -> Result<Output, CliE
                 [] => None,
                 assets => Some(pair(assets, "--minimum")?),
             };
-            let pool = own_pool(&pool, &sending).await?;
+            let pool = any_pool(&pool, &sending).await?;
             remove(&pool, shares, minimum, slippage, &sending, json).await
         }
     }
@@ -113,7 +113,8 @@ async fn add(
     let call = json!({"add": {
         "pool": pool.address, "maximum": maximum, "minimum_shares": least,
     }});
-    let draft = attach_all(Draft::new(), &maximum)?.call("dex", &call)?;
+    let draft = aimed(std::slice::from_ref(pool), sending).await?;
+    let draft = attach_all(draft, &maximum)?.call("dex", &call)?;
     let delivery = deliver(&draft, sending, json).await?;
     let events = delivery.events().await;
     let output = conclude(delivery, sending, "the reserves moved: send it again")?;
@@ -164,7 +165,7 @@ async fn remove(
     let call = json!({"remove": {"pool": pool.address, "shares": shares, "minimum": least}});
     let denom = pool.share_denom();
     let draft = attach_all(
-        Draft::new(),
+        aimed(std::slice::from_ref(pool), sending).await?,
         &[Asset {
             denom,
             amount: shares,
@@ -216,10 +217,10 @@ pub(super) async fn swap(args: SwapArgs, json: bool) -> Result<Output, CliError>
     let sending = &args.sending;
     let client = Client::new(&sending.rpc.rpc)?;
     let route = fetch(&client, &args.route.pools).await?;
-    check_home(&client, sending, &route).await?;
+    let draft = aimed(&route, sending).await?;
     let quote = quote(&route, args.exact)?;
     let (call, attached) = swap_call(&args, &quote)?;
-    let draft = Draft::new().attach(attached)?.call("dex", &call)?;
+    let draft = draft.attach(attached)?.call("dex", &call)?;
     let delivery = deliver(&draft, sending, json).await?;
     let events = delivery.events().await;
     let again = "the reserves moved, and the swap cost its fee alone: send it again, or accept more \
@@ -350,7 +351,10 @@ pub(super) async fn show_quote(
     let mut chains = route.iter().map(|pool| pool.chain);
     let first = chains.next();
     if chains.any(|chain| Some(chain) != first) {
-        return Ok(output.warn("the pools live on different shards: no bundle reaches them all"));
+        return Ok(output.warn(
+            "the pools live on different shards: no swap goes through them all, but skerry tx bundle \
+             does, with a hop for each shard",
+        ));
     }
     Ok(output)
 }
@@ -386,33 +390,42 @@ async fn fetch(client: &Client, addresses: &[Address]) -> Result<Vec<Pool>, CliE
     Ok(route)
 }
 
-/// A pool that the sender's bundles reach.
-async fn own_pool(address: &Address, sending: &Sending) -> Result<Pool, CliError> {
+/// A pool, on whichever shard.
+async fn any_pool(address: &Address, sending: &Sending) -> Result<Pool, CliError> {
     let client = Client::new(&sending.rpc.rpc)?;
-    let pool = Pool::try_from(&client.pool(address).await?)?;
-    check_home(&client, sending, std::slice::from_ref(&pool)).await?;
-    Ok(pool)
+    Ok(Pool::try_from(&client.pool(address).await?)?)
 }
 
-// --- what is refused before it costs anything --------------------------------------------------------
-
-async fn check_home(client: &Client, sending: &Sending, route: &[Pool]) -> Result<(), CliError> {
+/// A draft whose calls run where these pools live: at the sender's home, or by one message to another
+/// shard, from where all that is left comes home.
+async fn aimed(pools: &[Pool], sending: &Sending) -> Result<Draft, CliError> {
+    let client = Client::new(&sending.rpc.rpc)?;
+    let Some((first, rest)) = pools.split_first() else {
+        return Ok(Draft::new());
+    };
+    if let Some(apart) = rest.iter().find(|pool| pool.chain != first.chain) {
+        let (one, other) = (first.chain, apart.chain);
+        let (from, to) = (first.address, apart.address);
+        let message = format!("{from} lives on {one}, {to} on {other}");
+        let error = CliError::new(Exit::Rejected, "POOLS_APART", message);
+        return Err(error
+            .why("the calls of one swap run on one shard")
+            .next("use pools of one shard, or skerry tx bundle with a hop for each shard"));
+    }
     let sender = KeyFile::read(&sending.key_file)?.address();
     let account = client.account(&sender, sending.nonce_stream).await?.account;
     let home = account.unwrap_or_default().chain;
-    let elsewhere = route.iter().find(|pool| pool.chain.to_string() != home);
-    elsewhere.map_or(Ok(()), |Pool { address, chain, .. }| {
-        let message = format!("{address} lives on {chain}, the sender {sender} on {home}");
-        let error = CliError::new(Exit::Rejected, "POOL_ELSEWHERE", message);
-        Err(error
-            .why("the calls of a bundle run at the sender's home")
-            .next(format!(
-                "use an account of {chain}; skerry query account ADDRESS says where one lives"
-            ))
-            .detail("pool_chain", chain.to_string())
-            .detail("sender_chain", home.as_str()))
-    })
+    if first.chain.to_string() == home {
+        return Ok(Draft::new());
+    }
+    note(&format!(
+        "{} lives on {}, the sender on {home}",
+        first.address, first.chain
+    ));
+    Ok(Draft::new().near(first.address))
 }
+
+// --- what is refused before it costs anything --------------------------------------------------------
 
 /// Two assets, in the order that the calls want.
 fn pair(assets: &[Asset], option: &str) -> Result<[Asset; 2], CliError> {

@@ -5,6 +5,7 @@
 //! can happen twice.
 
 use super::args::{Rpc, Sending, TxCommand, Waiting};
+use super::bundle;
 use super::estimate;
 use super::keys;
 use super::output::{CliError, Exit, Output, note};
@@ -48,6 +49,7 @@ pub(super) async fn run(command: TxCommand, json: bool) -> Result<Output, CliErr
             }
             send(&draft.call(&module, &call)?, &sending, json).await
         }
+        TxCommand::Bundle { file, sending } => bundle::run(&file, &sending, json).await,
         TxCommand::Wait { hash, rpc, waiting } => {
             let deadline = Instant::now() + waiting.timeout;
             let client = Client::new(&rpc.rpc)?;
@@ -145,13 +147,20 @@ impl Delivery {
         conclude(self.status, &sending.waiting, &sending.rpc)
     }
 
-    /// What the modules told of a transaction that succeeded; nothing where it has not, or where no
-    /// final receipt is to be had before the time is over: what happened has happened, whether the
-    /// node can still be asked or not.
+    /// What the modules told of a transaction that succeeded, at home or where its bundle ran; nothing
+    /// where it has not, or where no final receipt is to be had before the time is over: what happened has
+    /// happened, whether the node can still be asked or not.
     pub(super) async fn events(&self) -> Vec<v1::Event> {
         let Ok(hash) = skerry_proto::convert::digest("hash", &self.status.hash) else {
             return Vec::new();
         };
+        let requests = || {
+            let legs = self.status.legs.iter();
+            legs.filter(|leg| leg.kind() == v1::LegKind::Request)
+        };
+        if requests().next().is_some() && self.status.outcome() == Outcome::Succeeded {
+            return requests().flat_map(|leg| leg.events.clone()).collect();
+        }
         while self.status.outcome() == Outcome::Succeeded {
             let reply = self.client.transaction(&hash).await;
             let found = reply.ok().and_then(|reply| reply.transaction);

@@ -17,6 +17,7 @@
 //! | `staking` | can a validator join, and leave with its bond |
 //! | `pool` | does a pool exchange as quoted, and in the order of the blocks |
 //! | `legs` | is every leg of a transaction told, by whom it can be known |
+//! | `elsewhere` | is a pool of another shard used like one at home, and what comes back where it fails |
 //! | `fees` | does the base fee rise under load, tell its price, and fall again |
 //! | `copies` | what happens when two nodes run one vote key |
 //! | `double_signer` | is a key that contradicts itself jailed and slashed |
@@ -31,6 +32,7 @@ mod catch_up;
 mod copies;
 mod cuts;
 mod double_signer;
+mod elsewhere;
 mod epochs;
 mod fees;
 mod history;
