@@ -194,7 +194,7 @@ fn transactions_gas(
         .iter()
         .fold(Gas::ZERO, |sum, transaction| {
             let cost = crate::fees::transaction_cost(modules, network, transaction);
-            sum.saturating_add(cost.map_or(0, |cost| cost.gas.get()))
+            sum.saturating_add(cost.map_or(0, |cost| cost.near().get()))
         })
 }
 
@@ -339,10 +339,7 @@ impl Block<'_> {
                     let body = transaction.body();
                     let id = self.outbox.next(overlay, destination);
                     requests::note(overlay, &id, body.sender, &ticket);
-                    self.outbox.ask(overlay, destination);
-                    for chain in &ticket.route {
-                        self.outbox.expect(overlay, *chain);
-                    }
+                    self.outbox.ask(overlay, &ticket.route);
                     let payload = requests::request(id, body.sender, *ticket, &body.bundle);
                     let letter = Letter::new(&context.network, transaction.id(), payload);
                     (destination, letter)

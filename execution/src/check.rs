@@ -54,6 +54,15 @@ pub fn transactions_gas_max(network: &NetworkInfo, inbound: bool) -> Gas {
     parameters.block_gas.saturating_sub(lane)
 }
 
+/// Gas of a transaction that may be in a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Need {
+    /// All of it; times the gas price the most that it is charged.
+    pub gas: Gas,
+    /// The part that fills the block; see [`fees::BundleCost::near`].
+    pub near: Gas,
+}
+
 /// Checks what stays true while a block executes: home, authenticator, expiry, gas, price. Returns
 /// the gas.
 ///
@@ -63,7 +72,7 @@ pub fn check_static(
     transaction: &CheckedTransaction,
     parent: &dyn StateRead,
     context: &AdmissionContext<'_>,
-) -> Result<Gas, Rejection> {
+) -> Result<Need, Rejection> {
     let body = transaction.body();
     if context.chain.is_beacon() {
         return Err(Rejection::BeaconTakesNone);
@@ -110,7 +119,10 @@ pub fn check_static(
             sender: body.sender,
         });
     }
-    Ok(expected)
+    Ok(Need {
+        gas: expected,
+        near: cost.near(),
+    })
 }
 
 /// Checks that `valid_until` has not passed and is not too far ahead.
@@ -140,7 +152,7 @@ pub fn check_against_state(
     state: &dyn StateRead,
     context: &AdmissionContext<'_>,
 ) -> Result<Admission, Rejection> {
-    let gas = check_static(transaction, state, context)?;
+    let Need { gas, .. } = check_static(transaction, state, context)?;
     let body = transaction.body();
     let (stream, actual) = (body.nonce.stream, body.nonce.sequence);
     let expected = views::next_nonce(state, &body.sender, stream);

@@ -12,7 +12,7 @@
 //!
 //! Requests and transfers need credit, at home and at once: without it the transaction that would send
 //! them fails. Replies do not: where a request comes from, room for its reply is set aside
-//! ([`reply_room`]), and a chain takes no more replies of a peer than requests went its way. So no
+//! ([`reply_room`]), and a chain lets no more replies of a peer wait than that. So no
 //! ring of full channels can form: what is executed needs nothing that is to be executed first.
 //!
 //! Rules: DESIGN section 9, credit.
@@ -82,14 +82,25 @@ pub fn reply_room(network: &NetworkInfo) -> u64 {
         .max(1)
 }
 
+/// Whether a message is a reply of the size that room is set aside for. An honest chain sends no larger
+/// one.
+pub(crate) fn is_reply(bytes: usize, message: &Message) -> bool {
+    match &message.payload {
+        Payload::Reply { assets, .. } => {
+            bytes <= limits::REPLY_BYTES && assets.len() <= limits::ASSETS_MAX
+        }
+        _ => false,
+    }
+}
+
 /// What a message takes of the credit of its channel; nothing, where it is a reply.
-pub fn charge_of(flow: &Flow, message: Option<&Message>) -> Credit {
-    match message.map(|message| &message.payload) {
-        Some(Payload::Reply { .. }) => Credit::ZERO,
-        _ => Credit {
-            bytes: flow.bytes,
-            gas: flow.gas,
-        },
+pub fn charge_of(flow: &Flow, bytes: usize, message: Option<&Message>) -> Credit {
+    if message.is_some_and(|message| is_reply(bytes, message)) {
+        return Credit::ZERO;
+    }
+    Credit {
+        bytes: flow.bytes,
+        gas: flow.gas,
     }
 }
 
@@ -153,14 +164,17 @@ pub(crate) fn grant<'c>(
     }
 }
 
-/// At a destination: takes note of what a source gave back.
+/// At a destination: takes note of what a source gave back. What it cannot have had, since it was never
+/// granted or has been used, it did not give back, whatever its committee says.
 pub(crate) fn note_returned(channel: &mut InboundState, network: &NetworkInfo, returned: Credit) {
     let share = share(network);
-    channel.returned = channel.returned.most(returned);
-    let half = channel.charged.plus(channel.available(share).over(2));
-    if channel.asks_at.covers(half) {
-        channel.asks_at = half;
+    let unused = channel.granted(share).less(channel.charged);
+    if !unused.covers(returned) || !returned.covers(channel.returned) {
+        return;
     }
+    channel.returned = returned;
+    let half = channel.charged.plus(channel.available(share).over(2));
+    channel.asks_at = channel.asks_at.least(half);
 }
 
 /// At a source, when facts are imported: gives back what a destination granted beyond the share, when
@@ -238,6 +252,8 @@ pub struct Demand {
     pub credit: Credit,
     /// Requests among them, for whose replies there must be room here.
     pub requests: u64,
+    /// How often the chain is on their routes.
+    pub passing: u64,
 }
 
 impl Demand {
@@ -245,6 +261,7 @@ impl Demand {
         Self {
             credit: self.credit.plus(other.credit),
             requests: self.requests.saturating_add(other.requests),
+            passing: self.passing.saturating_add(other.passing),
         }
     }
 }
@@ -261,10 +278,13 @@ pub(crate) fn add_demand(
     }
 }
 
-/// Requests without reply, by destination.
+/// Requests without reply.
 #[derive(Clone, Debug)]
 struct Open {
+    /// By where they were sent first.
     by_destination: BTreeMap<ChainRef, u64>,
+    /// By the chains on their routes.
+    passing: BTreeMap<ChainRef, u64>,
     room: u64,
     /// What each destination may have at least.
     even: u64,
@@ -277,29 +297,36 @@ impl Open {
         let room = reply_room(network);
         let count = network.chain_count().saturating_sub(1).max(1);
         let even = room.checked_div(EVEN_DIVISOR.saturating_mul(count));
+        let states = peers.map(|peer| (*peer, outbound(look, here, *peer)));
+        let states: Vec<(ChainRef, OutboundState)> = states.collect();
+        let first = states.iter().map(|(peer, state)| (*peer, state.awaiting));
+        let passing = states.iter().map(|(peer, state)| (*peer, state.passing));
         Self {
-            by_destination: peers
-                .map(|peer| (*peer, outbound(look, here, *peer).awaiting))
-                .collect(),
+            by_destination: first.collect(),
+            passing: passing.collect(),
             room,
             even: even.unwrap_or(0),
         }
     }
 
-    /// Whether so many more may go to a destination. One that never answers keeps at most half of
-    /// the room, so that the others go on.
-    fn has_room(&self, destination: ChainRef, more: u64) -> bool {
-        let open = self.of(destination).saturating_add(more);
-        if open <= self.even {
+    /// Whether so much more finds room. A chain that never answers keeps at most half of it, wherever it
+    /// is on the routes, so that the others go on.
+    fn has_room(&self, chain: ChainRef, more: Demand) -> bool {
+        let passing = self.passing.get(&chain).copied().unwrap_or(0);
+        let passing = passing.saturating_add(more.passing);
+        if more.passing > 0 && passing > self.room.div_ceil(2).max(self.even) {
+            return false;
+        }
+        let open = self.of(chain).saturating_add(more.requests);
+        if more.requests == 0 || open <= self.even {
             return true;
         }
         let over = |open: u64| open.saturating_sub(self.even);
         let others = self.by_destination.iter();
-        let others = others.filter(|(chain, _)| **chain != destination);
+        let others = others.filter(|(other, _)| **other != chain);
         let all = others.fold(over(open), |sum, (_, open)| sum.saturating_add(over(*open)));
         let count = u64::try_from(self.by_destination.len()).unwrap_or(u64::MAX);
-        let shared = self.room.saturating_sub(self.even.saturating_mul(count));
-        all <= shared && open <= self.room.div_ceil(2)
+        all <= self.room.saturating_sub(self.even.saturating_mul(count))
     }
 
     fn of(&self, destination: ChainRef) -> u64 {
@@ -345,9 +372,9 @@ impl Book {
                     left,
                 });
             }
-            if demand.requests > 0 {
+            if demand.requests > 0 || demand.passing > 0 {
                 let open = &*self.open.get_or_insert_with(|| Open::load(look, scene));
-                if !open.has_room(*destination, demand.requests) {
+                if !open.has_room(*destination, *demand) {
                     return Err(CallError::RepliesFull {
                         destination: *destination,
                         open: open.of(*destination),
@@ -361,8 +388,10 @@ impl Book {
                 *left = left.less(demand.credit);
             }
             if let Some(open) = &mut self.open {
-                let open = open.by_destination.entry(*destination).or_default();
-                *open = open.saturating_add(demand.requests);
+                let first = open.by_destination.entry(*destination).or_default();
+                *first = first.saturating_add(demand.requests);
+                let passing = open.passing.entry(*destination).or_default();
+                *passing = passing.saturating_add(demand.passing);
             }
         }
         Ok(())

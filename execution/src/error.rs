@@ -605,17 +605,16 @@ pub enum BlockError {
         /// Accepted from there with the batch, ever.
         actual: Amount,
     },
-    /// A batch brings replies that nobody asked for.
+    /// A batch brings more replies than there is room for, so that not all were asked for.
     #[error(
-        "with a batch from {batch_source} come {actual} replies in all, at most {limit} requests went \
-         its way"
+        "with a batch from {batch_source} {actual} of its replies wait, there is room for {limit}"
     )]
     RepliesUnasked {
         /// The batch's source.
         batch_source: ChainRef,
-        /// Requests whose replies may come from there, ever.
+        /// Replies that there is room for.
         limit: u64,
-        /// Replies from there with the batch, ever.
+        /// Replies from there that wait, with the batch.
         actual: u64,
     },
 }

@@ -163,6 +163,13 @@ pub(crate) fn transaction_cost(
 }
 
 impl BundleCost {
+    /// What the block at home has room for: what is used there, and what the first message needs, which
+    /// is paid in any case.
+    pub fn near(&self) -> Gas {
+        let lane = self.legs.first().map_or(0, |leg| leg.lane.get());
+        self.home.saturating_add(lane)
+    }
+
     /// With what the transaction around the bundle costs.
     #[must_use]
     pub(crate) fn with_envelope(self, transaction: &CheckedTransaction) -> Self {

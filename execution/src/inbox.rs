@@ -12,7 +12,7 @@
 //! [`crate::fence`]).
 
 use crate::block::{Block, BlockContext};
-use crate::credit::{self, charge_of};
+use crate::credit::{self, charge_of, is_reply};
 use crate::fence::is_fenced;
 use crate::module::Incoming;
 use crate::modules::channels::state::{
@@ -105,10 +105,10 @@ impl Accepted {
 
     fn and(self, network: &NetworkInfo, bytes: usize, message: Option<&Message>) -> Self {
         let flow = flow_of(network, bytes, message);
-        let is_reply = message.is_some_and(|it| matches!(it.payload, Payload::Reply { .. }));
+        let is_reply = message.is_some_and(|message| is_reply(bytes, message));
         Self {
             flow: add_flow(self.flow, &flow),
-            charged: self.charged.plus(charge_of(&flow, message)),
+            charged: self.charged.plus(charge_of(&flow, bytes, message)),
             replies: self.replies.saturating_add(u64::from(is_reply)),
         }
     }
@@ -310,8 +310,10 @@ impl Channel<'_> {
         let gas = Gas::new(flow.gas);
         (flow.sker, flow.stsker, flow.rssker) = (0, 0, 0);
         self.state.executed = add_flow(self.state.executed, &flow);
-        let charge = charge_of(&flow, message.as_ref());
+        let charge = charge_of(&flow, bytes, message.as_ref());
         self.state.freed = self.state.freed.plus(charge);
+        let is_reply = message.as_ref().is_some_and(|it| is_reply(bytes, it));
+        self.state.answered = self.state.answered.saturating_add(u64::from(is_reply));
         let receipt = deliver(block, machine, id, (bytes, gas), message);
         let totals = &mut block.space.ledger.totals;
         totals.inbound_gas = totals.inbound_gas.saturating_add(gas.get());
@@ -374,6 +376,7 @@ fn deliver(
             beneficiary,
             reply_to,
             hops,
+            via,
             gas,
             gas_price,
             prepaid,
@@ -388,6 +391,7 @@ fn deliver(
                 beneficiary: *beneficiary,
                 reply_to: *reply_to,
                 hops: *hops,
+                via,
                 gas: *gas,
                 gas_price: *gas_price,
                 prepaid: *prepaid,
@@ -398,6 +402,7 @@ fn deliver(
         }
         Payload::Reply {
             request,
+            via,
             code,
             gas_left,
             beneficiary,
@@ -407,6 +412,7 @@ fn deliver(
                 id,
                 origin,
                 request: *request,
+                via,
                 code: *code,
                 gas_left: *gas_left,
                 beneficiary: *beneficiary,

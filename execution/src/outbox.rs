@@ -49,7 +49,7 @@ pub fn flow_of(network: &NetworkInfo, bytes: usize, message: Option<&Message>) -
         Some(Payload::Request { gas, .. }) => {
             requests::lane(network, arrival, *gas).unwrap_or(arrival)
         }
-        Some(Payload::Reply { .. }) => gas::reply(),
+        Some(Payload::Reply { .. }) => gas::reply().max(arrival),
         _ => arrival,
     };
     let mut flow = Flow {
@@ -122,7 +122,7 @@ impl Letter {
         };
         let wire = codec::encode(&message);
         let flow = flow_of(network, wire.len(), Some(&message));
-        let charge = charge_of(&flow, Some(&message));
+        let charge = charge_of(&flow, wire.len(), Some(&message));
         Self { wire, flow, charge }
     }
 }
@@ -161,22 +161,28 @@ impl Outbox {
         })
     }
 
-    /// Counts a request to `destination`, which waits for its reply from now on.
-    pub(crate) fn ask(&mut self, overlay: &mut BlockOverlay<'_>, destination: ChainRef) {
-        let state = &mut self.pending(overlay, destination).state;
-        state.awaiting = state.awaiting.saturating_add(1);
+    /// Counts a request on its route, which waits for its reply from now on.
+    pub(crate) fn ask(&mut self, overlay: &mut BlockOverlay<'_>, route: &[ChainRef]) {
+        if let Some(first) = route.first() {
+            let state = &mut self.pending(overlay, *first).state;
+            state.awaiting = state.awaiting.saturating_add(1);
+        }
+        for chain in route {
+            let state = &mut self.pending(overlay, *chain).state;
+            state.passing = state.passing.saturating_add(1);
+        }
     }
 
-    /// Counts a request whose reply may come from `peer`.
-    pub(crate) fn expect(&mut self, overlay: &mut BlockOverlay<'_>, peer: ChainRef) {
-        let state = &mut self.pending(overlay, peer).state;
-        state.requests = state.requests.saturating_add(1);
-    }
-
-    /// Counts the reply to a request that went to `destination`: it waits no longer.
-    pub(crate) fn answered(&mut self, overlay: &mut BlockOverlay<'_>, destination: ChainRef) {
-        let state = &mut self.pending(overlay, destination).state;
-        state.awaiting = state.awaiting.saturating_sub(1);
+    /// Counts the reply to a request on its route: it waits no longer.
+    pub(crate) fn answered(&mut self, overlay: &mut BlockOverlay<'_>, route: &[ChainRef]) {
+        if let Some(first) = route.first() {
+            let state = &mut self.pending(overlay, *first).state;
+            state.awaiting = state.awaiting.saturating_sub(1);
+        }
+        for chain in route {
+            let state = &mut self.pending(overlay, *chain).state;
+            state.passing = state.passing.saturating_sub(1);
+        }
     }
 
     /// Writes the counters as they are now, for what looks them up in the state.

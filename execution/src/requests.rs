@@ -134,7 +134,12 @@ const NOWHERE: MessageId = MessageId {
 ///
 /// # Errors
 /// When it does not fit a message.
-fn leg_cost(sender: Option<Address>, bundle: &Bundle, calls: Gas) -> Result<LegCost, Rejection> {
+fn leg_cost(
+    sender: Option<Address>,
+    before: usize,
+    bundle: &Bundle,
+    calls: Gas,
+) -> Result<LegCost, Rejection> {
     let unknown = LegGas {
         gas: Gas::ZERO,
         price: Amount::ZERO,
@@ -145,6 +150,7 @@ fn leg_cost(sender: Option<Address>, bundle: &Bundle, calls: Gas) -> Result<LegC
         beneficiary: Address::new([0; 32]),
         reply_to: NOWHERE,
         hops: 0,
+        via: vec![NOWHERE.source; before],
         gas: calls,
         gas_price: Amount::ZERO,
         prepaid: Amount::ZERO,
@@ -183,7 +189,7 @@ pub(crate) fn cost(
     inner: Gas,
 ) -> Result<BundleCost, Rejection> {
     let mut legs = Legs::new();
-    legs.push(leg_cost(Some(Address::new([0; 32])), bundle, inner)?);
+    legs.push(leg_cost(Some(Address::new([0; 32])), 0, bundle, inner)?);
     // What a later leg begins with is not known: as much as there may be.
     let most = Asset {
         denom: Denom::SKER,
@@ -194,7 +200,8 @@ pub(crate) fn cost(
     while let Some(stop) = next {
         let hop = legs.len().saturating_add(1);
         let decoded = fees::decode_bundle(modules, &stop).map_err(|error| error.at_hop(hop))?;
-        let leg = leg_cost(None, &stop, decoded.gas).map_err(|error| error.at_hop(hop))?;
+        let leg =
+            leg_cost(None, legs.len(), &stop, decoded.gas).map_err(|error| error.at_hop(hop))?;
         legs.push(leg);
         next = next_leg(&stop, full());
     }
@@ -257,7 +264,7 @@ impl Prices {
             let key = facts_shard_key(context.chain, chain);
             let stored = overlay.get(key).filter(|_| !chain.is_beacon());
             let record = stored.and_then(|it| decode_record::<ShardRecord>(&it).ok());
-            leg_price(record.map_or(floor, |record| record.base_fee))
+            leg_price(record.map_or(floor, |record| record.base_fee.max(floor)))
         })
     }
 }
@@ -325,6 +332,7 @@ pub(crate) fn request(id: MessageId, sender: Address, ticket: Ticket, bundle: &B
         beneficiary: sender,
         reply_to: id,
         hops: 0,
+        via: Vec::new(),
         gas,
         gas_price: price,
         prepaid,
@@ -364,6 +372,7 @@ pub(crate) struct Arrived<'m> {
     pub(crate) beneficiary: Address,
     pub(crate) reply_to: MessageId,
     pub(crate) hops: u8,
+    pub(crate) via: &'m [ChainRef],
     pub(crate) gas: Gas,
     pub(crate) gas_price: Amount,
     pub(crate) prepaid: Amount,
@@ -407,6 +416,7 @@ pub(crate) fn execute(
     };
     let reply = Payload::Reply {
         request: arrived.reply_to,
+        via: arrived.via.to_vec(),
         code,
         gas_left,
         beneficiary: arrived.beneficiary,
@@ -503,11 +513,14 @@ fn forward(
     if destination == origin || destination == here {
         return Err("BAD_ROUTE");
     }
+    let mut via = arrived.via.to_vec();
+    via.push(here);
     let payload = Payload::Request {
         sender: None,
         beneficiary: arrived.beneficiary,
         reply_to: arrived.reply_to,
         hops: arrived.hops.saturating_add(1),
+        via,
         gas: bought.gas,
         gas_price: bought.price,
         prepaid,
@@ -549,7 +562,7 @@ pub(crate) fn may_send_onward(
     };
     let demand = Demand {
         credit,
-        requests: 0,
+        ..Demand::default()
     };
     is_open.is_ok() && fits && space.take_credit(&[(destination, demand)]).is_ok()
 }
@@ -566,6 +579,12 @@ fn check(block: &Block<'_>, arrived: &Arrived<'_>) -> Result<Gas, Status> {
         let limit = limits::HOPS_MAX;
         let detail = format!("a route of {all} hops, at most {limit} are allowed");
         return Err(dropped("TOO_MANY_HOPS", detail));
+    }
+    let is_from_last = arrived.via.last().is_none_or(|last| *last == id.source);
+    if arrived.via.len() != hops || !is_from_last {
+        let (via, source) = (arrived.via.len(), id.source);
+        let detail = format!("hop {hops} from {source} names {via} chains that it ran on before");
+        return Err(malformed(detail));
     }
     if arrived.onward_gas.len() != later {
         let bought = arrived.onward_gas.len();
@@ -634,6 +653,7 @@ pub(crate) struct Returned<'m> {
     pub(crate) id: MessageId,
     pub(crate) origin: Digest,
     pub(crate) request: MessageId,
+    pub(crate) via: &'m [ChainRef],
     pub(crate) code: u16,
     pub(crate) gas_left: Amount,
     pub(crate) beneficiary: Address,
@@ -677,7 +697,13 @@ pub(crate) fn finish(
     let stored = block.space.overlay.get(key.clone()).filter(|_| is_own);
     let record = stored.and_then(|value| decode_record::<RequestRecord>(&value).ok());
     let record = record.filter(|record| record.sender == returned.beneficiary);
-    let record = record.filter(|record| record.route.contains(&id.source));
+    // It went the way that was signed, and no other, as far as it came: what a chain beside that way
+    // makes others answer is not the answer.
+    let is_on_route = |record: &RequestRecord| {
+        let next = record.route.strip_prefix(returned.via);
+        next.and_then(<[ChainRef]>::first) == Some(&id.source)
+    };
+    let record = record.filter(is_on_route);
     let (Some(record), Some(assets)) = (record, brought(returned)) else {
         let detail = format!("no request {request} waits here for this reply");
         return Err(dropped("NO_SUCH_REQUEST", detail));
@@ -698,7 +724,7 @@ pub(crate) fn finish(
     }
     let overlay = &mut block.space.overlay;
     overlay.put(key, None);
-    block.outbox.answered(overlay, request.destination);
+    block.outbox.answered(overlay, &record.route);
     Ok(())
 }
 

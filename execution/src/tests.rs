@@ -1325,7 +1325,7 @@ fn batch_proves_itself_from_its_own_or_a_descendants_finalization() {
 
 /// Also a source whose committee lies: what it was granted, and replies as far as requests went to it.
 #[test]
-fn a_chain_accepts_no_more_than_it_granted_and_no_reply_that_nobody_asked_for() {
+fn a_chain_accepts_no_more_than_it_granted_and_no_more_replies_than_it_has_room_for() {
     let (mut world, _, _) = two_users();
     let here = shard(0);
     let share = credit::share(&world.network);
@@ -1381,6 +1381,7 @@ fn a_chain_accepts_no_more_than_it_granted_and_no_reply_that_nobody_asked_for() 
                 destination: source,
                 sequence: Sequence::ZERO,
             },
+            via: Vec::new(),
             code: 0,
             gas_left: Amount::ZERO,
             beneficiary: user(0, 1).address,
@@ -1393,21 +1394,27 @@ fn a_chain_accepts_no_more_than_it_granted_and_no_reply_that_nobody_asked_for() 
         inbound: vec![replies],
         ..Body::default()
     };
-    for (requests, expected) in [(0, false), (1, false), (2, true), (9, true)] {
+    let room = credit::reply_room(&world.network);
+    for (waiting, expected) in [
+        (0, true),
+        (room - 2, true),
+        (room - 1, false),
+        (room, false),
+    ] {
         let state = world.states.get_mut(&here).unwrap();
-        let channel = views::OutboundState {
-            requests,
-            ..views::OutboundState::default()
+        // Replies take no credit, however much of it is used; those that have run do not count.
+        let channel = views::InboundState {
+            replies: 1_000 + waiting,
+            answered: 1_000,
+            ..used(share)
         };
-        let key = views::outbound_key(here, source);
-        state.0.insert(key, codec::encode(&channel).into());
-        // Replies take no credit, however much of it is used.
         let key = views::inbound_key(here, source);
-        state.0.insert(key, codec::encode(&used(share)).into());
+        state.0.insert(key, codec::encode(&channel).into());
         let result = validate(&world, here, &body);
         let is_unasked = matches!(
             result,
-            Err(BlockError::RepliesUnasked { actual: 2, limit, .. }) if limit == requests
+            Err(BlockError::RepliesUnasked { actual, limit, .. })
+                if limit == room && actual == waiting + 2
         );
         assert_eq!((result.is_ok(), is_unasked), (expected, !expected));
     }

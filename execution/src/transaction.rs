@@ -104,19 +104,25 @@ impl Calls {
                 bytes: leg.bytes,
                 gas: leg.lane.get(),
             };
-            demands.push((
-                *destination,
-                Demand {
-                    credit,
-                    requests: 1,
-                },
-            ));
+            let first = Demand {
+                credit,
+                requests: 1,
+                passing: 0,
+            };
+            demands.push((*destination, first));
+            for chain in &self.route {
+                let passing = Demand {
+                    passing: 1,
+                    ..Demand::default()
+                };
+                add_demand(&mut demands, *chain, passing);
+            }
             return demands;
         }
         for (destination, credit) in self.calls.iter().flat_map(|call| call.plan.sends()) {
             let demand = Demand {
                 credit: *credit,
-                requests: 0,
+                ..Demand::default()
             };
             add_demand(&mut demands, *destination, demand);
         }
@@ -240,8 +246,11 @@ impl Machine {
                 return Ran { receipt, sent };
             }
         };
-        // What it was admitted with fills the block, wherever it is used.
-        space.ledger.charge(*gas, charge.fee, charge.burnt);
+        // What the first message needs is paid in any case, there or here; what later legs need may come
+        // home, so it fills no block.
+        let lane = calls.legs.first().map_or(Gas::ZERO, |leg| leg.lane);
+        let near = calls.home.saturating_add(lane.get());
+        space.ledger.charge(near, charge.fee, charge.burnt);
         (receipt.gas, receipt.fee) = (calls.home, charge.fee);
         match self.bundle(space, transaction, calls, congestion) {
             Ok(done) => {
@@ -259,6 +268,12 @@ impl Machine {
                         .push(format!("transaction {}: {error}", transaction.id()));
                 }
                 receipt.status = Status::Failed(error.failure(module));
+                if calls.leave() {
+                    // It took the block's room and the channel's credit for that.
+                    let fee = charge_lane(space, transaction.body(), lane);
+                    receipt.gas = near;
+                    receipt.fee = saturating_sum(receipt.fee, fee);
+                }
             }
         }
         Ran { receipt, sent }
@@ -736,6 +751,21 @@ fn plan_context<'n>(
         nonce: body.nonce,
         operation: 0,
     }
+}
+
+/// Takes the fee for the gas that a bundle would have used elsewhere, had it left. Its sender held the
+/// price of all gas when it was charged, and what it did is undone.
+fn charge_lane(space: &mut Workspace<'_>, body: &TransactionBody, lane: Gas) -> Amount {
+    let slot = balance_slot(&mut space.overlay, &body.sender, &Denom::SKER);
+    let held = decode_amount(space.overlay.value(slot)).unwrap_or(Amount::ZERO);
+    let fee = fees::fee(lane, body.gas_price).unwrap_or(Amount::MAX);
+    let Some(rest) = held.checked_sub(fee) else {
+        return Amount::ZERO;
+    };
+    space.overlay.set(slot, encode_amount(rest));
+    let burnt = fees::fee(lane, space.base_fee).unwrap_or(fee);
+    space.ledger.spend(fee, burnt);
+    fee
 }
 
 /// Uses the nonce and takes the fee for what happens at home, or says why the transaction is void. It is

@@ -393,9 +393,10 @@ fn check_cross_linked(
     })
 }
 
-/// A chain accepts no more of a source than it granted to it, and no more replies than requests went
-/// its way: both are bounded then, also where a whole source lies. An honest source keeps to that by
-/// itself: it knows less of grants than the destination, and of requests more.
+/// A chain accepts no more of a source than it granted to it, and has no more replies of it waiting than
+/// it has room for: both are bounded then, also where a whole source lies. Honest sources keep to that by
+/// themselves: they know less of grants than the destination, and all of them together answer no more
+/// requests than there is room for. What nobody asked for is dropped when it runs.
 ///
 /// # Errors
 /// When `accepted` of the channel to `here` from a source is more than that.
@@ -407,7 +408,8 @@ pub fn check_credit(
 ) -> Result<(), BlockError> {
     let channel = views::inbound(parent, here, batch_source);
     let granted = channel.granted(credit::share(network));
-    let used = accepted.charged.plus(channel.returned);
+    let granted = granted.less(channel.returned);
+    let used = accepted.charged;
     if !granted.covers(used) {
         return Err(BlockError::NoCredit {
             batch_source,
@@ -415,9 +417,9 @@ pub fn check_credit(
             granted,
         });
     }
-    let limit = views::outbound(parent, here, batch_source).requests;
-    let actual = accepted.replies;
-    if actual > limit && actual > channel.replies {
+    let limit = credit::reply_room(network);
+    let actual = accepted.replies.saturating_sub(channel.answered);
+    if actual > limit {
         return Err(BlockError::RepliesUnasked {
             batch_source,
             limit,
@@ -489,13 +491,13 @@ fn check_transactions(
     let transactions = checked.transactions(input.known, &input.network.chain_id)?;
     let mut actual = Gas::ZERO;
     for (index, transaction) in transactions.all.iter().enumerate() {
-        let gas = check_static(transaction, input.parent, &context).map_err(|cause| {
+        let need = check_static(transaction, input.parent, &context).map_err(|cause| {
             BlockError::Admission {
                 index,
                 cause: Box::new(cause),
             }
         })?;
-        actual = actual.saturating_add(gas.get());
+        actual = actual.saturating_add(need.near.get());
     }
     let has_inbound = !checked.body().inbound.is_empty()
         || views::inbox_waiting(input.parent, input.network, input.chain) > 0;

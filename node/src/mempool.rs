@@ -28,7 +28,7 @@ const LENGTH_PREFIX_BYTES: usize = 4;
 const SELECT_MISFITS_MAX: usize = 256;
 /// How many transactions that cannot be included now a selection looks at before it ends. They do
 /// not fill the block, so this must be large enough that nobody shuts others out with them.
-const SELECT_REFUSED_MAX: usize = 8_192;
+const SELECT_REFUSED_MAX: usize = 20_000;
 /// By which part of the old price a replacement must pay more: a tenth.
 const REPLACEMENT_DIVISOR: u128 = 10;
 

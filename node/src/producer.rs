@@ -433,11 +433,11 @@ fn transactions(
         &|sender, stream| views::next_nonce(state, sender, stream),
         newest.block.height,
         &|transaction: &CheckedTransaction| {
-            let gas = check::check_static(transaction, state, &admission).ok()?;
+            let need = check::check_static(transaction, state, &admission).ok()?;
             // What has no credit would fail for its fee: it waits.
-            let is_paid = purses.borrow_mut().pay(state, transaction, gas);
+            let is_paid = purses.borrow_mut().pay(state, transaction, need.gas);
             let is_chosen = is_paid && forecast.borrow_mut().admits(transaction.body());
-            is_chosen.then_some(gas)
+            is_chosen.then_some(need.near)
         },
     )
 }

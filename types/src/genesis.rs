@@ -81,6 +81,10 @@ pub struct Parameters {
 /// of either kind and some room.
 const GAS_MIN: u64 = 50_000;
 
+/// Gas that each chain may always send to each other one, at least: a bundle of as many transfers as it
+/// has operations at most.
+const SHARE_GAS_MIN: u64 = 250_000;
+
 /// All of something, in hundredths of a per cent.
 pub const BPS_ALL: u16 = 10_000;
 
@@ -307,13 +311,13 @@ impl Genesis {
         // A quarter of the window, evenly for all other chains, of which there are as many as shards.
         let lanes = u128::from(parameters.inbound_gas.get());
         let window = lanes.saturating_mul(u128::from(limits::WINDOW_BLOCKS / 4));
-        if window >> self.shard_depth < u128::from(GAS_MIN) {
+        if window >> self.shard_depth < u128::from(SHARE_GAS_MIN) {
             return rule(format!(
                 "inbound_gas {} is too little for {} shards: each may always send messages that need \
-                 {GAS_MIN} gas to each other one, which takes an inbound_gas of at least {}",
+                 {SHARE_GAS_MIN} gas to each other one, which takes an inbound_gas of at least {}",
                 parameters.inbound_gas,
                 1_u32 << self.shard_depth,
-                (GAS_MIN << self.shard_depth).div_ceil(limits::WINDOW_BLOCKS / 4)
+                (SHARE_GAS_MIN << self.shard_depth).div_ceil(limits::WINDOW_BLOCKS / 4)
             ));
         }
         if parameters.min_bond == Weight::ZERO {

@@ -71,6 +71,9 @@ pub enum Payload {
         reply_to: MessageId,
         /// Hops so far.
         hops: u8,
+        /// The chains that it ran on before this one, in order: as many as hops. Who sends it on adds
+        /// itself, so what a chain claims in its own name alone is seen at the origin.
+        via: Vec<ChainRef>,
         /// What the calls need here.
         gas: Gas,
         /// Base units of `sker` per unit at which the gas of this leg was bought.
@@ -86,6 +89,8 @@ pub enum Payload {
     Reply {
         /// The request, as the origin knows it.
         request: MessageId,
+        /// The chains that it ran on before the one that answers, in order.
+        via: Vec<ChainRef>,
         /// What happened: one of [`reply_code`].
         code: u16,
         /// Base units of `sker` that were prepaid for gas and not used.
@@ -297,6 +302,15 @@ impl Credit {
         Self {
             bytes: self.bytes.max(other.bytes),
             gas: self.gas.max(other.gas),
+        }
+    }
+
+    /// Part by part the smaller one.
+    #[must_use]
+    pub fn least(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.min(other.bytes),
+            gas: self.gas.min(other.gas),
         }
     }
 

@@ -221,6 +221,7 @@ fn room_for_replies_is_shared_and_no_destination_keeps_all_of_it() {
     let chains: Vec<ChainRef> = [ChainRef::Beacon, shard(0), shard(1)].to_vec();
     let open = |counts: [u64; 3]| Open {
         by_destination: chains.iter().copied().zip(counts).collect(),
+        passing: chains.iter().copied().zip(counts).collect(),
         room: 40,
         even: 5,
     };
@@ -236,14 +237,22 @@ fn room_for_replies_is_shared_and_no_destination_keeps_all_of_it() {
         ([5, 20, 15], 1, false),
     ] {
         let open = open(counts);
-        let fits = open.has_room(ChainRef::Beacon, more);
+        let demand = |requests| Demand {
+            credit: Credit::ZERO,
+            requests,
+            passing: more,
+        };
+        let fits = open.has_room(ChainRef::Beacon, demand(more));
         assert_eq!(fits, expected, "{counts:?} and {more}");
+        // A chain further on a route has its half, whoever is first.
+        let further = open.has_room(ChainRef::Beacon, demand(0));
+        assert_eq!(further, counts[0] + more <= 20, "{counts:?} and {more}");
     }
 }
 
 #[test]
 fn room_for_replies_is_at_least_one_and_follows_the_narrower_of_lane_and_budget() {
-    for (inbound_gas, expected) in [(50_000, 12), (200_000_000, 10_240), (1, 1)] {
+    for (inbound_gas, expected) in [(50_000, 11), (200_000_000, 10_240), (1, 1)] {
         let mut network = (*narrow(100_000).network).clone();
         network.parameters.inbound_gas = Gas::new(inbound_gas);
         assert_eq!(reply_room(&network), expected, "{inbound_gas}");

@@ -49,6 +49,7 @@ fn request(bits: u16, position: u64, declared: u64, assets: Vec<Asset>) -> Vec<u
         beneficiary: sender.address,
         reply_to: id,
         hops: 0,
+        via: Vec::new(),
         gas: Gas::new(declared),
         gas_price: Amount::ZERO,
         prepaid: Amount::ZERO,

@@ -25,6 +25,7 @@ use skerry_types::crypto::ed25519::PublicKey;
 use skerry_types::crypto::hash::plain;
 use skerry_types::genesis::{Genesis, GenesisAccount, Parameters};
 use skerry_types::ids::{Address, ChainRef, Denom, Digest, Height, ShardId, TimeMs};
+use skerry_types::limits;
 use skerry_types::message::{Batch, Message, MessageId, Payload, reply_code};
 use skerry_types::receipt::{Receipt, Status};
 use skerry_types::state::Value;
@@ -418,7 +419,7 @@ fn past_its_deadline_everything_returns() {
     );
     road.deliver();
     assert_eq!(road.held(&road.alice, Denom::SKER), WEALTH - home.fee.get());
-    // At home it is refused at once, for the fee of home alone.
+    // At home it is refused at once, for what it would have taken at home and of its first channel.
     let late = road.send(&Draft {
         sequence: 1,
         ..draft
@@ -430,7 +431,7 @@ fn past_its_deadline_everything_returns() {
         &road.world.network,
         &draft_again(&road).checked(chain_id),
     );
-    assert_eq!(late.gas, cost.unwrap().home);
+    assert_eq!(late.gas, cost.unwrap().near());
 }
 
 fn draft_again(road: &Road) -> Draft {
@@ -690,8 +691,11 @@ fn gas_elsewhere_is_bought_at_the_published_price_and_honoured() {
     assert!(suggest(&draft(&road)) >= 22 * 9 / 8 * 9 / 8);
     assert_eq!(suggest(&road.draft(near(0), vec![], vec![])), 10);
     assert_eq!(suggest(&road.draft(Target::Beacon, vec![], vec![])), 13);
-    assert_eq!(refused.fee.get(), home_gas * price);
-    assert_eq!(road.held(&road.alice, Denom::SKER), held - home_gas * price);
+    // What the first leg would have taken is paid all the same, at the price of home.
+    let near = u128::from(cost.near().get());
+    assert!(near > home_gas);
+    assert_eq!(refused.fee.get(), near * price);
+    assert_eq!(road.held(&road.alice, Denom::SKER), held - near * price);
     road.tell(chain(0), 1, |record| record.base_fee = Amount::new(16));
     assert_eq!(road.send(&draft(&road)).status, Status::Succeeded);
     road.arrive();
@@ -823,6 +827,15 @@ fn an_onward_request_is_dropped_when_it_is_forged() {
         }
     });
     assert_eq!(worn, "TOO_MANY_HOPS");
+    // Who sends it on is the last that it names.
+    for way in [vec![], vec![chain(3)], vec![chain(1), chain(3)]] {
+        let posing = with(&|_, it| {
+            if let Payload::Request { via, .. } = it {
+                via.clone_from(&way);
+            }
+        });
+        assert_eq!(posing, "REQUEST_MALFORMED", "{way:?}");
+    }
     let endless = with(&|_, it| {
         if let Payload::Request {
             hops,
@@ -861,14 +874,31 @@ fn a_reply_counts_from_the_chains_of_the_route_only() {
         }
     });
     assert_eq!(unknown, "NO_SUCH_REQUEST");
+    // What did not come the way that was signed is not the answer: somebody beside it made the chain
+    // answer something else.
+    for way in [vec![], vec![chain(3)], vec![chain(1), chain(3)]] {
+        let beside = road.forged(|_, it| {
+            if let Payload::Reply { via, .. } = &mut it.payload {
+                via.clone_from(&way);
+            }
+        });
+        assert_eq!(beside, "NO_SUCH_REQUEST", "{way:?}");
+    }
     // The first hop may answer, too: it may have been unable to send on.
     let mut early = road.clone();
-    let mut batch = early.flight.pop().unwrap();
-    batch.source = chain(1);
-    let outcome = early.world.inbound(chain(0), vec![batch.clone()]);
+    let batch = early.flight.pop().unwrap();
+    let mut first = batch.clone();
+    first.source = chain(1);
+    for wire in &mut first.messages {
+        let mut message: Message = codec::decode(wire, limits::MESSAGE_BYTES_MAX).unwrap();
+        if let Payload::Reply { via, .. } = &mut message.payload {
+            via.clear();
+        }
+        *wire = codec::encode(&message);
+    }
+    let outcome = early.world.inbound(chain(0), vec![first]);
     assert_eq!(outcome.receipts[0].status, Status::Succeeded);
     // But whoever answers second is too late.
-    batch.source = chain(2);
     let outcome = early.world.inbound(chain(0), vec![batch]);
     assert_eq!(code(&outcome.receipts[0]), "NO_SUCH_REQUEST");
     road.deliver();

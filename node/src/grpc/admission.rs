@@ -6,7 +6,7 @@
 
 use super::refusal::Refusal;
 use crate::view::NodeView;
-use skerry_execution::credit;
+use skerry_execution::credit::{self, Forecast};
 use skerry_execution::transaction::demands_of;
 use skerry_execution::views;
 use skerry_proto::v1::ErrorReason;
@@ -59,6 +59,13 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Whether there is credit for what the transaction sends.
 fn check_credit(view: &NodeView, state: &StateTree, body: &TransactionBody) -> Result<(), Refusal> {
     let (network, home) = (&view.info, view.home(&body.sender));
+    if !Forecast::new(network, home, state).admits(body) {
+        let message = format!(
+            "{home} has no credit for all that this would send, or no room for one more reply, now \
+             (`skerry query channels`); nothing was taken and no fee charged"
+        );
+        return Err(Refusal::new(ErrorReason::Congested, message).retry_after(RETRY));
+    }
     for (destination, demand) in demands_of(network, home, body) {
         let left = views::credit_left(state, network, home, destination);
         let needed = demand.credit;

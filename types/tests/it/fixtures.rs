@@ -20,7 +20,8 @@ use skerry_types::ids::{
 };
 use skerry_types::merkle::{KeyProof, PathProof};
 use skerry_types::message::{
-    Batch, BatchProof, ChannelSummary, Credit, Flow, InboundBatch, LegGas, Message, MessageId, Payload,
+    Batch, BatchProof, ChannelSummary, Credit, Flow, InboundBatch, LegGas, Message, MessageId,
+    Payload,
 };
 use skerry_types::receipt::{Attribute, Event, Failure, Receipt, Status, Subject};
 use skerry_types::transaction::{
@@ -303,6 +304,7 @@ pub(crate) fn request() -> Message {
             beneficiary: user(1),
             reply_to: message_id(),
             hops: 1,
+            via: vec![shard(1)],
             gas: Gas::new(9_000),
             gas_price: Amount::new(12),
             prepaid: Amount::new(500_000),
@@ -321,6 +323,7 @@ pub(crate) fn reply() -> Message {
         origin: signed().body.id(),
         payload: Payload::Reply {
             request: message_id(),
+            via: vec![shard(0), ChainRef::Beacon],
             code: 7,
             gas_left: Amount::new(100),
             beneficiary: user(1),

@@ -315,7 +315,7 @@ fn genesis_that_breaks_a_rule_is_refused() {
         ("is too little for 64 shards", |g| {
             g.shard_depth = 6;
             g.seats = vec![g.seats[0].clone(); 64];
-            g.parameters.inbound_gas = Gas::new(639_999);
+            g.parameters.inbound_gas = Gas::new(3_199_999);
         }),
         ("committee of beacon", |g| {
             g.validators[1].vote_key = g.validators[0].vote_key;

@@ -34,6 +34,8 @@ pub struct InboundState {
     pub returned: Credit,
     /// Accepted replies.
     pub replies: u64,
+    /// Executed replies.
+    pub answered: u64,
 }
 
 impl InboundState {
@@ -100,10 +102,10 @@ pub struct OutboundState {
     pub noted: u64,
     /// How many imports of facts nothing was sent for, while there was more credit than the share.
     pub quiet: u8,
-    /// Requests whose reply may come from this peer, in all.
-    pub requests: u64,
-    /// Requests to this peer that have no reply yet.
+    /// Requests that were sent to this peer first and have no reply yet.
     pub awaiting: u64,
+    /// How often this peer is on the routes of the requests that have no reply yet.
+    pub passing: u64,
 }
 
 impl OutboundState {
