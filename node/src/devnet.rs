@@ -58,7 +58,7 @@ impl Default for ParameterArgs {
 
 impl ParameterArgs {
     /// The arguments that say the same.
-    pub fn to_args(&self) -> Vec<String> {
+    pub fn to_args(self) -> Vec<String> {
         let mut args: Vec<String> = [
             ("--epoch-seconds", self.epoch_seconds.to_string()),
             ("--block-gas", self.block_gas.to_string()),
