@@ -534,27 +534,27 @@ fn forward(
     if fees::fee(lane, bought.price).is_none_or(|fee| fee > prepaid) {
         return Err("REQUEST_MALFORMED");
     }
-    if !may_send_onward(block, destination, bytes, lane) {
-        return Err("CONGESTED");
-    }
+    may_send_onward(block, destination, bytes, lane).map_err(|error| error.code())?;
     let letter = Letter::new(&block.space.context.network, arrived.origin, payload);
     let (overlay, outbox) = (&mut block.space.overlay, &mut block.outbox);
     let sent = outbox.send(overlay, destination, letter);
     Ok(Some(sent))
 }
 
-/// Whether this chain may send an onward request now: neither end is fenced, and the destination has
-/// room for so many bytes and so much gas.
+/// Takes what an onward request needs of the credit of its destination.
+///
+/// # Errors
+/// When this chain or the destination is fenced, or the destination has no room for so many bytes and so
+/// much gas.
 pub(crate) fn may_send_onward(
     block: &mut Block<'_>,
     destination: ChainRef,
     bytes: usize,
     gas: Gas,
-) -> bool {
+) -> Result<(), CallError> {
     let space = &mut block.space;
     let here = space.context.chain;
-    let is_open = space.fences.check(&mut space.overlay, here, destination);
-    let fits = bytes <= limits::MESSAGE_BYTES_MAX && gas <= gas_max(&space.context.network);
+    space.fences.check(&mut space.overlay, here, destination)?;
     // Its reply has room already, at the origin.
     let credit = Credit {
         bytes: u64::try_from(bytes).unwrap_or(u64::MAX),
@@ -564,7 +564,7 @@ pub(crate) fn may_send_onward(
         credit,
         ..Demand::default()
     };
-    is_open.is_ok() && fits && space.take_credit(&[(destination, demand)]).is_ok()
+    space.take_credit(&[(destination, demand)])
 }
 
 /// Whether the source may send this; gives the gas that it needs here.

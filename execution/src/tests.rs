@@ -1323,7 +1323,8 @@ fn batch_proves_itself_from_its_own_or_a_descendants_finalization() {
     assert!(verify_path(&proof.header, &proof.path, &proof.certificate, &committee).is_ok());
 }
 
-/// Also a source whose committee lies: what it was granted, and replies as far as requests went to it.
+/// Also from a source whose committee lies: what was granted to it, and replies as long as no more of them
+/// wait than there is room for.
 #[test]
 fn a_chain_accepts_no_more_than_it_granted_and_no_more_replies_than_it_has_room_for() {
     let (mut world, _, _) = two_users();

@@ -16,7 +16,7 @@ use crate::modules::fee_market::state::{PriceRecord, price_key};
 use crate::modules::token::calls::TokenCall;
 use crate::modules::{ACCOUNT, DEX, MODULES, TOKEN};
 use crate::supply::check_records;
-use crate::testing::{Draft, User, World, bank, operation};
+use crate::testing::{Draft, User, World, bank, operation, transfer};
 use crate::tests::{accounted, issued};
 use crate::views;
 use skerry_types::amount::{Amount, Asset};
@@ -24,7 +24,7 @@ use skerry_types::codec::{self, Version};
 use skerry_types::crypto::ed25519::PublicKey;
 use skerry_types::crypto::hash::plain;
 use skerry_types::genesis::{Genesis, GenesisAccount, Parameters};
-use skerry_types::ids::{Address, ChainRef, Denom, Digest, Height, ShardId, TimeMs};
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, Height, ShardId, TimeMs};
 use skerry_types::limits;
 use skerry_types::message::{Batch, Message, MessageId, Payload, reply_code};
 use skerry_types::receipt::{Receipt, Status};
@@ -101,12 +101,18 @@ fn leg(target: Target, operations: Vec<Operation>) -> Leg {
 struct Road {
     world: World,
     flight: Vec<Batch>,
+    /// What was sent beside, and waits until it is let through.
+    waiting: Vec<Batch>,
     alice: User,
     next: u64,
 }
 
 impl Road {
     fn new() -> Self {
+        Self::with(Parameters::default())
+    }
+
+    fn with(parameters: Parameters) -> Self {
         let alice = user(0, 1);
         let rich = |who: User| GenesisAccount {
             address: who.address,
@@ -127,7 +133,7 @@ impl Road {
             time: TimeMs::ZERO,
             development: true,
             shard_depth: 2,
-            parameters: Parameters::default(),
+            parameters,
             validators: Vec::new(),
             seats: Vec::new(),
             accounts,
@@ -147,6 +153,7 @@ impl Road {
         Self {
             world,
             flight: Vec::new(),
+            waiting: Vec::new(),
             alice,
             next: 0,
         }
@@ -173,7 +180,7 @@ impl Road {
         assert_eq!(outcome.alarms, Vec::<String>::new());
         self.flight.extend(outcome.outgoing);
         assert_eq!(
-            accounted(&self.world, self.flight.iter()),
+            accounted(&self.world, self.flight.iter().chain(&self.waiting)),
             issued(&self.world)
         );
         for state in self.world.states.values() {
@@ -251,6 +258,37 @@ impl Road {
             .state(chain(0))
             .get(&request_key(request))
             .is_some()
+    }
+
+    /// Uses up what a shard has granted to another one, by transfers that do not arrive yet.
+    fn fill(&mut self, from: u16, to: u16) {
+        let (sender, recipient) = (user(from, 0), user(to, 9).address);
+        for sequence in 1.. {
+            let draft = transfer(sender, sequence, recipient, sker(1));
+            let mut outcome = self.world.transactions(chain(from), &[draft]);
+            self.waiting.append(&mut outcome.outgoing);
+            let receipt = self.after(outcome);
+            if receipt.messages.is_empty() {
+                assert_eq!(code(&receipt), "CONGESTED");
+                return;
+            }
+        }
+    }
+
+    /// Lets arrive on a shard what waits, the beacon hear of it, and another shard learn of that.
+    fn let_through(&mut self, to: u16, from: u16) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let outcome = self.world.inbound(chain(to), waiting);
+        assert!(outcome.outgoing.is_empty());
+        self.after(outcome);
+        // All at once: what one of them accepted another one must have sent.
+        let links = [0, 1, 2, 3].map(|bits| self.world.crosslink(chain(bits)));
+        let work = BlockWork {
+            system: links.to_vec(),
+            ..BlockWork::default()
+        };
+        assert_eq!(self.world.run(BEACON, &work).skipped, []);
+        self.tell(chain(from), to, |_| ());
     }
 
     /// What the facts say of a shard, as the home of Alice and another chain import them.
@@ -591,11 +629,7 @@ fn what_may_not_travel_on_comes_home() {
         "its own calls have happened"
     );
     assert_eq!(there.messages.len(), 1);
-    let ended = there
-        .events
-        .iter()
-        .find(|event| event.name == "route_ended");
-    assert_eq!(ended.unwrap().owner, road.alice.address);
+    assert_eq!(why_ended(&there, &road.alice), "SHARD_FENCED");
     let (code, assets, gas_left) = reply(&road.message());
     assert_eq!(code, reply_code::PARTIAL);
     assert!(assets.iter().any(|asset| asset.denom == Denom::RSSKER));
@@ -603,6 +637,68 @@ fn what_may_not_travel_on_comes_home() {
     assert!(road.held(&road.alice, Denom::RSSKER) > 8_900);
     let held = WEALTH - 10_000 - home.fee.get() + gas_left;
     assert_eq!(road.held(&road.alice, Denom::SKER), held);
+}
+
+/// Why the route of a bundle of `owner` ended, as the receipt of a leg tells.
+fn why_ended(receipt: &Receipt, owner: &User) -> String {
+    let mut events = receipt.events.iter();
+    let ended = events.find(|event| event.name == "route_ended").unwrap();
+    assert_eq!(ended.owner, owner.address);
+    let [reason] = ended.attributes.as_slice() else {
+        panic!("{ended:?}");
+    };
+    assert_eq!(reason.name, "reason");
+    reason.value.to_string()
+}
+
+#[test]
+fn a_route_from_a_fenced_chain_ends_there() {
+    let mut road = Road::new();
+    let draft = round(&road, 2);
+    road.send(&draft);
+    road.tell(chain(1), 1, |record| record.fenced = true);
+    let there = road.deliver();
+    assert_eq!(why_ended(&there, &road.alice), "HOME_FENCED");
+}
+
+#[test]
+fn without_credit_for_its_next_leg_a_route_ends_and_with_it_goes_on() {
+    let mut road = Road::with(Parameters {
+        inbound_gas: Gas::new(200_000),
+        ..Parameters::default()
+    });
+    road.fill(1, 2);
+    let draft = round(&road, 2);
+    let home = road.send(&draft);
+    assert_eq!(home.status, Status::Succeeded, "its first leg has credit");
+    let there = road.deliver();
+    assert_eq!(there.status, Status::Succeeded, "its calls have happened");
+    assert_eq!(why_ended(&there, &road.alice), "CONGESTED");
+    let (code, assets, gas_left) = reply(&road.message());
+    let [brought] = assets[..] else {
+        panic!("{assets:?}");
+    };
+    assert_eq!(code, reply_code::PARTIAL);
+    let back = road.deliver();
+    assert_eq!(why_ended(&back, &road.alice), "PARTIAL");
+    assert_eq!(brought.denom, Denom::STSKER);
+    let held = road.held(&road.alice, Denom::STSKER);
+    assert_eq!(held, brought.amount.get());
+    let held = WEALTH - 10_000 - home.fee.get() + gas_left;
+    assert_eq!(road.held(&road.alice, Denom::SKER), held);
+    assert!(!road.waits(&home.messages[0]) && road.flight.is_empty());
+
+    // What was sent before has run, and the same goes through.
+    road.let_through(2, 1);
+    let draft = round(&road, 2);
+    road.send(&draft);
+    let receipts = road.arrive();
+    assert_eq!(receipts.len(), 3);
+    for receipt in &receipts {
+        assert_eq!(receipt.status, Status::Succeeded);
+        let mut events = receipt.events.iter();
+        assert!(events.all(|event| event.name != "route_ended"));
+    }
 }
 
 #[test]
