@@ -189,6 +189,52 @@ fn a_status_has_the_names_that_others_build_on() {
 }
 
 #[test]
+fn what_went_wrong_elsewhere_names_its_reason_and_the_trace() {
+    let leg = |chain: &str, events: Vec<v1::Event>| v1::Leg {
+        chain: chain.to_owned(),
+        events,
+        ..Default::default()
+    };
+    let ended = |reason: &str| v1::Event {
+        name: "route_ended".to_owned(),
+        attributes: vec![v1::Attribute {
+            key: "reason".to_owned(),
+            value: reason.to_owned(),
+        }],
+        ..Default::default()
+    };
+    let home = || leg("shard-0/1", Vec::new());
+    let midway = [
+        home(),
+        leg("shard-1/1", vec![ended("CONGESTED")]),
+        leg("shard-0/1", vec![ended("PARTIAL")]),
+    ];
+    for (legs, failure, next) in [
+        (vec![home()], None, "skerry query tx 0x11 --rpc http://h:1"),
+        (
+            midway.to_vec(),
+            Some("CONGESTED"),
+            "skerry tx trace 0x11 --rpc http://h:1",
+        ),
+    ] {
+        let status = v1::TransactionStatus {
+            hash: "0x11".to_owned(),
+            stage: Stage::Returned.into(),
+            outcome: Outcome::Partial.into(),
+            legs,
+            ..Default::default()
+        };
+        let rpc = super::args::Rpc {
+            rpc: "http://h:1".to_owned(),
+        };
+        let shown = envelope(&Err(tx::failed(&status, &rpc)));
+        let error = &shown["errors"][0];
+        assert_eq!(error["details"]["failure"], json!(failure));
+        assert_eq!(error["hint"], json!(next));
+    }
+}
+
+#[test]
 fn each_kind_of_error_has_its_exit_code() {
     let wrong_network = KeyError::DevelopmentKey {
         made_for: Digest::new([1; 32]),

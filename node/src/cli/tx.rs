@@ -14,6 +14,7 @@ use super::stake;
 use super::token;
 use super::trace;
 use serde_json::{Value, json};
+use skerry_execution::modules::EXECUTOR;
 use skerry_proto::v1::{self, ErrorReason, Outcome, Stage};
 use skerry_sdk::builder::{Draft, Terms};
 use skerry_sdk::client::{Client, ClientError};
@@ -306,7 +307,7 @@ fn conclude(
     rpc: &Rpc,
 ) -> Result<Output, CliError> {
     let (data, text) = (status_json(&status), status_text(&status));
-    let (stage, outcome) = (status.stage().name(), status.outcome().name());
+    let stage = status.stage().name();
     match status.outcome() {
         Outcome::Succeeded => Ok(Output::new(data, text)),
         Outcome::Pending if reached(&status, waiting) => Ok(Output::new(data, text)),
@@ -340,18 +341,43 @@ fn conclude(
                 .next(next)
                 .with_data(data))
         }
-        _ => {
-            let failure = status.legs.iter().find_map(|leg| leg.failure.as_ref());
-            let message = format!("{} is {outcome}", status.hash);
-            let mut error = CliError::new(Exit::Failed, outcome, message).with_data(data);
-            if let Some(failure) = failure {
-                error = error
-                    .why(format!("{}: {}", failure.code, failure.detail))
-                    .detail("failure", failure.code.as_str());
-            }
-            Err(error.next(format!("skerry query tx {} --rpc {}", status.hash, rpc.rpc)))
-        }
+        _ => Err(failed(&status, rpc).with_data(data)),
     }
+}
+
+/// What happened otherwise than was asked, or not at all: why, and where to look.
+pub(super) fn failed(status: &v1::TransactionStatus, rpc: &Rpc) -> CliError {
+    let (hash, outcome) = (&status.hash, status.outcome().name());
+    let error = CliError::new(Exit::Failed, outcome, format!("{hash} is {outcome}"));
+    let failure = status.legs.iter().find_map(|leg| leg.failure.as_ref());
+    let error = match (failure, route_end(status)) {
+        (Some(failure), _) => error
+            .why(format!("{}: {}", failure.code, failure.detail))
+            .detail("failure", failure.code.as_str()),
+        (None, Some((chain, reason))) => error
+            .why(format!("{reason}: the next leg could not leave {chain}"))
+            .detail("failure", reason),
+        (None, None) => error,
+    };
+    // Only the trace tells what happened elsewhere.
+    let command = match status.legs.as_slice() {
+        [] | [_] => "query tx",
+        _ => "tx trace",
+    };
+    error.next(format!("skerry {command} {hash} --rpc {}", rpc.rpc))
+}
+
+/// Where a route ended though the calls there succeeded, and why.
+fn route_end(status: &v1::TransactionStatus) -> Option<(&str, &str)> {
+    let mut legs = status.legs.iter();
+    legs.find_map(|leg| {
+        let is_end = |event: &&v1::Event| {
+            event.module == u32::from(EXECUTOR.get()) && event.name == "route_ended"
+        };
+        let ended = leg.events.iter().find(is_end)?;
+        let reason = ended.attributes.iter().find(|it| it.key == "reason")?;
+        Some((leg.chain.as_str(), reason.value.as_str()))
+    })
 }
 
 fn block_json(block: Option<&v1::BlockRef>) -> Value {
