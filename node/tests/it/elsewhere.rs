@@ -1,108 +1,39 @@
 //! Bundles on other shards as users have them: a pool that lives elsewhere is asked, exchanged with, added
 //! to and taken from like one at home, and what does not happen there comes back.
 
-use crate::net::{Network, PATIENCE, SMALL, run, wait};
+use crate::market::{Market, refusal, units};
+use crate::net::{Network, SMALL};
 use serde_json::{Value, json};
 use skerry_types::amount::{Amount, Asset};
-use skerry_types::ids::{Address, ChainRef, Denom};
+use skerry_types::ids::Address;
 
-/// A pool of gold and `sker` on the shard of account `maker`; `taker` lives on the other one.
-struct Market {
-    network: Network,
-    maker: usize,
-    taker: usize,
-    gold: Denom,
-    pool: String,
+/// A pool of gold and `sker` on the shard of one account, and an account of the other shard.
+fn market() -> (Market, usize) {
+    let mut network = Network::new("elsewhere", SMALL);
+    network.start_all();
+    network.goes_on(1);
+    let mut market = Market::on(network, 0, 0);
+    let mut others = 1..market.network.accounts.len();
+    let taker = others.find(|index| market.home(*index) != market.home(market.maker));
+    market.create_pool();
+    (market, taker.expect("an account on each shard"))
 }
 
-impl Market {
-    fn new() -> Self {
-        let mut network = Network::new("elsewhere", SMALL);
-        network.start_all();
-        network.goes_on(1);
-        let home = |index: usize| network.genesis.home(&network.address(index));
-        let taker = (1..network.accounts.len()).find(|index| home(*index) != home(0));
-        let gold = Denom::created(&network.address(0), "gold");
-        let mut market = Self {
-            taker: taker.expect("an account on each shard"),
-            maker: 0,
-            network,
-            gold,
-            pool: String::new(),
-        };
-        let create = "token create --name gold --symbol GOLD --supply 10000000000";
-        market
-            .send(market.maker, create)
-            .expect("the token is made");
-        let create = "pool create --asset 5000sker --asset 1000000000:GOLD --fee-ppm 3000";
-        let made = market.send(market.maker, create).expect("the pool is made");
-        market.pool = made["pool"].as_str().expect("its address").to_owned();
-        market
-    }
-
-    fn home(&self, account: usize) -> ChainRef {
-        self.network.genesis.home(&self.network.address(account))
-    }
-
-    /// `skerry tx …` of an account; `:GOLD` stands for the token, `POOL` for the pool.
-    fn send(&self, account: usize, line: &str) -> Result<Value, String> {
-        let key = self.network.accounts[account].1.display().to_string();
-        let timeout = format!("{}s", PATIENCE.as_secs());
-        self.run("tx", line, &["--key-file", &key, "--timeout", &timeout])
-    }
-
-    fn run(&self, command: &str, line: &str, options: &[&str]) -> Result<Value, String> {
-        let rpc = self.network.nodes[0].rpc();
-        let line = line.replace(":GOLD", &format!(":{}", self.gold));
-        let line = line.replace("POOL", &self.pool);
-        let words = line.split(' ').map(str::to_owned);
-        let mut args: Vec<String> = std::iter::once(command.to_owned()).chain(words).collect();
-        args.extend(options.iter().map(|option| (*option).to_owned()));
-        args.extend(["--rpc".to_owned(), rpc, "--json".to_owned()]);
-        run(&args)
-    }
-
-    /// What an account holds of `sker` and of gold.
-    fn purse(&self, account: usize) -> [u128; 2] {
-        let client = self.network.nodes[0].client();
-        let reply = wait(client.account(&self.network.address(account), 0)).expect("an account");
-        let held = reply.account.expect("an account").balances;
-        [Denom::SKER, self.gold].map(|denom| {
-            let name = denom.to_string();
-            let found = held.iter().find(|asset| asset.denom == name);
-            found.map_or(0, |asset| asset.amount.parse().expect("base units"))
-        })
-    }
-
-    fn quote(&self, line: &str) -> Value {
-        let quote = self.run("query", &format!("quote --pool POOL {line}"), &[]);
-        quote.expect("a quote")
-    }
-}
-
-fn units(value: &Value) -> u128 {
-    let text = value.as_str().unwrap_or_else(|| panic!("no text: {value}"));
-    text.parse().expect("base units")
-}
-
-/// The envelope of a command that failed.
-fn refusal(result: Result<Value, String>) -> Value {
-    let said = result.expect_err("it is refused");
-    let line = said.lines().nth(1).unwrap_or_default();
-    serde_json::from_str(line).unwrap_or_else(|_| panic!("no envelope: {said}"))
+fn quote(market: &Market, line: &str) -> Value {
+    let quote = market.query(&format!("quote --pool POOL {line}"));
+    quote.expect("a quote")
 }
 
 #[test]
 fn a_pool_elsewhere_is_used_like_one_at_home() {
-    let market = Market::new();
-    let taker = market.taker;
+    let (mut market, taker) = market();
     assert_ne!(market.home(taker), market.home(market.maker));
     for (exact, gives_gold) in [
         ("--input 10sker", false),
         ("--output 1000000:GOLD", false),
         ("--input 500000:GOLD", true),
     ] {
-        let (quote, before) = (market.quote(exact), market.purse(taker));
+        let (quote, before) = (quote(&market, exact), market.purse(taker));
         let done = market.send(taker, &format!("swap --pool POOL {exact}"));
         let done = done.expect("the swap succeeds");
         assert_eq!(done["paid"], quote["input"], "{exact}");
@@ -121,18 +52,16 @@ fn a_pool_elsewhere_is_used_like_one_at_home() {
         let fee = units(&done["fee"]);
         assert_eq!(market.purse(taker), [sker - fee, gold], "{exact}");
     }
-    shares(&market);
-    refused(&market);
-    onward(&market);
-    let mut market = market;
+    shares(&market, taker);
+    refused(&market, taker);
+    onward(&market, taker);
     market.network.stop_all();
     let verdict = market.network.verify().expect("the folders agree");
     assert_eq!(verdict["violations"], json!([]));
 }
 
 /// Deposit and withdrawal.
-fn shares(market: &Market) {
-    let taker = market.taker;
+fn shares(market: &Market, taker: usize) {
     let before = market.purse(taker);
     let maximum = "--maximum 1sker --maximum 1000000:GOLD";
     let added = market.send(taker, &format!("pool add --pool POOL {maximum}"));
@@ -151,14 +80,13 @@ fn shares(market: &Market) {
 }
 
 /// What fails there comes back, for the fee.
-fn refused(market: &Market) {
-    let taker = market.taker;
+fn refused(market: &Market, taker: usize) {
     let [sker, gold] = market.purse(taker);
     let call = json!({"swap_exact_in": {"route": [market.pool], "input": Asset::nsker(1_000_000_000),
         "minimum_output": Asset { denom: market.gold, amount: Amount::new(300_000_000) }}});
     let bundle = json!({"attach": ["1sker"],
         "hops": [{"near": market.pool, "calls": [{"module": "dex", "call": call}]}]});
-    let failed = refusal(send_file(market, &bundle));
+    let failed = refusal(market.send_file(taker, &bundle));
     assert_eq!(failed["errors"][0]["code"], "REFUNDED");
     assert_eq!(failed["errors"][0]["details"]["failure"], "SLIPPAGE");
     let fee = units(&failed["data"]["fee"]);
@@ -166,29 +94,21 @@ fn refused(market: &Market) {
     assert_eq!(market.purse(taker), [sker - fee, gold]);
 }
 
-/// Runs a bundle of the taker that a file describes.
-fn send_file(market: &Market, bundle: &Value) -> Result<Value, String> {
-    let file = market.network.place.dir.join("bundle.json");
-    std::fs::write(&file, bundle.to_string()).expect("the folder is there");
-    market.send(market.taker, &format!("bundle {}", file.display()))
-}
-
 /// Over the shard of the pool and then the beacon, where nothing is called: what is left comes home from
 /// there, and so does the gas that was bought for more than travelled.
-fn onward(market: &Market) {
-    let taker = market.taker;
+fn onward(market: &Market, taker: usize) {
     let [sker, gold] = market.purse(taker);
     let input = Asset::nsker(1_000_000_000);
     let call = json!({"swap_exact_in": {"route": [market.pool], "input": input,
         "minimum_output": Asset { denom: market.gold, amount: Amount::new(1) }}});
-    let quote = market.quote("--input 1sker");
+    let quote = quote(market, "--input 1sker");
     let exit = json!({"exit": {"validator": 0}});
     // The second leg acts for a sender, which it has not: the first one stands, and its output comes home.
     let bundle = json!({"attach": ["1sker"], "hops": [
         {"near": market.pool, "calls": [{"module": "dex", "call": call}]},
         {"calls": [{"module": "staking", "call": exit}]},
     ]});
-    let ended = refusal(send_file(market, &bundle));
+    let ended = refusal(market.send_file(taker, &bundle));
     assert_eq!(ended["errors"][0]["code"], "PARTIAL");
     assert_eq!(ended["errors"][0]["details"]["failure"], "NEEDS_SENDER");
     let received = units(&quote["output"]["amount"]);

@@ -17,6 +17,7 @@
 //! | `staking` | can a validator join, and leave with its bond |
 //! | `pool` | does a pool exchange as quoted, and in the order of the blocks |
 //! | `legs` | is every leg of a transaction told, by whom it can be known |
+//! | `market` | a token and a pool, and the commands of accounts about them |
 //! | `elsewhere` | is a pool of another shard used like one at home, and what comes back where it fails |
 //! | `fees` | does the base fee rise under load, tell its price, and fall again |
 //! | `copies` | what happens when two nodes run one vote key |
@@ -39,6 +40,7 @@ mod history;
 mod kills;
 mod legs;
 mod load;
+mod market;
 mod net;
 mod pool;
 mod power;

@@ -1,7 +1,8 @@
 //! A pool as users have it: made, asked and exchanged with by the command line; then a thousand
 //! swaps at once with transfers beside them, and what happened replayed from the blocks.
 
-use crate::net::{Network, PATIENCE, Plan, run, runtime, until, wait};
+use crate::market::{Market, balances, refusal, units};
+use crate::net::{Network, Plan, runtime, until, wait};
 use serde_json::{Value, json};
 use skerry_execution::modules::DEX;
 use skerry_execution::views::PoolRecord;
@@ -31,100 +32,29 @@ const ONE: Plan = Plan {
 };
 
 /// A network and a token on it; account 0 makes both token and pool.
-struct Market {
-    network: Network,
-    gold: Denom,
+fn market() -> Market {
+    let mut network = Network::new("pool", ONE);
+    network.start_all();
+    network.goes_on(1);
+    Market::on(network, 0, 0)
 }
 
-impl Market {
-    fn new() -> Self {
-        let mut network = Network::new("pool", ONE);
-        network.start_all();
-        network.goes_on(1);
-        let gold = Denom::created(&network.address(0), "gold");
-        let market = Self { network, gold };
-        let create = "token create --name gold --symbol GOLD --supply 10000000000";
-        market.send(create).expect("the token is made");
-        market
+fn gold(market: &Market, units: u128) -> Asset {
+    Asset {
+        denom: market.gold,
+        amount: Amount::new(units),
     }
-
-    fn client(&self, node: usize) -> Client {
-        self.network.nodes[node].client()
-    }
-
-    /// `skerry tx …` of account 0; `:GOLD` stands for the token.
-    fn send(&self, line: &str) -> Result<Value, String> {
-        let key = self.network.accounts[0].1.display().to_string();
-        let timeout = format!("{}s", PATIENCE.as_secs());
-        self.run("tx", line, &["--key-file", &key, "--timeout", &timeout])
-    }
-
-    fn query(&self, line: &str) -> Result<Value, String> {
-        self.run("query", line, &[])
-    }
-
-    fn run(&self, command: &str, line: &str, options: &[&str]) -> Result<Value, String> {
-        let rpc = self.network.nodes[0].rpc();
-        let line = line.replace(":GOLD", &format!(":{}", self.gold));
-        let words = line.split(' ').map(str::to_owned);
-        let mut args: Vec<String> = std::iter::once(command.to_owned()).chain(words).collect();
-        args.extend(options.iter().map(|option| (*option).to_owned()));
-        args.extend(["--rpc".to_owned(), rpc, "--json".to_owned()]);
-        run(&args)
-    }
-
-    /// What account 0 holds of `sker` and of the token.
-    fn purse(&self) -> [u128; 2] {
-        let address = self.network.address(0);
-        wait(balances(
-            &self.client(0),
-            &address,
-            [Denom::SKER, self.gold],
-        ))
-        .expect("an account")
-    }
-
-    fn gold(&self, units: u128) -> Asset {
-        Asset {
-            denom: self.gold,
-            amount: Amount::new(units),
-        }
-    }
-}
-
-async fn balances(client: &Client, address: &Address, denoms: [Denom; 2]) -> Option<[u128; 2]> {
-    let account = client.account(address, 0).await.ok()?.account?;
-    let of = |denom: Denom| {
-        let name = denom.to_string();
-        let held = account.balances.iter().find(|asset| asset.denom == name);
-        held.map_or(Some(0), |asset| asset.amount.parse().ok())
-    };
-    let [first, second] = denoms;
-    Some([of(first)?, of(second)?])
-}
-
-/// The envelope of a command that was refused.
-fn refusal(result: Result<Value, String>) -> Value {
-    let said = result.expect_err("it is refused");
-    let line = said.lines().nth(1).unwrap_or_default();
-    serde_json::from_str(line).unwrap_or_else(|_| panic!("no envelope: {said}"))
-}
-
-fn units(value: &Value) -> u128 {
-    let text = value.as_str().unwrap_or_else(|| panic!("no text: {value}"));
-    text.parse().expect("base units")
 }
 
 /// Everything by the command line, to the base unit.
-fn by_hand(market: &Market) -> Address {
-    let made = market.send("pool create --asset 5000sker --asset 1000000000:GOLD --fee-ppm 3000");
-    let made = made.expect("the pool is made");
-    let pool = made["pool"].as_str().expect("its address").to_owned();
+fn by_hand(market: &mut Market) -> Address {
+    let made = market.create_pool();
+    let (market, pool) = (&*market, market.pool.clone());
     // The root of 5e12 * 1e9, without the locked 1,000.
     assert_eq!(made["shares"]["amount"], "70710677118");
     let shown = market.query(&format!("pool {pool}")).expect("a pool");
     assert_eq!(shown["reserves"][0], json!(Asset::nsker(5_000_000_000_000)));
-    assert_eq!(shown["reserves"][1], json!(market.gold(1_000_000_000)));
+    assert_eq!(shown["reserves"][1], json!(gold(market, 1_000_000_000)));
     assert_eq!(shown["shares"], "70710678118");
     assert_eq!(shown["fee_ppm"], 3_000);
 
@@ -136,8 +66,8 @@ fn by_hand(market: &Market) -> Address {
     ] {
         let quote = market.query(&format!("quote --pool {pool} {exact}"));
         let quote = quote.expect("a quote");
-        let before = market.purse();
-        let done = market.send(&format!("swap --pool {pool} {exact}"));
+        let before = market.purse(market.maker);
+        let done = market.send(market.maker, &format!("swap --pool {pool} {exact}"));
         let done = done.expect("the swap succeeds");
         assert_eq!(done["paid"], quote["input"], "{exact}");
         assert_eq!(done["received"], quote["output"], "{exact}");
@@ -150,7 +80,7 @@ fn by_hand(market: &Market) -> Address {
             (sker, gold) = (sker - paid, gold + received);
         }
         assert_eq!(
-            market.purse(),
+            market.purse(market.maker),
             [sker - units(&done["fee"]), gold],
             "{exact}"
         );
@@ -162,7 +92,7 @@ fn by_hand(market: &Market) -> Address {
 
 /// What is refused before it is sent costs nothing, what fails in its block the fee.
 fn mistakes(market: &Market, pool: &str) {
-    let before = market.purse();
+    let before = market.purse(market.maker);
     let nobody = market.network.address(1);
     for (line, code) in [
         (
@@ -189,42 +119,45 @@ fn mistakes(market: &Market, pool: &str) {
         ),
         (format!("swap --pool {pool},{pool} --input 1sker"), "USAGE"),
     ] {
-        let refused = refusal(market.send(&line));
+        let refused = refusal(market.send(market.maker, &line));
         let error = &refused["errors"][0];
         assert_eq!(error["code"], code, "{line}: {error}");
         assert!(error["hint"].is_string(), "{line}: {error}");
     }
-    assert_eq!(market.purse(), before);
+    assert_eq!(market.purse(market.maker), before);
 
     let call = json!({"swap_exact_in": {"route": [pool], "input": Asset::nsker(1_000_000_000),
-        "minimum_output": market.gold(300_000)}});
-    let failed = refusal(market.send(&format!("call dex {call} --attach 1sker")));
+        "minimum_output": gold(market, 300_000)}});
+    let failed = refusal(market.send(market.maker, &format!("call dex {call} --attach 1sker")));
     assert_eq!(failed["errors"][0]["details"]["failure"], "SLIPPAGE");
     let [sker, gold] = before;
     let fee = units(&failed["data"]["fee"]);
     assert!(fee > 0);
-    assert_eq!(market.purse(), [sker - fee, gold]);
+    assert_eq!(market.purse(market.maker), [sker - fee, gold]);
 }
 
 /// A deposit and a withdrawal give and take what they say, and no round trip gains.
 fn shares(market: &Market, pool: &str) {
-    let before = market.purse();
+    let before = market.purse(market.maker);
     let maximum = "--maximum 100sker --maximum 10000000:GOLD";
-    let added = market.send(&format!("pool add --pool {pool} {maximum}"));
+    let added = market.send(market.maker, &format!("pool add --pool {pool} {maximum}"));
     let added = added.expect("the deposit succeeds");
     let shares = units(&added["received"][0]["amount"]);
     let moved = |value: &Value| [0, 1].map(|index| units(&value[index]["amount"]));
     let [a, b] = moved(&added["paid"]);
     let [sker, gold] = before;
     let middle = [sker - a - units(&added["fee"]), gold - b];
-    assert_eq!(market.purse(), middle);
-    let removed = market.send(&format!("pool remove --pool {pool} --shares {shares}"));
+    assert_eq!(market.purse(market.maker), middle);
+    let removed = market.send(
+        market.maker,
+        &format!("pool remove --pool {pool} --shares {shares}"),
+    );
     let removed = removed.expect("the withdrawal succeeds");
     let [c, d] = moved(&removed["received"]);
     assert_eq!(units(&removed["paid"][0]["amount"]), shares);
     let [sker, gold] = middle;
     assert_eq!(
-        market.purse(),
+        market.purse(market.maker),
         [sker + c - units(&removed["fee"]), gold + d]
     );
     assert!(
@@ -271,10 +204,10 @@ fn wishes(
         .map(|turn| {
             let size = u128::from(turn) + sender as u128 + 1;
             match turn % 5 {
-                0 => exact_in(Asset::nsker(size * 7_000_001), market.gold(1)),
-                1 => exact_in(market.gold(size * 1_301), Asset::nsker(1)),
-                2 => exact_out(Asset::nsker(5_000_000_000), market.gold(size * 1_009)),
-                3 => exact_out(market.gold(2_000_000), Asset::nsker(size * 5_000_011)),
+                0 => exact_in(Asset::nsker(size * 7_000_001), gold(market, 1)),
+                1 => exact_in(gold(market, size * 1_301), Asset::nsker(1)),
+                2 => exact_out(Asset::nsker(5_000_000_000), gold(market, size * 1_009)),
+                3 => exact_out(gold(market, 2_000_000), Asset::nsker(size * 5_000_011)),
                 _ => {
                     let to = (sender + 1) % keys.len();
                     let draft = Draft::new().transfer(&keys[to].address(), Asset::nsker(size));
@@ -325,7 +258,10 @@ fn succeeded(client: &Client, hash: &Digest) {
 
 /// Gives each sender `sker` and the token.
 fn fund(market: &Market, keys: &[AccountKey]) {
-    let (client, rich) = (market.client(0), &market.network.accounts[0].0);
+    let (client, rich) = (
+        market.network.nodes[0].client(),
+        &market.network.accounts[0].0,
+    );
     let (next, beacon) = position(&client, &rich.address());
     let (wires, hashes): (Vec<_>, Vec<_>) = keys
         .iter()
@@ -333,7 +269,7 @@ fn fund(market: &Market, keys: &[AccountKey]) {
         .map(|(key, sequence)| {
             let draft = Draft::new().transfer(&key.address(), Asset::nsker(200_000_000_000));
             let draft =
-                draft.and_then(|draft| draft.transfer(&key.address(), market.gold(20_000_000)));
+                draft.and_then(|draft| draft.transfer(&key.address(), gold(market, 20_000_000)));
             let terms = terms(market, rich.address(), sequence, beacon);
             let signed = draft.expect("two transfers").sign(&terms, rich.secret());
             let signed = signed.expect("a transaction");
@@ -346,7 +282,7 @@ fn fund(market: &Market, keys: &[AccountKey]) {
 
 /// All at once: each sender's batch by a task of its own, through all nodes.
 fn send_all(market: &Market, pool: &Address, keys: &[AccountKey]) -> BTreeMap<String, Sent> {
-    let (_, beacon) = position(&market.client(0), &keys[0].address());
+    let (_, beacon) = position(&market.network.nodes[0].client(), &keys[0].address());
     let mut sent = BTreeMap::new();
     let mut tasks = JoinSet::new();
     for (sender, key) in keys.iter().enumerate() {
@@ -357,7 +293,7 @@ fn send_all(market: &Market, pool: &Address, keys: &[AccountKey]) -> BTreeMap<St
             sent.insert(signed.body.id().to_string(), Sent { sender, wish });
             batch.push(codec::encode(&signed));
         }
-        let client = market.client(sender % market.network.nodes.len());
+        let client = market.network.nodes[sender % market.network.nodes.len()].client();
         tasks.spawn_on(
             async move { client.submit_many(batch).await },
             runtime().handle(),
@@ -446,16 +382,16 @@ fn read_pool(client: &Client, pool: &Address) -> (Pool, u64) {
 fn a_thousand_swaps_beside_transfers_happen_as_quoted_and_in_the_order_of_the_blocks() {
     let start = Instant::now();
     let lap = |what: &str| println!("{what}: {:.1} s", start.elapsed().as_secs_f32());
-    let mut market = Market::new();
+    let mut market = market();
     lap("network and token");
-    let pool = by_hand(&market);
+    let pool = by_hand(&mut market);
     lap("by hand");
 
     let keys: Vec<AccountKey> = (0..SENDERS)
         .map(|index| AccountKey::from_seed([100 + index; 32]))
         .collect();
     fund(&market, &keys);
-    let client = market.client(0);
+    let client = market.network.nodes[0].client();
     let (before, height) = read_pool(&client, &pool);
     let denoms = [Denom::SKER, market.gold];
     let mut replay = Replay {
@@ -499,8 +435,8 @@ fn a_thousand_swaps_beside_transfers_happen_as_quoted_and_in_the_order_of_the_bl
     println!("1,250 transactions in {blocks} blocks");
     lap("replayed");
 
-    for (index, node) in market.network.nodes.iter().enumerate() {
-        let client = market.client(index);
+    for node in &market.network.nodes {
+        let client = node.client();
         for (key, purse) in keys.iter().zip(&replay.purses) {
             let address = key.address();
             until(
