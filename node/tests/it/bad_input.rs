@@ -296,6 +296,7 @@ fn a_stranger_and_a_babbling_peer_disturb_nobody() {
             seats: None,
             epoch_seconds: 0,
             block_gas: None,
+            inbound_gas: None,
         },
     );
     network.start_all();

@@ -17,6 +17,7 @@ fn comes_back(name: &str, epoch_seconds: u64, is_over: impl FnOnce(&Network)) {
         seats: None,
         epoch_seconds,
         block_gas: None,
+        inbound_gas: None,
     };
     let mut network = Network::new(name, plan);
     network.start_all();

@@ -15,6 +15,7 @@ fn two_copies_of_a_validator_are_noticed_and_stop_voting() {
             seats: None,
             epoch_seconds: 0,
             block_gas: None,
+            inbound_gas: None,
         },
     );
     network.start_all();

@@ -133,6 +133,7 @@ fn double_signer_is_jailed_and_slashed_on_the_beacon() {
         seats: None,
         epoch_seconds: 6,
         block_gas: None,
+        inbound_gas: None,
     };
     let mut network = Network::new("double-signer", plan);
     network.start_all();

@@ -26,6 +26,7 @@ fn committees_change_while_a_validator_is_gone_for_two_epochs() {
         seats: None,
         epoch_seconds: 5,
         block_gas: None,
+        inbound_gas: None,
     };
     let mut network = Network::new("epochs", plan);
     network.start_all();

@@ -19,6 +19,7 @@ const NARROW: Plan = Plan {
     seats: Some("1,1,1,1"),
     epoch_seconds: 0,
     block_gas: Some(500_000),
+    inbound_gas: None,
 };
 /// Enough for some twenty-five full blocks.
 const TRANSFERS: u64 = 600;

@@ -21,6 +21,7 @@ fn network(name: &str, epoch_seconds: u64) -> Network {
         seats: None,
         epoch_seconds,
         block_gas: None,
+        inbound_gas: None,
     };
     let mut network = Network::new(name, plan);
     network.start_all();

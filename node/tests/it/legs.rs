@@ -20,6 +20,7 @@ const APART: Plan = Plan {
     seats: None,
     epoch_seconds: 0,
     block_gas: None,
+    inbound_gas: None,
 };
 const GATEWAY: usize = 4;
 

@@ -18,6 +18,7 @@
 //! | `pool` | does a pool exchange as quoted, and in the order of the blocks |
 //! | `legs` | is every leg of a transaction told, by whom it can be known |
 //! | `market` | a token and a pool, and the commands of accounts about them |
+//! | `congested` | does a route end where its next leg finds no credit, and go on when there is some |
 //! | `elsewhere` | is a pool of another shard used like one at home, and what comes back where it fails |
 //! | `fees` | does the base fee rise under load, tell its price, and fall again |
 //! | `copies` | what happens when two nodes run one vote key |
@@ -30,6 +31,7 @@
 
 mod bad_input;
 mod catch_up;
+mod congested;
 mod copies;
 mod cuts;
 mod double_signer;

@@ -159,6 +159,8 @@ pub(crate) struct Plan {
     pub(crate) epoch_seconds: u64,
     /// Gas of a block, where it is not the usual.
     pub(crate) block_gas: Option<u64>,
+    /// Gas of a block for messages of other chains, where it is not the usual.
+    pub(crate) inbound_gas: Option<u64>,
 }
 
 /// Two shards, four validators, each with a seat in every committee: the smallest network that has
@@ -169,6 +171,7 @@ pub(crate) const SMALL: Plan = Plan {
     seats: Some("1,1,1,1"),
     epoch_seconds: 0,
     block_gas: None,
+    inbound_gas: None,
 };
 
 /// One node and, while it runs, its process.
@@ -353,6 +356,9 @@ impl Network {
         }
         if let Some(gas) = plan.block_gas {
             option("--block-gas", gas.to_string());
+        }
+        if let Some(gas) = plan.inbound_gas {
+            option("--inbound-gas", gas.to_string());
         }
         run(&args).expect("the network is laid out");
         let genesis_file = dir.join("genesis.json");

@@ -29,6 +29,7 @@ const ONE: Plan = Plan {
     seats: Some("1,1,1,1"),
     epoch_seconds: 0,
     block_gas: None,
+    inbound_gas: None,
 };
 
 /// A network and a token on it; account 0 makes both token and pool.

@@ -12,6 +12,7 @@ fn a_shard_goes_on_without_two_seats_and_stops_without_three() {
         seats: Some("3,3,2,1"),
         epoch_seconds: 0,
         block_gas: None,
+        inbound_gas: None,
     };
     let mut network = Network::new("seats", plan);
     network.start_all();

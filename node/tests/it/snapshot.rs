@@ -15,6 +15,7 @@ fn plan(epoch_seconds: u64) -> Plan {
         seats: None,
         epoch_seconds,
         block_gas: None,
+        inbound_gas: None,
     }
 }
 

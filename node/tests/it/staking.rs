@@ -39,6 +39,7 @@ fn a_validator_joins_and_leaves_with_its_bond() {
         seats: Some("1,1,1,1"),
         epoch_seconds: 4,
         block_gas: None,
+        inbound_gas: None,
     };
     let mut network = Network::new("staking", plan);
     network.start_all();
