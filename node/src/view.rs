@@ -27,6 +27,7 @@ use skerry_types::receipt::{Receipt, Subject};
 use skerry_types::transaction::{CheckedTransaction, TransactionError};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// A chain whose newest final block is older than this by its own time has stopped, or the node is
@@ -166,6 +167,8 @@ pub enum HomeStatus {
 /// How many executed blocks a view keeps for subscribers that lag and for lookups before the
 /// store has them.
 const RECENT_BLOCKS: usize = 512;
+/// Over how many blocks their mean time is taken.
+const INTERVAL_BLOCKS: usize = 16;
 /// How many receipts these blocks may have in all, so that big blocks do not fill the memory.
 const RECENT_RECEIPTS: usize = 32_768;
 
@@ -350,6 +353,17 @@ impl ChainView {
     /// A recent final block, executed.
     pub fn recent_block(&self, height: Height) -> Option<Arc<ExecutedBlock>> {
         self.recent.read().block(height)
+    }
+
+    /// The mean time from one of the newest final blocks to the next; `None` before there are some.
+    pub fn block_interval(&self) -> Option<Duration> {
+        let recent = self.recent.read();
+        let mut newest = recent.blocks.iter().rev().take(INTERVAL_BLOCKS);
+        let last = &newest.next()?.header;
+        let first = &newest.next_back()?.header;
+        let blocks = last.height.above(first.height);
+        let passed = last.time.get().saturating_sub(first.time.get());
+        passed.checked_div(blocks).map(Duration::from_millis)
     }
 
     /// Whether a transaction waits, is included or became final lately: what is known without the

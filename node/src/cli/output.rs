@@ -337,7 +337,14 @@ impl From<ClientError> for CliError {
         for (name, value) in &refusal.metadata {
             made = made.detail(name, value.as_str());
         }
-        match refusal.reason.and_then(hint) {
+        let next = match (refusal.reason, refusal.retry_after) {
+            (Some(ErrorReason::Congested), Some(delay)) => Some(format!(
+                "try again in {} s",
+                delay.as_millis().div_ceil(1_000)
+            )),
+            (reason, _) => reason.and_then(hint).map(str::to_owned),
+        };
+        match next {
             Some(next) => made.next(next),
             None => made,
         }

@@ -7,12 +7,15 @@
 use super::refusal::Refusal;
 use crate::view::NodeView;
 use skerry_execution::credit::{self, Forecast};
+use skerry_execution::network::NetworkInfo;
 use skerry_execution::transaction::demands_of;
 use skerry_execution::views;
 use skerry_proto::v1::ErrorReason;
 use skerry_storage::StateTree;
 use skerry_types::amount::{Amount, Asset};
-use skerry_types::ids::Denom;
+use skerry_types::ids::{ChainRef, Denom};
+use skerry_types::limits;
+use skerry_types::message::Credit;
 use skerry_types::transaction::TransactionBody;
 use std::time::Duration;
 
@@ -53,23 +56,37 @@ pub(super) fn check(view: &NodeView, body: &TransactionBody) -> Result<(), Refus
 /// Where less than this part of its share is left for a destination, nothing new is taken for it: what
 /// waits already uses that up.
 const SHARE_DIVISOR: u64 = 4;
-/// After so long more may have been granted: some beacon blocks.
-const RETRY: Duration = Duration::from_secs(1);
+/// Soonest and latest that a client is told to try again: some beacon blocks, and what nobody waits out.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+const RETRY_MAX: Duration = Duration::from_secs(30);
 
 /// Whether there is credit for what the transaction sends.
 fn check_credit(view: &NodeView, state: &StateTree, body: &TransactionBody) -> Result<(), Refusal> {
     let (network, home) = (&view.info, view.home(&body.sender));
+    let least = credit::share(network).over(SHARE_DIVISOR);
+    let wants: Vec<Want> = demands_of(network, home, body)
+        .into_iter()
+        .map(|(destination, demand)| Want {
+            destination,
+            needed: demand.credit,
+            left: views::credit_left(state, network, home, destination),
+        })
+        .collect();
+    let refused = |message: String| Refusal::new(ErrorReason::Congested, message);
     if !Forecast::new(network, home, state).admits(body) {
         let message = format!(
             "{home} has no credit for all that this would send, or no room for one more reply, now \
              (`skerry query channels`); nothing was taken and no fee charged"
         );
-        return Err(Refusal::new(ErrorReason::Congested, message).retry_after(RETRY));
+        let waits = wants.iter().map(|want| wait(view, want, want.needed));
+        return Err(refused(message).retry_after(waits.max().unwrap_or(RETRY_MIN)));
     }
-    for (destination, demand) in demands_of(network, home, body) {
-        let left = views::credit_left(state, network, home, destination);
-        let needed = demand.credit;
-        let least = credit::share(network).over(SHARE_DIVISOR);
+    for want in &wants {
+        let Want {
+            destination,
+            needed,
+            left,
+        } = *want;
         if left.covers(needed.most(least)) {
             continue;
         }
@@ -78,13 +95,67 @@ fn check_credit(view: &NodeView, state: &StateTree, body: &TransactionBody) -> R
              this takes {needed}, and less than {least} are kept for what waits already; nothing was \
              taken and no fee charged"
         );
-        return Err(Refusal::new(ErrorReason::Congested, message)
+        return Err(refused(message)
             .with("destination", destination)
             .with("bytes_left", left.bytes)
             .with("gas_left", left.gas)
-            .retry_after(RETRY));
+            .retry_after(wait(view, want, needed.most(least))));
     }
     Ok(())
+}
+
+/// What a transaction would send to one destination.
+struct Want {
+    destination: ChainRef,
+    needed: Credit,
+    left: Credit,
+}
+
+/// How long until `least` may be free at a destination. What was sent there and not executed is what uses
+/// the credit up, so as much of it must run as is missing, and with it what others sent, as far as this node
+/// sees it.
+fn wait(view: &NodeView, want: &Want, least: Credit) -> Duration {
+    let (network, there) = (&view.info, view.chain(want.destination));
+    let missing = least.less(want.left);
+    let waiting = there.map_or(Credit::ZERO, |there| {
+        waiting_at(network, want.destination, &there.snapshot().state)
+    });
+    let pace = Pace {
+        block: credit::window(network).over(limits::WINDOW_BLOCKS),
+        interval: there
+            .and_then(|there| there.block_interval())
+            .unwrap_or(Duration::from_millis(network.parameters.idle_interval_ms)),
+    };
+    pace.wait(missing.most(waiting))
+}
+
+/// What waits in the inbox of a chain, from all sources together.
+fn waiting_at(network: &NetworkInfo, chain: ChainRef, state: &StateTree) -> Credit {
+    let sources = network.chains.iter().filter(|source| **source != chain);
+    let channels = sources.map(|source| views::inbound(state, chain, *source));
+    channels.fold(Credit::ZERO, |sum, channel| {
+        sum.plus(channel.charged.less(channel.freed))
+    })
+}
+
+/// How fast a chain runs what others send it.
+struct Pace {
+    /// What a block has room for.
+    block: Credit,
+    /// From one block to the next.
+    interval: Duration,
+}
+
+impl Pace {
+    /// How long to wait until so much has run.
+    fn wait(&self, waiting: Credit) -> Duration {
+        let blocks = |waiting: u64, each: u64| waiting.div_ceil(each.max(1));
+        let gas = blocks(waiting.gas, self.block.gas);
+        let count = gas.max(blocks(waiting.bytes, self.block.bytes));
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let wait = self.interval.saturating_mul(count);
+        wait.clamp(RETRY_MIN, RETRY_MAX)
+    }
 }
 
 fn short(
@@ -113,3 +184,6 @@ fn short(
         .with("expected", needed)
         .with("actual", held)
 }
+
+#[cfg(test)]
+mod tests;
