@@ -23,6 +23,7 @@ pub(super) fn shown(estimate: &v1::EstimateFeeResponse) -> Output {
         "reply_gas": estimate.reply_gas,
         "legs": legs.collect::<Vec<Value>>(),
         "refund_max": estimate.refund_max,
+        "refund_expected": estimate.refund_expected,
     });
     let mut text = format!(
         "nothing was sent; it would cost {}\n  home    {} gas at {} nsker",
@@ -45,8 +46,9 @@ pub(super) fn shown(estimate: &v1::EstimateFeeResponse) -> Output {
     }
     if !matches!(estimate.refund_max.as_str(), "" | "0") {
         text.push_str(&format!(
-            "\n  back    up to {}, for parts that do not run",
-            sker(&estimate.refund_max)
+            "\n  back    up to {}, for parts that do not run; about {} where all do",
+            sker(&estimate.refund_max),
+            sker(&estimate.refund_expected)
         ));
     }
     Output::new(data, text)

@@ -9,8 +9,10 @@ use skerry_execution::requests::{leg_price, price_for};
 use skerry_execution::{gas, views};
 use skerry_proto::v1::{self, ErrorReason};
 use skerry_sdk::builder::{cost_of, gas_of};
-use skerry_types::amount::Amount;
+use skerry_types::amount::{Amount, Asset};
+use skerry_types::codec;
 use skerry_types::ids::{ChainRef, Gas};
+use skerry_types::limits;
 use skerry_types::state::StateRead;
 use skerry_types::transaction::TransactionBody;
 
@@ -33,6 +35,7 @@ pub(super) fn estimate(
     let network = NetworkInfo::of(&view.genesis);
     let price = price_for(&snapshot.state, &network, home, price, &body.bundle);
     let (mut legs, mut prepaid, mut refund) = (Vec::new(), Amount::ZERO, Amount::ZERO);
+    let mut expected = Amount::ZERO;
     for (chain, LegCost { lane, .. }) in route.chains.iter().zip(cost.legs) {
         let base_fee = published(view, &snapshot.state, home, *chain);
         let bought_at = leg_price(base_fee);
@@ -40,6 +43,7 @@ pub(super) fn estimate(
         prepaid = sum(prepaid, fee)?;
         if !legs.is_empty() {
             refund = sum(refund, fee)?;
+            expected = sum(expected, payable(spare_of_later(), bought_at)?)?;
         }
         legs.push(v1::LegFee {
             chain: chain.to_string(),
@@ -63,6 +67,7 @@ pub(super) fn estimate(
         reply_gas: reply.get(),
         legs,
         refund_max: refund.to_string(),
+        refund_expected: expected.to_string(),
     })
 }
 
@@ -71,6 +76,15 @@ pub(super) fn estimate(
 fn published(view: &NodeView, state: &dyn StateRead, home: ChainRef, chain: ChainRef) -> Amount {
     let record = views::imported_record(state, home, chain);
     record.map_or(view.genesis.parameters.base_fee, |record| record.base_fee)
+}
+
+/// Gas that a later leg has left over when it begins with one asset: it was bought for as many as there
+/// may be.
+fn spare_of_later() -> Gas {
+    let asset = codec::encode(&Asset::nsker(0)).len();
+    let most = gas::message(limits::ASSETS_MAX.saturating_mul(asset), limits::ASSETS_MAX);
+    let one = gas::message(asset, 1);
+    Gas::new(most.get().saturating_sub(one.get()))
 }
 
 fn too_much() -> Refusal {

@@ -6,6 +6,7 @@ use crate::testing::header;
 use crate::view::{ChainView, Command, ExecutedBlock, NodeView, Routes, Snapshot, SubmitError};
 use serde_json::json;
 use skerry_execution::check::{AdmissionContext, check_against_state};
+use skerry_execution::gas;
 use skerry_execution::genesis::genesis_changes;
 use skerry_execution::network::NetworkInfo;
 use skerry_execution::requests::leg_price;
@@ -613,6 +614,7 @@ async fn the_fee_of_a_bundle_that_leaves_has_its_parts() {
     let of_home = at(estimate.home_gas, &estimate.gas_price);
     assert_eq!(number(&estimate.fee), of_home + number(&leg.fee));
     assert_eq!(estimate.refund_max, "0");
+    assert_eq!(estimate.refund_expected, "0");
 }
 
 /// A route pays for all its parts when it leaves; what those after the first cost may come home.
@@ -638,6 +640,10 @@ async fn the_fee_of_a_route_has_a_part_for_each_chain() {
     assert_eq!(estimate.gas, estimate.home_gas + elsewhere);
     assert_eq!(estimate.refund_max, estimate.legs[1].fee);
     let number = |text: &str| text.parse::<u128>().unwrap();
+    // Seven assets fewer: a key and 48 bytes each.
+    let spare = u128::from(7 * (gas::KEY + 48 * gas::MESSAGE_BYTE));
+    let expected = spare * number(&estimate.legs[1].gas_price);
+    assert_eq!(number(&estimate.refund_expected), expected);
     let of_legs: u128 = estimate.legs.iter().map(|leg| number(&leg.fee)).sum();
     let of_home = u128::from(estimate.home_gas) * number(&estimate.gas_price);
     assert_eq!(number(&estimate.fee), of_home + of_legs);
