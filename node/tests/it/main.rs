@@ -20,6 +20,7 @@
 //! | `market` | a token and a pool, and the commands of accounts about them |
 //! | `congested` | does a route end where its next leg finds no credit, and go on when there is some |
 //! | `elsewhere` | is a pool of another shard used like one at home, and what comes back where it fails |
+//! | `sizes` | how many bytes travel between shards, and how many prove something |
 //! | `fees` | does the base fee rise under load, tell its price, and fall again |
 //! | `copies` | what happens when two nodes run one vote key |
 //! | `double_signer` | is a key that contradicts itself jailed and slashed |
@@ -48,6 +49,7 @@ mod pool;
 mod power;
 mod proof_flips;
 mod seats;
+mod sizes;
 mod snapshot;
 mod staking;
 mod trace;
