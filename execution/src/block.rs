@@ -156,7 +156,7 @@ impl Executor<'_> {
     ) -> Outcome {
         let mut block = Block {
             space: Workspace::new(context, self.modules, parent),
-            outbox: Outbox::new(context.chain),
+            outbox: Outbox::new(&context.network, context.chain),
             receipts: Vec::new(),
         };
         let skipped = block.beacon_part(work);

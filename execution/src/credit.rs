@@ -116,7 +116,7 @@ pub struct DelayBound {
     pub blocks: u64,
 }
 
-/// The bound on the delay of any message, computed from parameters alone.
+/// The bound on the delay of any message, computed from parameters alone, where no committee lies.
 ///
 /// All that may wait at a destination before it is the window and the replies that room is set aside
 /// for. A block accepts due batches until the next does not fit, and executes messages until none

@@ -14,6 +14,7 @@
 use crate::block::{Block, BlockContext};
 use crate::credit::{self, charge_of, is_reply};
 use crate::fence::is_fenced;
+use crate::gas;
 use crate::module::Incoming;
 use crate::modules::channels::state::{
     InboundState, Turns, inbound_key, inbox_body_key, turns_key,
@@ -314,7 +315,16 @@ impl Channel<'_> {
         self.state.freed = self.state.freed.plus(charge);
         let is_reply = message.as_ref().is_some_and(|it| is_reply(bytes, it));
         self.state.answered = self.state.answered.saturating_add(u64::from(is_reply));
-        let receipt = deliver(block, machine, id, (bytes, gas), message);
+        let carried = message
+            .as_ref()
+            .map_or(0, |it| value_of(&it.payload).count());
+        let mut receipt = deliver(block, machine, id, (bytes, gas), message);
+        // What nobody asked for takes no more than to find that out, so that it does not hold up what
+        // others of its source wait for.
+        if is_reply && matches!(receipt.status, Status::Dropped(_)) {
+            receipt.gas = gas::message(bytes, carried).min(gas);
+        }
+        let gas = receipt.gas;
         let totals = &mut block.space.ledger.totals;
         totals.inbound_gas = totals.inbound_gas.saturating_add(gas.get());
         block.receipts.push(receipt);

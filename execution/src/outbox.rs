@@ -3,7 +3,7 @@
 //! The record of each batch enters the state, where its proof leads; the bodies are the caller's
 //! to keep until the batch is acknowledged.
 
-use crate::credit::charge_of;
+use crate::credit::{charge_of, is_reply, reply_room};
 use crate::gas;
 use crate::modules::channels::state::{OutboundState, batch_record_key, outbound_key};
 use crate::network::NetworkInfo;
@@ -12,7 +12,7 @@ use crate::requests;
 use crate::view::decode_record;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{self, Version};
-use skerry_types::ids::{ChainRef, Denom, Digest, Gas, Height, Sequence};
+use skerry_types::ids::{ChainRef, Denom, Digest, Gas, Height};
 use skerry_types::limits;
 use skerry_types::message::{Batch, BatchRecord, Credit, Flow, Message, MessageId, Payload};
 use skerry_types::state::Value;
@@ -46,8 +46,8 @@ pub fn flow_of(network: &NetworkInfo, bytes: usize, message: Option<&Message>) -
     let assets = payload.map_or(&[][..], assets_of);
     let arrival = gas::message(bytes, assets.len());
     let gas = match payload {
-        Some(Payload::Request { gas, .. }) => {
-            requests::lane(network, arrival, *gas).unwrap_or(arrival)
+        Some(Payload::Request { gas, hops, .. }) => {
+            requests::lane(network, *hops, (arrival, *gas)).unwrap_or(arrival)
         }
         Some(Payload::Reply { .. }) => gas::reply().max(arrival),
         _ => arrival,
@@ -111,6 +111,8 @@ pub(crate) struct Letter {
     flow: Flow,
     /// What it takes of the destination's credit.
     pub(crate) charge: Credit,
+    /// Whether room was set aside for it at its destination.
+    is_reply: bool,
 }
 
 impl Letter {
@@ -123,7 +125,13 @@ impl Letter {
         let wire = codec::encode(&message);
         let flow = flow_of(network, wire.len(), Some(&message));
         let charge = charge_of(&flow, wire.len(), Some(&message));
-        Self { wire, flow, charge }
+        let is_reply = is_reply(wire.len(), &message);
+        Self {
+            wire,
+            flow,
+            charge,
+            is_reply,
+        }
     }
 }
 
@@ -132,18 +140,24 @@ struct Pending {
     before: OutboundState,
     state: OutboundState,
     batches: Vec<(Batch, BatchRecord)>,
+    /// Replies in the last batch.
+    replies: u64,
 }
 
 /// Messages of one block.
 pub(crate) struct Outbox {
     chain: ChainRef,
+    /// Most replies in one batch: as many as a destination lets wait, so that a batch finds room there
+    /// once those before it have run, whoever made this chain answer so often.
+    replies_max: u64,
     pending: BTreeMap<ChainRef, Pending>,
 }
 
 impl Outbox {
-    pub(crate) const fn new(chain: ChainRef) -> Self {
+    pub(crate) fn new(network: &NetworkInfo, chain: ChainRef) -> Self {
         Self {
             chain,
+            replies_max: reply_room(network),
             pending: BTreeMap::new(),
         }
     }
@@ -157,6 +171,7 @@ impl Outbox {
                 before,
                 state: before,
                 batches: Vec::new(),
+                replies: 0,
             }
         })
     }
@@ -217,18 +232,17 @@ impl Outbox {
         destination: ChainRef,
         letter: Letter,
     ) -> MessageId {
-        let source = self.chain;
+        let (source, replies_max) = (self.chain, self.replies_max);
         let pending = self.pending(overlay, destination);
-        let Letter { wire, flow, charge } = letter;
-        let sequence = pending.state.next();
-        pending.state.sent = add_flow(pending.state.sent, &flow);
-        pending.state.used = pending.state.used.plus(charge);
-        pending.push(source, destination, sequence, wire, &flow);
-        MessageId {
+        let id = MessageId {
             source,
             destination,
-            sequence,
-        }
+            sequence: pending.state.next(),
+        };
+        pending.state.sent = add_flow(pending.state.sent, &letter.flow);
+        pending.state.used = pending.state.used.plus(letter.charge);
+        pending.push(id, letter, replies_max);
+        id
     }
 
     /// Writes cursors and batch records.
@@ -255,27 +269,32 @@ impl Outbox {
 
 impl Pending {
     /// Appends to the last batch, or begins another when it would grow beyond the limits.
-    fn push(
-        &mut self,
-        source: ChainRef,
-        destination: ChainRef,
-        first: Sequence,
-        wire: Vec<u8>,
-        flow: &Flow,
-    ) {
+    fn push(&mut self, id: MessageId, letter: Letter, replies_max: u64) {
+        let Letter {
+            wire,
+            flow,
+            is_reply,
+            ..
+        } = letter;
         let limit = u64::try_from(limits::BATCH_BYTES_MAX).unwrap_or(u64::MAX);
+        let replies = u64::from(is_reply);
         let fits = self.batches.last().is_some_and(|(batch, record)| {
             record.bytes.saturating_add(flow.bytes) <= limit
                 && batch.messages.len() < limits::BATCH_MESSAGES_MAX
+                && self.replies.saturating_add(replies) <= replies_max
         });
         if !fits {
-            let messages = Vec::new();
+            let MessageId {
+                source,
+                destination,
+                sequence: first,
+            } = id;
             let batch = Batch {
                 version: Version,
                 source,
                 destination,
                 first,
-                messages,
+                messages: Vec::new(),
             };
             let record = BatchRecord {
                 root: Digest::ZERO,
@@ -285,7 +304,9 @@ impl Pending {
                 height: Height::ZERO,
             };
             self.batches.push((batch, record));
+            self.replies = 0;
         }
+        self.replies = self.replies.saturating_add(replies);
         if let Some((batch, record)) = self.batches.last_mut() {
             batch.messages.push(wire);
             record.count = record.count.saturating_add(1);

@@ -60,9 +60,21 @@ pub fn gas_max(network: &NetworkInfo) -> Gas {
 
 /// Gas of a request at its destination: `arrival` is that of any message of its size, `calls` what it
 /// declares. `None` above [`gas_max`]: it is malformed.
-pub(crate) fn lane(network: &NetworkInfo, arrival: Gas, calls: Gas) -> Option<Gas> {
-    let lane = arrival.saturating_add(calls.get());
+///
+/// An onward request takes no less than the reply that it may send to another chain: whoever makes it up
+/// sends that chain no more than it is granted itself.
+pub(crate) fn lane(network: &NetworkInfo, hops: u8, (arrival, calls): (Gas, Gas)) -> Option<Gas> {
+    let lane = lane_of(hops > 0, arrival, calls);
     (lane <= gas_max(network)).then_some(lane)
+}
+
+fn lane_of(is_onward: bool, arrival: Gas, calls: Gas) -> Gas {
+    let lane = arrival.saturating_add(calls.get());
+    if is_onward {
+        lane.max(gas::reply())
+    } else {
+        lane
+    }
 }
 
 /// The chains that a bundle runs on, in order; none when it runs at home.
@@ -162,7 +174,7 @@ fn leg_cost(
         return Err(Rejection::RequestTooLarge { limit, actual });
     }
     let arrival = gas::message(actual, bundle.assets.len());
-    let lane = arrival.saturating_add(calls.get());
+    let lane = lane_of(before > 0, arrival, calls);
     let bytes = u64::try_from(actual).unwrap_or(u64::MAX);
     Ok(LegCost { calls, lane, bytes })
 }
@@ -528,7 +540,12 @@ fn forward(
         bundle,
     };
     let bytes = wire_bytes(payload.clone());
-    let lane = lane(network, gas::message(bytes, assets.len()), bought.gas);
+    let arrival = gas::message(bytes, assets.len());
+    let lane = lane(
+        network,
+        arrived.hops.saturating_add(1),
+        (arrival, bought.gas),
+    );
     let lane = lane.filter(|_| bytes <= limits::MESSAGE_BYTES_MAX);
     let lane = lane.ok_or("REQUEST_MALFORMED")?;
     if fees::fee(lane, bought.price).is_none_or(|fee| fee > prepaid) {
@@ -593,7 +610,7 @@ fn check(block: &Block<'_>, arrived: &Arrived<'_>) -> Result<Gas, Status> {
     }
     let assets = &arrived.bundle.assets;
     let arrival = gas::message(arrived.bytes, assets.len());
-    let Some(lane) = lane(network, arrival, arrived.gas) else {
+    let Some(lane) = lane(network, arrived.hops, (arrival, arrived.gas)) else {
         let (gas, limit) = (arrived.gas, gas_max(network));
         let detail = format!("it declares {gas} gas, a request has at most {limit} in all");
         return Err(malformed(detail));

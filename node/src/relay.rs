@@ -200,6 +200,12 @@ impl InboundPool {
         held.is_none_or(|held| held.wants(first, self.share()))
     }
 
+    /// Of how many batches of one source that are not here somebody tells, at most.
+    pub fn told_of(&self) -> usize {
+        let told = self.sources.values().map(|held| held.missing.len());
+        told.max().unwrap_or(0)
+    }
+
     /// Batches that it holds.
     pub fn count(&self) -> usize {
         self.sources.values().map(|held| held.batches.len()).sum()
@@ -304,6 +310,9 @@ impl InboundPool {
             };
             farthest.holders.retain(|holder| *holder != member);
             farthest.asked.retain(|holder| *holder != member);
+            if farthest.holders.is_empty() && farthest.asked.is_empty() {
+                theirs.last().map(|last| held.missing.remove(last));
+            }
         }
         let missing = held.missing.entry(first).or_insert_with(|| Missing {
             ask_at: now.saturating_add(RETRY_MS),

@@ -5,7 +5,10 @@
 
 use super::{leg_price, onward_actor};
 use crate::block::{BlockWork, Outcome};
+use crate::credit;
 use crate::fees::transaction_cost;
+use crate::gas;
+use crate::inbox::Accepted;
 use crate::modules::account::calls::AccountCall;
 use crate::modules::bank::calls::BankCall;
 use crate::modules::bank::state::fee_account;
@@ -18,18 +21,20 @@ use crate::modules::{ACCOUNT, DEX, MODULES, TOKEN};
 use crate::supply::check_records;
 use crate::testing::{Draft, User, World, bank, operation, transfer};
 use crate::tests::{accounted, issued};
+use crate::validate::check_credit;
 use crate::views;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{self, Version};
 use skerry_types::crypto::ed25519::PublicKey;
 use skerry_types::crypto::hash::plain;
 use skerry_types::genesis::{Genesis, GenesisAccount, Parameters};
-use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, Height, ShardId, TimeMs};
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, Height, Sequence, ShardId, TimeMs};
 use skerry_types::limits;
 use skerry_types::message::{Batch, Message, MessageId, Payload, reply_code};
 use skerry_types::receipt::{Receipt, Status};
 use skerry_types::state::Value;
-use skerry_types::transaction::{Authenticator, Leg, Operation, Target};
+use skerry_types::transaction::{Authenticator, Bundle, Leg, Operation, Target};
+use std::sync::Arc;
 
 const BEACON: ChainRef = ChainRef::Beacon;
 const WEALTH: u128 = 1_000_000_000_000;
@@ -946,6 +951,78 @@ fn an_onward_request_is_dropped_when_it_is_forged() {
         }
     });
     assert_eq!(endless, "TOO_MANY_HOPS");
+}
+
+#[test]
+fn whoever_makes_a_chain_answer_its_batches_find_room() {
+    let mut road = Road::new();
+    let network = Arc::make_mut(&mut road.world.network);
+    network.parameters.inbound_gas = Gas::new(200_000);
+    let room = credit::reply_room(&road.world.network);
+    let (home, hop, liar) = (chain(0), chain(2), chain(1));
+    // It asks for an answer to a request that nobody at home has made.
+    let forged = Message {
+        version: Version,
+        origin: Digest::ZERO,
+        payload: Payload::Request {
+            sender: None,
+            beneficiary: road.alice.address,
+            reply_to: MessageId {
+                source: home,
+                destination: liar,
+                sequence: Sequence::ZERO,
+            },
+            hops: 1,
+            via: vec![liar],
+            gas: Gas::ZERO,
+            gas_price: Amount::ZERO,
+            prepaid: Amount::ZERO,
+            onward_gas: Vec::new(),
+            bundle: Bundle {
+                target: near(2),
+                assets: Vec::new(),
+                operations: Vec::new(),
+                minimum_outputs: Vec::new(),
+                deadline: Height::new(u64::MAX),
+                onward: Vec::new(),
+            },
+        },
+    };
+    let count = usize::try_from(3 * room).unwrap() + 1;
+    let batch = Batch {
+        version: Version,
+        source: liar,
+        destination: hop,
+        first: Sequence::ZERO,
+        messages: vec![codec::encode(&forged); count],
+    };
+    // Each takes of the liar's credit what its answer takes at home.
+    let charged = Accepted::default()
+        .after(&road.world.network, &batch)
+        .charged;
+    let each = gas::reply().get();
+    assert_eq!(charged.gas, each * u64::try_from(count).unwrap());
+    let answers = road.world.inbound(hop, vec![batch]).outgoing;
+    let sizes: Vec<u64> = answers
+        .iter()
+        .map(|batch| u64::try_from(batch.messages.len()).unwrap())
+        .collect();
+    assert_eq!(sizes, [room, room, room, 1]);
+    for batch in answers {
+        let waiting = views::inbound(road.world.state(home), home, hop);
+        let accepted = Accepted::of(&waiting).after(&road.world.network, &batch);
+        let state = road.world.state(home);
+        assert_eq!(
+            check_credit(&road.world.network, state, (home, hop), &accepted),
+            Ok(())
+        );
+        let outcome = road.world.inbound(home, vec![batch]);
+        assert_eq!(outcome.alarms, Vec::<String>::new());
+        for receipt in outcome.receipts {
+            assert_eq!(code(&receipt), "NO_SUCH_REQUEST");
+            assert!(receipt.gas.get() * 10 < each, "{}", receipt.gas);
+        }
+    }
 }
 
 #[test]

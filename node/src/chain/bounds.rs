@@ -8,7 +8,7 @@ use super::instance::NOTARIZED_MAX;
 use super::proving::PROVING_MAX;
 use super::sync::{UNSETTLED_BYTES_MAX, UNSETTLED_MAX};
 use crate::beacon::EPOCHS_PER_SHARD;
-use crate::relay::BATCHES_PER_SOURCE_MAX;
+use crate::relay::{BATCHES_PER_SOURCE_MAX, TOLD_OF_MAX};
 use crate::wire::{RANGE_REPLY_BLOCKS, RANGE_REPLY_BYTES_MAX};
 
 /// Messages for the consensus core that wait until it begins; members say all of it again.
@@ -27,13 +27,17 @@ pub struct Held {
 
 impl ChainNode {
     /// All that is held of what others sent. Takes a moment, whatever there is.
-    pub fn held(&self) -> [Held; 12] {
+    pub fn held(&self) -> [Held; 13] {
         let held = |what, count, most| Held { what, count, most };
         let chains = self.shared.network.chains.len();
         let limits = self.mempool.limits();
         // A reply that was asked for while there was room may still come.
         let blocks = UNSETTLED_MAX.saturating_add(2 * usize::from(RANGE_REPLY_BLOCKS));
         let bytes = UNSETTLED_BYTES_MAX.saturating_add(2 * RANGE_REPLY_BYTES_MAX);
+        // What a peer that came back told of before is still held; and the next batch of a source is held
+        // as missing, whether or not somebody tells of it.
+        let told = self.peers.len().saturating_mul(2 * TOLD_OF_MAX);
+        let told = told.saturating_add(2 * TOLD_OF_MAX);
         [
             held(
                 "messages for the core",
@@ -60,6 +64,7 @@ impl ChainNode {
                 self.inbound.count(),
                 chains.saturating_mul(BATCHES_PER_SOURCE_MAX),
             ),
+            held("batches told of", self.inbound.told_of(), told),
             held(
                 "cross-links",
                 self.links.count(),

@@ -43,7 +43,7 @@ pub(super) fn estimate(
         prepaid = sum(prepaid, fee)?;
         if !legs.is_empty() {
             refund = sum(refund, fee)?;
-            expected = sum(expected, payable(spare_of_later(), bought_at)?)?;
+            expected = sum(expected, payable(spare_of_later(lane), bought_at)?)?;
         }
         legs.push(v1::LegFee {
             chain: chain.to_string(),
@@ -78,13 +78,16 @@ fn published(view: &NodeView, state: &dyn StateRead, home: ChainRef, chain: Chai
     record.map_or(view.genesis.parameters.base_fee, |record| record.base_fee)
 }
 
-/// Gas that a later leg has left over when it begins with one asset: it was bought for as many as there
-/// may be.
-fn spare_of_later() -> Gas {
+/// Gas that is left of the `lane` of a later leg when it begins with one asset: it was bought for as many as
+/// there may be.
+fn spare_of_later(lane: Gas) -> Gas {
     let asset = codec::encode(&Asset::nsker(0)).len();
     let most = gas::message(limits::ASSETS_MAX.saturating_mul(asset), limits::ASSETS_MAX);
     let one = gas::message(asset, 1);
-    Gas::new(most.get().saturating_sub(one.get()))
+    let spare = most.get().saturating_sub(one.get());
+    // It takes as much as a reply in any case.
+    let used = lane.saturating_sub(spare).max(gas::reply());
+    Gas::new(lane.get().saturating_sub(used.get()))
 }
 
 fn too_much() -> Refusal {
