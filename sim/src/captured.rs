@@ -4,27 +4,29 @@
 //! its cross-links stand, its proofs hold. One client is in league with them. What that sends to other
 //! chains leaves as an honest message and is exchanged for another before the block's result is known:
 //! of a sender that lives elsewhere, of value that nobody paid, bytes that are no message, replies that
-//! nobody asked for. The others must drop what is not for that shard to say, count its value as
-//! destroyed, keep their cursors, and go on.
+//! nobody asked for, requests that make others send such replies. The others must drop what is not
+//! for that shard to say, count its value as destroyed, keep their cursors, and go on.
 //!
-//! In the end some send what no block may hold, however well it is proven. That may stop the channel,
-//! and nothing else.
+//! In the end some send what no block may hold, however well it is proven: what is too large, more than
+//! was granted, more than the shard owns. That may stop the channel, and nothing else.
 
 use crate::counts::Counts;
-use crate::plan::{Captured, Choke, Plan};
+use crate::plan::{BALANCE, Captured, Choke, Plan};
 use crate::random::Random;
 use skerry::chain::jobs::Executed;
+use skerry_execution::credit::{reply_room, window};
 use skerry_execution::modules::STAKING;
 use skerry_execution::modules::staking::calls::StakingCall;
 use skerry_execution::network::NetworkInfo;
 use skerry_execution::outbox::flow_of;
+use skerry_execution::requests::gas_max;
 use skerry_execution::views::{self, batch_record_key, outbound_key};
 use skerry_storage::StateTree;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{decode, encode};
 use skerry_types::crypto::ed25519::SecretKey;
 use skerry_types::ids::{Address, ChainRef, Digest, Gas, Height, Sequence, ValidatorId};
-use skerry_types::limits::MESSAGE_BYTES_MAX;
+use skerry_types::limits::{BATCH_MESSAGES_MAX, MESSAGE_BYTES_MAX};
 use skerry_types::message::{Batch, Flow, Message, MessageId, Payload, channels_root};
 use skerry_types::receipt::{Receipt, Status, Subject};
 use skerry_types::state::{Value, Write};
@@ -36,6 +38,11 @@ use std::sync::Arc;
 pub const SHARE: u64 = 250;
 /// What a forged transfer carries beyond what was paid.
 const FORGED: u128 = 3_000_000;
+/// What is exported at once: some hundredths of what a shard holds, more than others accept of it before
+/// its cross-link.
+const EXPORTED: u128 = BALANCE / 5;
+/// More than any shard holds.
+const PLUNDERED: u128 = BALANCE * 1_000;
 
 /// What becomes of an honest message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +53,8 @@ enum Trick {
     Misrouted,
     /// A transfer of more than was paid, and of no more than the shard holds.
     Forged,
+    /// A transfer of so much that it has to wait for the cross-link, which nobody paid either.
+    Exported,
     /// A transfer of one denom twice.
     Unsorted,
     /// Bytes that are no message.
@@ -54,62 +63,78 @@ enum Trick {
     Unasked,
     /// A request that says it came through other chains.
     Onward,
+    /// A request that says it came from another shard, which is made to get an answer.
+    Relayed,
     /// A request of somebody who lives at the destination.
     Posing,
     /// A request for all the gas there is.
     Greedy,
     /// A message between modules of the system.
     System,
-    /// A message that is too long.
-    ChokeLong,
-    /// A batch without messages.
-    ChokeEmpty,
+    /// What no block may hold.
+    Last(Choke),
 }
+
+/// By what is attached less a multiple of this, the committee knows what it is to do.
+const CODES: u128 = 32;
+/// The first number that tells of something that no block may hold.
+const FIRST_CHOKE: usize = 16;
 
 impl Trick {
     /// Those after which the channel goes on.
-    const USUAL: [Self; 10] = [
+    const USUAL: [Self; 12] = [
         Self::Stranger,
         Self::Misrouted,
         Self::Forged,
+        Self::Exported,
         Self::Unsorted,
         Self::Poison,
         Self::Unasked,
         Self::Onward,
+        Self::Relayed,
         Self::Posing,
         Self::Greedy,
         Self::System,
     ];
 
     const fn is_choke(self) -> bool {
-        matches!(self, Self::ChokeLong | Self::ChokeEmpty)
+        matches!(self, Self::Last(_))
     }
 
     /// By what the accomplice attaches, the committee knows what it is to do.
     fn told_by(amount: u128) -> Self {
-        match usize::try_from(amount % 16) {
-            Ok(14) => Self::ChokeLong,
-            Ok(15) => Self::ChokeEmpty,
-            Ok(number) => Self::USUAL[number % Self::USUAL.len()],
-            Err(_) => Self::Poison,
-        }
+        let Ok(number) = usize::try_from(amount % CODES) else {
+            return Self::Poison;
+        };
+        let choke = number.checked_sub(FIRST_CHOKE);
+        let choke = choke.and_then(|number| Choke::ALL.get(number));
+        let usual = Self::USUAL.get(number).copied();
+        choke.map_or(usual.unwrap_or(Self::Poison), |choke| Self::Last(*choke))
     }
 
     /// An amount that tells it.
     fn amount(self, random: &mut Random) -> u128 {
         let number = match self {
-            Self::ChokeLong => 14,
-            Self::ChokeEmpty => 15,
+            Self::Last(choke) => {
+                let number = Choke::ALL.iter().position(|it| *it == choke);
+                number.unwrap_or(0).saturating_add(FIRST_CHOKE)
+            }
             usual => Self::USUAL.iter().position(|it| *it == usual).unwrap_or(0),
         };
         let number = u128::try_from(number).unwrap_or(0);
-        (u128::from(random.below(60_000)) + 1) * 16 + number
+        (u128::from(random.below(30_000)) + 1) * CODES + number
     }
 
     /// Whether value comes of it: what a shard's own people send is its business, as long as it has so
     /// much. Objects of the beacon take no transfers.
     const fn is_credited(self, destination: ChainRef) -> bool {
-        matches!(self, Self::Forged) && !destination.is_beacon()
+        matches!(self, Self::Forged | Self::Exported) && !destination.is_beacon()
+    }
+
+    /// Whether it runs as if it were honest: nothing shows at its destination that nobody has asked for
+    /// it, but where its answer arrives.
+    const fn is_answered(self, destination: ChainRef) -> bool {
+        matches!(self, Self::Relayed) && destination.is_beacon()
     }
 }
 
@@ -165,17 +190,15 @@ impl Accomplice {
             return None;
         }
         let trick = *self.random.pick(&Trick::USUAL)?;
-        let asks = self.random.chance(250);
+        // With two shards, an answer for another can be made by the beacon alone.
+        let asks = self.random.chance(250) || trick == Trick::Relayed;
         self.mischief(trick, asks)
     }
 
     /// The last that it sends.
     pub fn choke(&mut self) -> Option<Mischief> {
-        let trick = match self.captured.choke? {
-            Choke::Long => Trick::ChokeLong,
-            Choke::Empty => Trick::ChokeEmpty,
-        };
-        self.mischief(trick, false)
+        let choke = self.captured.choke?;
+        self.mischief(Trick::Last(choke), false)
     }
 
     fn mischief(&mut self, trick: Trick, asks: bool) -> Option<Mischief> {
@@ -224,13 +247,24 @@ impl Accomplice {
             None if origin == Digest::ZERO && id.source == self.captured.shard => Trick::Poison,
             None => return Ok(false),
         };
-        if id.source != self.captured.shard {
+        if id.destination == self.captured.shard {
             // A reply comes home, to where nothing is honest.
             return Ok(true);
         }
+        if id.source != self.captured.shard {
+            counts.note("replies that a captured shard forged a request for");
+            return match receipt.status {
+                Status::Dropped(_) => Ok(true),
+                _ => Err(format!("a reply to {trick:?}, {id}: {:?}", receipt.status)),
+            };
+        }
         let fits = match &receipt.status {
+            Status::Succeeded if trick.is_answered(id.destination) => return Ok(true),
             Status::Succeeded => trick.is_credited(id.destination),
-            Status::Dropped(_) => !trick.is_credited(id.destination) && !trick.is_choke(),
+            Status::Dropped(_) => {
+                let counts = trick.is_credited(id.destination) || trick.is_answered(id.destination);
+                !counts && !trick.is_choke()
+            }
             _ => false,
         };
         if !fits {
@@ -278,6 +312,16 @@ pub fn corrupt(
     result.channels_root = channels_root(&executed.channels);
 }
 
+/// Whom a forged message is about.
+#[derive(Clone, Copy)]
+struct Cast {
+    accomplice: Address,
+    /// Somebody elsewhere, at the destination where that is a shard.
+    victim: Address,
+    /// Where that is.
+    home: ChainRef,
+}
+
 /// Exchanges the accomplice's messages of a batch; gives what each counts for, before and after, if there
 /// are any.
 fn exchange(
@@ -289,9 +333,16 @@ fn exchange(
     let (source, destination) = (batch.source, batch.destination);
     let home = |friend: &&Address| network.home(friend) == destination;
     let victim = captured.friends.iter().find(home);
-    let victim = victim.or(captured.friends.first())?;
+    let victim = *victim.or(captured.friends.first())?;
+    let cast = Cast {
+        accomplice,
+        victim,
+        home: network.home(&victim),
+    };
     let is_alone = batch.messages.len() == 1;
+    let batch_end = batch.end().get();
     let mut flows = Vec::new();
+    let mut more = Vec::new();
     for (wire, sequence) in batch.messages.iter_mut().zip(batch.first.get()..) {
         let id = MessageId {
             source,
@@ -302,31 +353,78 @@ fn exchange(
             continue;
         };
         let before = flow_of(network, wire.len(), Some(&message));
+        let other = |payload| {
+            let message = message.clone();
+            encode(&Message { payload, ..message })
+        };
         *wire = match trick {
             Trick::Poison => vec![0xee; wire.len()],
-            Trick::ChokeLong => vec![0xee; MESSAGE_BYTES_MAX.saturating_add(1)],
+            Trick::Last(Choke::Long) => vec![0xee; MESSAGE_BYTES_MAX.saturating_add(1)],
             // A batch that is not there has no messages.
-            Trick::ChokeEmpty if is_alone => Vec::new(),
-            Trick::ChokeEmpty => vec![0xee],
-            _ => encode(&Message {
-                payload: forged(trick, (id, asset), (accomplice, *victim)),
-                ..message
-            }),
+            Trick::Last(Choke::Empty) if is_alone => Vec::new(),
+            Trick::Last(Choke::Empty) => vec![0xee],
+            Trick::Last(Choke::Greedy) => {
+                let gas = gas_max(network).saturating_sub(RESERVE);
+                let each = (batch_end..).take(beyond(network));
+                let request = |sequence| {
+                    let sequence = Sequence::new(sequence);
+                    let id = MessageId { sequence, ..id };
+                    other(request((id, asset), cast, Some(accomplice), gas))
+                };
+                more = each.map(request).collect();
+                vec![0xee]
+            }
+            Trick::Last(Choke::Replies) => {
+                let reply = forged(Trick::Unasked, (id, asset), cast);
+                more = vec![other(reply); replies(network)];
+                vec![0xee]
+            }
+            _ => other(forged(trick, (id, asset), cast)),
         };
-        let decoded: Option<Message> = decode(wire, MESSAGE_BYTES_MAX).ok();
-        let after = if wire.is_empty() {
-            Flow::default()
-        } else {
-            flow_of(network, wire.len(), decoded.as_ref())
-        };
-        flows.push((before, after));
+        flows.push((before, flow_of_wire(network, wire)));
         counts.note("messages forged by a captured shard");
-        if trick.is_choke() {
-            counts.note("channels choked");
-        }
+        counts.note(match trick {
+            Trick::Last(choke) => choke.row(),
+            Trick::Exported => "exports above the allowance",
+            _ => continue,
+        });
     }
+    flows.extend(
+        more.iter()
+            .map(|wire| (Flow::default(), flow_of_wire(network, wire))),
+    );
+    batch.messages.extend(more);
     batch.messages.retain(|wire| !wire.is_empty());
     Some(flows).filter(|flows| !flows.is_empty())
+}
+
+/// What a message counts for; nothing, where there is none.
+fn flow_of_wire(network: &NetworkInfo, wire: &[u8]) -> Flow {
+    if wire.is_empty() {
+        return Flow::default();
+    }
+    let decoded: Option<Message> = decode(wire, MESSAGE_BYTES_MAX).ok();
+    flow_of(network, wire.len(), decoded.as_ref())
+}
+
+/// Gas that a request's arrival takes at most, beside what it declares.
+const RESERVE: u64 = 12_000;
+
+/// So many requests for all the gas that one may have that they fill two windows.
+fn beyond(network: &NetworkInfo) -> usize {
+    let each = gas_max(network).get().max(1);
+    let count = window(network).gas.saturating_mul(2) / each;
+    usize::try_from(count)
+        .unwrap_or(usize::MAX)
+        .min(BATCH_MESSAGES_MAX / 2)
+}
+
+/// So many replies that they fill three times the room for them.
+fn replies(network: &NetworkInfo) -> usize {
+    let count = reply_room(network).saturating_mul(3);
+    usize::try_from(count)
+        .unwrap_or(usize::MAX)
+        .min(BATCH_MESSAGES_MAX / 2)
 }
 
 /// What the committee is told to do with a message, and what it carries.
@@ -342,24 +440,21 @@ fn ordered(wire: &[u8], accomplice: &Address) -> Option<(Trick, Message, Asset)>
     (sender.as_ref() == Some(accomplice)).then_some((trick, message, asset))
 }
 
-/// What a message carries instead. Bytes that are no message carry nothing.
-fn forged(
-    trick: Trick,
+/// A request that carries an asset, of a sender or of none.
+fn request(
     (id, asset): (MessageId, Asset),
-    (accomplice, victim): (Address, Address),
+    cast: Cast,
+    sender: Option<Address>,
+    gas: Gas,
 ) -> Payload {
-    let transfer = |sender, recipient, assets| Payload::Transfer {
+    let beneficiary = sender.unwrap_or(cast.accomplice);
+    Payload::Request {
         sender,
-        recipient,
-        assets,
-    };
-    let request = |sender: Option<Address>, hops, gas| Payload::Request {
-        sender,
-        beneficiary: sender.unwrap_or(accomplice),
+        beneficiary,
         reply_to: id,
-        hops,
-        via: vec![id.source; usize::from(hops)],
-        gas: Gas::new(gas),
+        hops: 0,
+        via: Vec::new(),
+        gas,
         gas_price: Amount::ZERO,
         prepaid: Amount::ZERO,
         onward_gas: Vec::new(),
@@ -367,7 +462,7 @@ fn forged(
             target: if id.destination.is_beacon() {
                 Target::Beacon
             } else {
-                Target::Near(victim)
+                Target::Near(cast.victim)
             },
             assets: vec![asset],
             operations: Vec::new(),
@@ -375,36 +470,78 @@ fn forged(
             deadline: Height::new(u64::MAX),
             onward: Vec::new(),
         },
+    }
+}
+
+/// A request without sender that says it came through chains, to be answered elsewhere.
+fn onward(
+    (id, asset): (MessageId, Asset),
+    cast: Cast,
+    (through, for_whom, answered): (Vec<ChainRef>, Address, MessageId),
+) -> Payload {
+    let mut onward = request((id, asset), cast, None, Gas::new(10_000));
+    if let Payload::Request {
+        beneficiary,
+        hops,
+        via,
+        reply_to,
+        ..
+    } = &mut onward
+    {
+        (*beneficiary, *reply_to) = (for_whom, answered);
+        *hops = u8::try_from(through.len()).unwrap_or(u8::MAX);
+        *via = through;
+    }
+    onward
+}
+
+/// What a message carries instead. Bytes that are no message carry nothing.
+fn forged(trick: Trick, (id, asset): (MessageId, Asset), cast: Cast) -> Payload {
+    let Cast {
+        accomplice, victim, ..
+    } = cast;
+    let transfer = |sender, recipient, assets| Payload::Transfer {
+        sender,
+        recipient,
+        assets,
+    };
+    let more = |more: u128| vec![Asset::nsker(asset.amount.get().saturating_add(more))];
+    let asks = |sender: Address, gas| request((id, asset), cast, Some(sender), Gas::new(gas));
+    // Of a request that nobody there has sent.
+    let nothing = |source| MessageId {
+        source,
+        destination: id.source,
+        sequence: Sequence::ZERO,
     };
     match trick {
         Trick::Stranger => transfer(victim, victim, vec![asset]),
         Trick::Misrouted => transfer(accomplice, accomplice, vec![asset]),
-        Trick::Forged => {
-            let more = asset.amount.get().saturating_add(FORGED);
-            transfer(accomplice, victim, vec![Asset::nsker(more)])
-        }
+        Trick::Forged => transfer(accomplice, victim, more(FORGED)),
+        Trick::Exported => transfer(accomplice, victim, more(EXPORTED)),
+        Trick::Last(Choke::Plunder) => transfer(accomplice, victim, more(PLUNDERED)),
         Trick::Unsorted => transfer(accomplice, victim, vec![asset, asset]),
         Trick::Unasked => Payload::Reply {
-            request: MessageId {
-                source: id.destination,
-                destination: id.source,
-                sequence: Sequence::ZERO,
-            },
+            request: nothing(id.destination),
             via: Vec::new(),
             code: 0,
             gas_left: Amount::ZERO,
             beneficiary: victim,
             assets: vec![asset],
         },
-        Trick::Onward => request(None, 3, 1_000),
-        Trick::Posing => request(Some(victim), 0, 1_000),
-        Trick::Greedy => request(Some(accomplice), 0, u64::MAX),
-        Trick::System | Trick::Poison | Trick::ChokeLong | Trick::ChokeEmpty => {
-            Payload::System(Operation {
-                module: STAKING,
-                call: vec![0xee; 20],
-            })
+        Trick::Onward => {
+            let way = (vec![id.source; 3], accomplice, id);
+            onward((id, asset), cast, way)
         }
+        Trick::Relayed => {
+            let way = (vec![id.source], victim, nothing(cast.home));
+            onward((id, asset), cast, way)
+        }
+        Trick::Posing => asks(victim, 1_000),
+        Trick::Greedy => asks(accomplice, u64::MAX),
+        Trick::System | Trick::Poison | Trick::Last(_) => Payload::System(Operation {
+            module: STAKING,
+            call: vec![0xee; 20],
+        }),
     }
 }
 

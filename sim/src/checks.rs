@@ -16,7 +16,7 @@
 //! | nobody takes a seat without having said that it is ready, nor more than the bound | each committed beacon state |
 //! | who is not ready leaves its seat to the former holder | each committed beacon state |
 //! | who says that it is ready holds what it knows to exist of the chain | each `ready` |
-//! | what the keys of a closed epoch sign proves nothing | each final body |
+//! | what the keys of a closed epoch sign, or what was certified and is never final, proves nothing | each final body |
 //! | nobody honest is slashed, nobody twice for one offence | each committed beacon state |
 //! | batches follow each other without gap, each message runs once | each final body and receipt |
 //! | who has told of a batch votes for no block that leaves it out | each vote |
@@ -26,10 +26,13 @@
 //! | what was committed survives a crash | each restart |
 //! | a key whose log was lost signs nothing before the next epoch but one | each vote, each `ready` |
 //! | a batch is what its source sent, proven by what is final there, and no larger than it may be | each final body |
-//! | a batch takes no longer than was foretold | each final body of seeds without other faults |
+//! | a message that runs does so no later than was foretold | each receipt of seeds without other faults |
+//! | who pays a neighbour is served in time, whatever comes from elsewhere | each receipt of such seeds with a crowded shard |
+//! | what waits at a chain is within its window and its room for replies, and of value that is not linked only a part is taken | each committed state |
 //! | the supply of each native denom is exact, and a shard holds what the beacon's books say | each committed beacon state, with the states that it links |
 
 mod batches;
+mod credit;
 mod epochs;
 mod inclusion;
 mod mute;
@@ -44,6 +47,7 @@ use crate::disk::LogPlace;
 use crate::plan::{Plan, SECOND};
 use crate::times::Times;
 use batches::Batches;
+use credit::Credit;
 use epochs::Epochs;
 use inclusion::Inclusion;
 use mute::Losses;
@@ -99,6 +103,7 @@ pub struct Checks {
     bases: BTreeMap<(ChainRef, Height), (Digest, ExecutionResult)>,
     states: States,
     supply: Supply,
+    credit: Credit,
     batches: Batches,
     votes: BTreeMap<(usize, Place, View), Votes>,
     unsynced: BTreeMap<(usize, LogPlace), Statement>,
@@ -133,6 +138,7 @@ impl Checks {
             bases: BTreeMap::new(),
             states: States::new(),
             supply: Supply::new(plan),
+            credit: Credit::new(plan),
             batches: Batches::new(plan),
             votes: BTreeMap::new(),
             unsynced: BTreeMap::new(),
@@ -161,6 +167,8 @@ impl Checks {
         {
             self.protocol.on_header(&proposal.header)?;
             self.inclusion.on_proposal(at, &proposal);
+            self.batches
+                .on_lead(at, proposal.header.chain, proposal.view);
         }
         Ok(())
     }
@@ -344,9 +352,8 @@ impl Checks {
                 ));
             }
             *cursor = batch.end().get();
-            let seen = (self.now, &self.protocol);
             self.batches
-                .on_accepted(seen, (chain, height), inbound, counts)?;
+                .on_accepted(&self.protocol, (chain, height), inbound)?;
             // What proves something must be final where it comes from.
             self.on_final(batch.source, inbound.proof.header.block_ref())?;
         }
@@ -354,7 +361,12 @@ impl Checks {
     }
 
     /// The receipts of a block that is settled for the first time.
-    pub fn on_receipts(&mut self, chain: ChainRef, receipts: &[Receipt]) -> Broken {
+    pub fn on_receipts(
+        &mut self,
+        chain: ChainRef,
+        receipts: &[Receipt],
+        counts: &mut Counts,
+    ) -> Broken {
         for receipt in receipts {
             let Subject::Message { id, .. } = receipt.subject else {
                 continue;
@@ -364,6 +376,7 @@ impl Checks {
                 return Err(format!("{chain} runs message {id}, the cursor is {cursor}"));
             }
             *cursor = cursor.saturating_add(1);
+            self.batches.on_ran(self.now, &id, counts)?;
         }
         Ok(())
     }
@@ -449,6 +462,8 @@ impl Checks {
                 ));
             }
         }
+        let place = (chain, block.height);
+        self.credit.on_state(place, &executed.state, counts)?;
         self.states
             .entry(chain)
             .or_default()
@@ -555,7 +570,8 @@ impl Checks {
         self.losses.check(node, place)
     }
 
-    /// Headers were signed with the keys of an epoch that is closed: they must never count.
+    /// Headers were signed with the keys of an epoch that is closed, or are never final: they must never
+    /// count.
     pub fn on_made(&mut self, headers: BTreeSet<Digest>) {
         self.epochs.on_made(headers);
     }
@@ -733,7 +749,7 @@ impl Checks {
             .map(|(_, state)| state)
     }
 
-    /// The longest that a batch took, and the longest that was foretold.
+    /// The message that took most of what was foretold: what it took, and that.
     pub fn slowest(&self) -> Option<(u64, u64)> {
         self.batches.slowest()
     }

@@ -104,8 +104,29 @@ pub const ROWS: &[(&str, Scope)] = &[
     ("messages forged by a captured shard", Scope::Shards),
     ("messages of a captured shard dropped", Scope::Shards),
     ("forged value within what its shard holds", Scope::Shards),
+    ("exports above the allowance", Scope::Shards),
+    (
+        "replies that a captured shard forged a request for",
+        Scope::Shards,
+    ),
     ("channels choked", Scope::Shards),
-    ("batches within the foretold time", Scope::Shards),
+    ("transfers above all supply", Scope::Messages),
+    ("batches above all credit", Scope::Messages),
+    ("batches of replies above all room", Scope::Messages),
+    ("messages within the foretold time", Scope::Shards),
+    (
+        "neighbours served within the foretold time",
+        Scope::Messages,
+    ),
+    ("bundles elsewhere", Scope::Messages),
+    ("bundles over several chains", Scope::Messages),
+    ("routes ended midway", Scope::Messages),
+    ("channels without credit", Scope::Messages),
+    ("rings of channels without credit", Scope::Messages),
+    ("crowds at one shard", Scope::Messages),
+    ("crowds around", Scope::Messages),
+    ("certified siblings", Scope::Shards),
+    ("snapshots without batches", Scope::Messages),
     ("false statuses", Scope::Any),
     ("false announcements", Scope::Any),
     ("false evidence", Scope::Any),
@@ -165,13 +186,15 @@ pub const ROWS: &[(&str, Scope)] = &[
     ("cuts with exact supply", Scope::Any),
 ];
 
-/// Where a kind can occur.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a kind can occur, in order: each includes those before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// In every network.
     Any,
     /// Where there are several shards.
     Shards,
+    /// Where most is about messages between them.
+    Messages,
 }
 
 /// Counters by kind.
@@ -227,10 +250,10 @@ impl Counts {
         }
     }
 
-    /// The kinds that did not occur, where `shards` says whether there are several.
-    pub fn missing(&self, shards: bool) -> Vec<&'static str> {
+    /// The kinds that did not occur, and could.
+    pub fn missing(&self, here: Scope) -> Vec<&'static str> {
         ROWS.iter()
-            .filter(|(_, scope)| shards || *scope == Scope::Any)
+            .filter(|(_, scope)| *scope <= here)
             .map(|(row, _)| *row)
             .filter(|row| self.get(row) == 0)
             .collect()

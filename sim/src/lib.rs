@@ -44,5 +44,5 @@ pub mod trace;
 pub mod work;
 pub mod world;
 
-pub use plan::{Fault, Malice, Mix, Network, Plan, Planted};
+pub use plan::{Fault, Malice, Mix, Network, Plan, Planted, Rush};
 pub use world::{Report, Violation, run};

@@ -1,4 +1,5 @@
-//! Clients: they pay each other within and across shards, and try what is not allowed.
+//! Clients: they pay each other within and across shards, send bundles elsewhere, and try what is not
+//! allowed.
 //!
 //! A client is honest about its own nonces and stubborn: what is not final after a while it sends
 //! again, to another node. At the end everything that an honest client sent is final exactly once,
@@ -7,17 +8,23 @@
 use crate::captured::{Accomplice, Mischief};
 use crate::counts::Counts;
 use crate::operator::{Operator, Wish};
-use crate::plan::{BALANCE, Mix, Plan, SECOND};
+use crate::plan::{BALANCE, MILLI, Mix, Plan, RUSH_PRICE, Rush, SECOND};
 use crate::random::Random;
 use skerry::view::SubmitError;
+use skerry_execution::fees::{BundleCost, bundle_cost};
+use skerry_execution::modules::STAKING;
+use skerry_execution::modules::staking::calls::StakingCall;
+use skerry_execution::network::NetworkInfo;
+use skerry_execution::requests::gas_max;
 use skerry_execution::views;
 use skerry_storage::StateTree;
 use skerry_types::amount::{Amount, Asset};
 use skerry_types::codec::{Version, encode};
 use skerry_types::crypto::ed25519::SecretKey;
-use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, Height, ModuleId};
+use skerry_types::ids::{Address, ChainRef, Denom, Digest, Gas, Height, ModuleId, ValidatorId};
+use skerry_types::message::MessageId;
 use skerry_types::receipt::{AttributeValue, Receipt, Status, Subject};
-use skerry_types::transaction::{Bundle, Nonce, Operation, Target, TransactionBody};
+use skerry_types::transaction::{Bundle, Leg, Nonce, Operation, Target, TransactionBody};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -25,10 +32,18 @@ use std::sync::Arc;
 const PATIENCE: u64 = 2 * SECOND;
 /// Last beacon height of every transaction.
 const VALID_UNTIL: u64 = 15_000;
+/// The event of a reply that a later leg did not come to.
+const ROUTE_ENDED: &str = "route_ended";
 /// The module of transfers.
 const BANK: ModuleId = ModuleId::new(2);
 /// Payments of 1000 that leave their shard, where most are to.
 const CROSSING: u64 = 850;
+/// Payments of 1000 that are made by a bundle elsewhere, where most is about messages, and in a crowd.
+const ERRANDS: u64 = 150;
+const ERRANDS_AROUND: u64 = 600;
+/// Of 1000 bundles elsewhere, those whose output travels on; and of these, those that are refused there.
+const ONWARD: u64 = 500;
+const REFUSED: u64 = 300;
 
 /// What a submission is to come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +65,19 @@ struct Sent {
     overdraws: bool,
     /// What it asks of the beacon, where it is a request.
     wish: Option<Wish>,
+    /// Where it is a bundle that runs elsewhere: what comes of it.
+    errand: Option<Errand>,
+    sent_at: u64,
     again_at: u64,
+}
+
+/// What comes of a bundle elsewhere.
+#[derive(Clone, Copy, Debug)]
+struct Errand {
+    /// What its first leg pays of what is attached.
+    paid: u128,
+    /// Whether the leg after that is refused.
+    is_refused: bool,
 }
 
 /// One client.
@@ -91,6 +118,9 @@ pub struct Load {
     /// Final requests whose reply is not final.
     unanswered: BTreeSet<Digest>,
     mix: Mix,
+    rush: Option<Rush>,
+    local_bound: Option<u64>,
+    gas_max: Gas,
 }
 
 fn client(key: &Arc<SecretKey>, plan: &Plan) -> Client {
@@ -123,6 +153,9 @@ impl Load {
             operator: Operator::of(plan, random.fork("operator")),
             accomplice: Accomplice::of(plan, random.fork("accomplice")),
             mix: plan.mix,
+            rush: plan.rush,
+            local_bound: plan.local_bound,
+            gas_max: gas_max(&NetworkInfo::of(&plan.genesis)),
             random,
             expected,
             final_ids: BTreeMap::new(),
@@ -138,6 +171,7 @@ impl Load {
         let who = self.random.index(self.clients.len());
         match self.random.below(100) {
             0..=14 if self.operator.is_some() => self.ask(plan, now),
+            0..=67 if self.runs_errand() => self.send_elsewhere(plan, who, now),
             0..=67 => self.pay(plan, who, now, Trick::None),
             68..=75 => {
                 counts.note("replacements");
@@ -188,10 +222,7 @@ impl Load {
         amount: u128,
     ) -> TransactionBody {
         let asset = Asset::nsker(amount);
-        // The variant `Send` of the calls of `bank`.
-        let mut call = vec![0];
-        call.extend(encode(&to));
-        call.extend(encode(&asset));
+        let least = plan.rush.map_or(10, |_| RUSH_PRICE);
         TransactionBody {
             version: Version,
             chain_id: plan.chain_id(),
@@ -202,11 +233,11 @@ impl Load {
             },
             valid_until: Height::new(VALID_UNTIL),
             gas_limit: Gas::new(200_000),
-            gas_price: Amount::new(10 + u128::from(self.random.below(10))),
+            gas_price: Amount::new(least + u128::from(self.random.below(10))),
             bundle: Bundle {
                 target: Target::Home,
                 assets: vec![asset],
-                operations: vec![Operation { module: BANK, call }],
+                operations: vec![send(&to, asset)],
                 minimum_outputs: Vec::new(),
                 deadline: Height::new(VALID_UNTIL),
                 onward: Vec::new(),
@@ -248,6 +279,8 @@ impl Load {
             amount,
             overdraws: false,
             wish: Some(wish),
+            errand: None,
+            sent_at: now,
             again_at: now + PATIENCE,
         };
         self.sent.insert(id, sent);
@@ -255,16 +288,98 @@ impl Load {
         vec![self.submission(home, id, wire, Hope::Taken)]
     }
 
+    /// Whether the next payment is made by a bundle elsewhere.
+    fn runs_errand(&mut self) -> bool {
+        let share = match (self.mix, self.rush) {
+            (Mix::Usual, _) | (_, Some(Rush::To(_))) => return false,
+            (Mix::Messages, Some(Rush::Around)) => ERRANDS_AROUND,
+            (Mix::Messages, None) => ERRANDS,
+        };
+        self.random.chance(share)
+    }
+
+    /// Somebody of whom a rule is true.
+    fn somebody(&mut self, is_meant: impl Fn(&Client) -> bool) -> Option<Address> {
+        let meant = self.clients.iter().filter(|client| is_meant(client));
+        let meant: Vec<Address> = meant.map(|client| client.address).collect();
+        self.random.pick(&meant).copied()
+    }
+
     fn recipient(&mut self, home: ChainRef) -> Address {
-        if self.mix == Mix::Messages && self.random.chance(CROSSING) {
-            let others = self.clients.iter().filter(|client| client.home != home);
-            let others: Vec<Address> = others.map(|client| client.address).collect();
-            if let Some(other) = self.random.pick(&others) {
-                return *other;
+        let found = match self.rush {
+            Some(Rush::To(shard)) => self.somebody(|client| client.home == shard),
+            Some(Rush::Around) => self.somebody(|client| client.home != home),
+            None if self.mix == Mix::Messages && self.random.chance(CROSSING) => {
+                self.somebody(|client| client.home != home)
+            }
+            None => None,
+        };
+        found.unwrap_or_else(|| {
+            let other = self.random.index(self.clients.len());
+            self.clients[other].address
+        })
+    }
+
+    /// A bundle that pays somebody where that one lives, and brings home what it does not need, over one
+    /// chain more now and then.
+    fn send_elsewhere(&mut self, plan: &Plan, who: usize, now: u64) -> Vec<Submission> {
+        let (sender, home, key) = {
+            let client = &self.clients[who];
+            (client.address, client.home, client.key.clone())
+        };
+        let Some(to) = self.somebody(|client| client.home != home) else {
+            return Vec::new();
+        };
+        let (paid, rest) = (
+            1 + self.random.below(1_000_000),
+            1 + self.random.below(1_000),
+        );
+        let amount = u128::from(paid + rest);
+        let sequence = self.clients[who].next;
+        self.clients[who].next += 1;
+        let mut body = self.body(plan, sender, sequence, to, amount);
+        body.gas_limit = Gas::new(2_000_000);
+        // Gas elsewhere costs a quarter more than its base fee.
+        body.gas_price = Amount::new(body.gas_price.get() + 10);
+        body.bundle.target = Target::Near(to);
+        body.bundle.operations = vec![send(&to, Asset::nsker(paid.into()))];
+        let mut is_refused = false;
+        if self.random.chance(ONWARD) {
+            is_refused = self.random.chance(REFUSED);
+            let refused = is_refused.then(top_up_of_nobody);
+            body.bundle.onward = vec![Leg {
+                target: Target::Beacon,
+                operations: refused.into_iter().collect(),
+                minimum_outputs: Vec::new(),
+            }];
+            let cost = bundle_cost(&body.bundle, true);
+            let fits = |cost: &BundleCost| cost.legs.iter().all(|leg| leg.lane <= self.gas_max);
+            if !cost.as_ref().is_ok_and(fits) {
+                body.bundle.onward.clear();
             }
         }
-        let other = self.random.index(self.clients.len());
-        self.clients[other].address
+        let errand = Errand {
+            paid: paid.into(),
+            is_refused,
+        };
+        let signed = body.sign(&key);
+        let id = signed.body.id();
+        let wire: Arc<[u8]> = encode(&signed).into();
+        let sent = Sent {
+            wire: wire.clone(),
+            client: who,
+            sequence,
+            to,
+            amount,
+            overdraws: false,
+            wish: None,
+            errand: Some(errand),
+            sent_at: now,
+            again_at: now + PATIENCE,
+        };
+        self.sent.insert(id, sent);
+        self.newest.insert((who, sequence), id);
+        vec![self.submission(home, id, wire, Hope::Taken)]
     }
 
     fn pay(&mut self, plan: &Plan, who: usize, now: u64, trick: Trick) -> Vec<Submission> {
@@ -303,6 +418,8 @@ impl Load {
                 amount,
                 overdraws,
                 wish: None,
+                errand: None,
+                sent_at: now,
                 again_at,
             };
             self.sent.insert(id, sent);
@@ -421,7 +538,7 @@ impl Load {
     /// When it is not what must come of the transaction or message.
     pub fn on_receipt(
         &mut self,
-        chain: ChainRef,
+        (chain, now): (ChainRef, u64),
         receipt: &Receipt,
         counts: &mut Counts,
     ) -> Result<(), String> {
@@ -434,16 +551,7 @@ impl Load {
             Subject::Transaction(id) => id,
             Subject::Message { id, origin } => {
                 counts.note("messages executed");
-                if id.destination.is_beacon() {
-                    return self.on_request(&origin, receipt, counts);
-                }
-                if id.source.is_beacon() {
-                    return self.on_reply(&origin, receipt, counts);
-                }
-                return match &receipt.status {
-                    Status::Succeeded => Ok(()),
-                    other => Err(format!("message {id} of a good transfer: {other:?}")),
-                };
+                return self.on_message(id, &origin, receipt, counts);
             }
         };
         if let Status::Void(_) = receipt.status {
@@ -469,11 +577,12 @@ impl Load {
         let fee = i128::try_from(receipt.fee.get()).unwrap_or(i128::MAX);
         let amount = i128::try_from(sent.amount).unwrap_or(i128::MAX);
         let sender = client.address;
+        self.check_local((chain, now), (&id, &sent), counts)?;
         match (&receipt.status, sent.overdraws) {
             (Status::Succeeded, false) => {
                 counts.note("transactions succeeded");
                 *self.expected.entry(sender).or_default() -= fee + amount;
-                if sent.wish.is_some() {
+                if sent.wish.is_some() || sent.errand.is_some() {
                     self.unanswered.insert(id);
                 } else {
                     *self.expected.entry(sent.to).or_default() += amount;
@@ -483,7 +592,95 @@ impl Load {
                 counts.note("transactions failed");
                 *self.expected.entry(sender).or_default() -= fee;
             }
+            // Nothing has left, and nothing is owed but the fee.
+            (Status::Failed(failure), false)
+                if failure.code == "CONGESTED" && self.rush.is_some() =>
+            {
+                counts.note("transactions failed");
+                *self.expected.entry(sender).or_default() -= fee;
+            }
             (status, _) => return Err(format!("transaction {id}: {status:?}")),
+        }
+        Ok(())
+    }
+
+    /// Who pays a neighbour where all others send to is not kept waiting.
+    fn check_local(
+        &self,
+        (chain, now): (ChainRef, u64),
+        (id, sent): (&Digest, &Sent),
+        counts: &mut Counts,
+    ) -> Result<(), String> {
+        let (Some(bound), Some(Rush::To(shard))) = (self.local_bound, self.rush) else {
+            return Ok(());
+        };
+        if shard != chain {
+            return Ok(());
+        }
+        let took = now.saturating_sub(sent.sent_at);
+        if took > bound {
+            return Err(format!(
+                "transaction {id} between neighbours is final {} ms after it was sent, {} ms were \
+                 foretold",
+                took / MILLI,
+                bound / MILLI
+            ));
+        }
+        counts.note("neighbours served within the foretold time");
+        Ok(())
+    }
+
+    /// A message was executed.
+    fn on_message(
+        &mut self,
+        id: MessageId,
+        origin: &Digest,
+        receipt: &Receipt,
+        counts: &mut Counts,
+    ) -> Result<(), String> {
+        let sent = self.sent.get(origin);
+        if let Some((sent, errand)) = sent.and_then(|sent| Some((sent.clone(), sent.errand?))) {
+            return self.on_leg(id, origin, (&sent, errand), receipt, counts);
+        }
+        if id.destination.is_beacon() {
+            return self.on_request(origin, receipt, counts);
+        }
+        if id.source.is_beacon() {
+            return self.on_reply(origin, receipt, counts);
+        }
+        match &receipt.status {
+            Status::Succeeded => Ok(()),
+            other => Err(format!("message {id} of a good transfer: {other:?}")),
+        }
+    }
+
+    /// A message of a bundle elsewhere was executed.
+    fn on_leg(
+        &mut self,
+        id: MessageId,
+        origin: &Digest,
+        (sent, errand): (&Sent, Errand),
+        receipt: &Receipt,
+        counts: &mut Counts,
+    ) -> Result<(), String> {
+        if id.destination == self.clients[sent.client].home {
+            if receipt.events.iter().any(|it| it.name == ROUTE_ENDED) {
+                counts.note("routes ended midway");
+            }
+            return self.on_reply(origin, receipt, counts);
+        }
+        let is_onward = id.destination.is_beacon();
+        match &receipt.status {
+            Status::Succeeded if is_onward && !errand.is_refused => {
+                counts.note("bundles over several chains");
+            }
+            Status::Failed(_) if is_onward && errand.is_refused => {}
+            Status::Succeeded if !is_onward => {
+                counts.note("bundles elsewhere");
+                let paid = i128::try_from(errand.paid).unwrap_or(i128::MAX);
+                *self.expected.entry(sent.to).or_default() += paid;
+            }
+            other => return Err(format!("{id}, a leg of {origin}: {other:?}")),
         }
         Ok(())
     }
@@ -524,7 +721,7 @@ impl Load {
             return Err(format!("the reply to {origin}: {:?}", receipt.status));
         }
         counts.note("replies");
-        for event in &receipt.events {
+        for event in receipt.events.iter().filter(|it| it.name != ROUTE_ENDED) {
             let amount = match event.attribute("amount") {
                 Some(AttributeValue::Amount(amount)) => i128::try_from(amount.get()).ok(),
                 _ => None,
@@ -580,6 +777,27 @@ impl Load {
         }
         Ok(())
     }
+}
+
+/// A call that needs who sends it, of a validator that there is not.
+fn top_up_of_nobody() -> Operation {
+    let call = StakingCall::TopUp {
+        validator: ValidatorId::new(u32::MAX),
+        amount: Amount::new(1),
+    };
+    Operation {
+        module: STAKING,
+        call: call.to_bytes(),
+    }
+}
+
+/// A call of `bank` that pays somebody.
+fn send(to: &Address, asset: Asset) -> Operation {
+    // The variant `Send`.
+    let mut call = vec![0];
+    call.extend(encode(to));
+    call.extend(encode(&asset));
+    Operation { module: BANK, call }
 }
 
 /// What is special about a payment.

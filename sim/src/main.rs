@@ -5,7 +5,7 @@
 //! zero when a rule was broken or, over two hundred seeds or more, when a row of the table is zero.
 
 use clap::Parser;
-use skerry_sim::counts::Counts;
+use skerry_sim::counts::{Counts, Scope};
 use skerry_sim::{Mix, Network, Plan, Report, run};
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -151,7 +151,7 @@ struct Summary {
     events: u64,
     violations: u64,
     seeds: u64,
-    /// The batch that took most of the time that was foretold: microseconds, foretold, seed.
+    /// The message that took most of the time that was foretold: microseconds, foretold, seed.
     slowest: Option<(u64, u64, u64)>,
 }
 
@@ -212,12 +212,17 @@ impl Summary {
         println!("final blocks {}, events {}", self.blocks, self.events);
         if let Some((took, bound, seed)) = self.slowest {
             println!(
-                "slowest batch: {:.0} ms of {:.0} ms that were foretold, seed {seed}",
+                "slowest message: {:.0} ms of {:.0} ms that were foretold, seed {seed}",
                 skerry_sim::trace::millis(took),
                 skerry_sim::trace::millis(bound)
             );
         }
-        let missing = self.counts.missing(network == Network::Two);
+        let scope = match network {
+            Network::One => Scope::Any,
+            Network::Two if args.messages => Scope::Messages,
+            Network::Two => Scope::Shards,
+        };
+        let missing = self.counts.missing(scope);
         let must_occur = args.seeds >= SEEDS_FOR_ROWS && !args.calm;
         if must_occur && !missing.is_empty() {
             println!("never occurred: {}", missing.join(", "));

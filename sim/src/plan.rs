@@ -25,7 +25,7 @@ mod messages;
 
 pub use faults::{FOREVER, Fault, Loss};
 pub use genesis::LARGE_PERCENT;
-pub use messages::{Captured, Choke, Mix};
+pub use messages::{Captured, Choke, Foretold, Mix, RUSH_PRICE, Rush};
 
 /// One second of virtual time.
 pub const SECOND: u64 = 1_000_000;
@@ -114,6 +114,8 @@ pub struct Malice {
     pub censor: u64,
     /// Forges what it serves to those that join by snapshot.
     pub forge: u64,
+    /// Serves snapshots without the batches that belong to them.
+    pub strip: u64,
     /// Proposes and pushes batches that are not what comes next, or prove nothing.
     pub twist: u64,
     /// Neither pushes nor serves a batch.
@@ -185,8 +187,13 @@ pub struct Plan {
     pub mix: Mix,
     /// The shard whose whole committee is bought.
     pub captured: Option<Captured>,
-    /// The longest that a message between shards may take, in virtual microseconds, where it is foretold.
-    pub bound: Option<u64>,
+    /// Whether there is a crowd.
+    pub rush: Option<Rush>,
+    /// The longest that a message between shards may take, where it is foretold.
+    pub bound: Option<Foretold>,
+    /// The longest from the sending of a payment between neighbours to its final block, in virtual
+    /// microseconds, where it is foretold.
+    pub local_bound: Option<u64>,
 }
 
 /// Largest usual time of a job.
@@ -205,12 +212,17 @@ impl Plan {
     pub fn mixed(seed: u64, network: Network, mix: Mix) -> Self {
         let root = Random::new(seed).fork(mix.name(network.name()));
         let plan = Self::draw(seed, (network, mix), &root);
-        let mut siege = root.fork("siege");
+        let (mut siege, mut rush) = (root.fork("siege"), root.fork("rush"));
         if network == Network::Two && siege.chance(mix.besieged()) {
-            plan.besieged(&mut siege)
-        } else {
-            plan
+            return plan.besieged(&mut siege);
         }
+        if network == Network::Two
+            && rush.chance(mix.rushed())
+            && let Some(rushed) = plan.clone().rushed(&mut rush)
+        {
+            return rushed;
+        }
+        plan
     }
 
     fn draw(seed: u64, (network, mix): (Network, Mix), root: &Random) -> Self {
@@ -219,13 +231,6 @@ impl Plan {
         let mut keys = client_keys(network.depth(), CLIENTS_PER_SHARD.saturating_add(2));
         let mut poor = keys.split_off(CLIENTS_PER_SHARD << network.depth());
         let bought = poor.split_off(1 << network.depth());
-        let captured = draw_captured(&genesis, &bought, mix, &mut root.fork("captured"));
-        if let Some(captured) = &captured {
-            genesis.accounts.push(GenesisAccount {
-                address: Address::of_ed25519(&captured.key.public_key()),
-                assets: vec![Asset::nsker(BALANCE)],
-            });
-        }
         // Where epochs end, somebody may join whom the genesis does not know.
         let joins = genesis.parameters.epoch_ms > 0 && root.fork("newcomer").chance(500);
         if !joins {
@@ -234,6 +239,13 @@ impl Plan {
             let times = if mix == Mix::Messages { 5 } else { 1 };
             genesis.parameters.block_gas = Gas::new(600_000 * times);
             genesis.parameters.inbound_gas = Gas::new(300_000 * times);
+        }
+        let captured = draw_captured(&genesis, &bought, mix, &mut root.fork("captured"));
+        if let Some(captured) = &captured {
+            genesis.accounts.push(GenesisAccount {
+                address: Address::of_ed25519(&captured.key.public_key()),
+                assets: vec![Asset::nsker(BALANCE)],
+            });
         }
         let members = network.validators().saturating_add(usize::from(joins));
         let nodes = members.saturating_add(1);
@@ -294,6 +306,9 @@ impl Plan {
             ));
             for malice in malice.values_mut() {
                 malice.forge = malice.forge.max(snapshots.between(200, 900));
+                if mix == Mix::Messages && snapshots.chance(600) {
+                    (malice.forge, malice.strip) = (0, 1_000);
+                }
             }
             if snapshots.chance(400) {
                 follower_at = snapshots.between(3 * SECOND, heal_at);
@@ -340,7 +355,9 @@ impl Plan {
             follower_at,
             mix,
             captured,
+            rush: None,
             bound: None,
+            local_bound: None,
             genesis,
         }
     }
@@ -355,7 +372,8 @@ impl Plan {
         }
         (self.slow_work, self.slow_disk) = (0, 0);
         (self.snapshot_above, self.follower_at) = (0, 0);
-        (self.captured, self.bound) = (None, None);
+        (self.captured, self.rush) = (None, None);
+        (self.bound, self.local_bound) = (None, None);
         self
     }
 
@@ -386,7 +404,7 @@ impl Plan {
         format!(
             "delta {} ms, idle {} ms, delay {}..{} us, ordered {}, loss {}, twice {}, late {}, slow \
              work {}, slow disk {}, healed at {} ms, snapshots \
-             above {}, follower at {} ms, captured {:?}, faults {faults:?}, Byzantine {:?}",
+             above {}, follower at {} ms, captured {:?}, rush {:?}, faults {faults:?}, Byzantine {:?}",
             parameters.delta_ms,
             parameters.idle_interval_ms,
             self.delay_min,
@@ -401,6 +419,7 @@ impl Plan {
             self.snapshot_above,
             self.follower_at / MILLI,
             self.captured.as_ref().map(|it| (it.shard, it.choke)),
+            self.rush,
             self.malice
         )
     }

@@ -15,7 +15,7 @@ use crate::counts::Counts;
 use crate::load::{Load, Submission};
 use crate::machine::Machine;
 use crate::network::Network;
-use crate::plan::{Fault, MILLI, Plan, Planted, SECOND};
+use crate::plan::{Fault, MILLI, Plan, Planted, Rush, SECOND};
 use crate::random::Random;
 use crate::times::Times;
 use crate::trace::Trace;
@@ -82,7 +82,7 @@ pub struct Report {
     pub counts: Counts,
     /// When blocks were proposed, final and proven.
     pub times: Times,
-    /// The longest that a batch took, and the longest that was foretold, in virtual microseconds.
+    /// The message that took most of what was foretold: what it took, and that, in virtual microseconds.
     pub delay: Option<(u64, u64)>,
     /// The plan, in a line.
     pub plan: String,
@@ -289,6 +289,11 @@ impl World {
         self.schedule(RETRY_EVERY, Event::Retry);
         for node in self.plan.malice.keys().copied().collect::<Vec<_>>() {
             self.schedule(DIG_EVERY, Event::Dig { node });
+        }
+        match self.plan.rush {
+            Some(Rush::To(_)) => self.counts.note("crowds at one shard"),
+            Some(Rush::Around) => self.counts.note("crowds around"),
+            None => {}
         }
         if self.plan.has_large_holder() {
             self.counts.note("networks with a large validator");

@@ -252,10 +252,13 @@ impl Batches {
             let newest = seen.and_then(|seen| seen.values().next_back());
             let end = newest.map_or(Sequence::ZERO, |inbound| inbound.batch.end());
             let spread = self.random.between(1, 50);
-            batches.extend(
-                (0..LIES)
-                    .map(|number| (*source, end.saturating_add(number.saturating_mul(spread)))),
-            );
+            let above = |number: u64| end.saturating_add(number.saturating_mul(spread));
+            let mut lies: Vec<_> = (0..LIES).map(|number| (*source, above(number))).collect();
+            // The nearest first or last.
+            if self.random.chance(500) {
+                lies.reverse();
+            }
+            batches.extend(lies);
         }
         counts.note("batches told of falsely");
         OutFrame {

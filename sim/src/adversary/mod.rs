@@ -63,7 +63,7 @@ pub struct Adversary {
     slander: Random,
     /// Decides about the past alone.
     digs: Random,
-    /// Decides about floods and silence alone.
+    /// Decides about floods, silence and siblings alone.
     floods: Random,
     past: Past,
     sight: Sight,
@@ -139,7 +139,12 @@ impl Adversary {
         self.malice.past > 0
     }
 
-    /// Headers that it signed for closed epochs since the last time.
+    /// Whether it does anything of its own accord.
+    pub fn acts(&self) -> bool {
+        self.digs() || self.malice.twist > 0
+    }
+
+    /// Headers that count for nothing, made since the last time.
     pub fn take_made(&mut self) -> BTreeSet<Digest> {
         self.past.take_made()
     }
@@ -150,6 +155,7 @@ impl Adversary {
         let mut deeds = Vec::new();
         let of = self.sight.open.keys().map(|(destination, _)| *destination);
         for destination in of.collect::<BTreeSet<_>>() {
+            deeds.extend(self.sibling(destination, counts));
             if !self.digs.chance(self.malice.past) {
                 continue;
             }
@@ -174,6 +180,17 @@ impl Adversary {
             deeds.extend(links.into_iter().map(deed));
         }
         deeds
+    }
+
+    /// What was certified and never final, for a destination.
+    fn sibling(&mut self, destination: ChainRef, counts: &mut Counts) -> Option<Deed> {
+        if !self.floods.chance(self.malice.twist / 4) {
+            return None;
+        }
+        let sight = (&self.sight, destination);
+        let find = self.past.sibling(&self.forger, sight, &mut self.floods)?;
+        counts.note("certified siblings");
+        Some(past::pack(find))
     }
 
     /// A message of an epoch that is over, as one of the present.
@@ -256,6 +273,11 @@ impl Adversary {
             kind::SNAPSHOT_REPLY if self.forges.chance(self.malice.forge) => {
                 counts.note("snapshot replies forged");
                 let payload = snapshots::forge(&frame.payload, &mut self.forges);
+                frames.push(OutFrame { payload, ..frame });
+            }
+            kind::SNAPSHOT_REPLY if self.forges.chance(self.malice.strip) => {
+                let stripped = snapshots::strip(&frame.payload, &mut self.forges, counts);
+                let payload = stripped.unwrap_or_else(|| frame.payload.clone());
                 frames.push(OutFrame { payload, ..frame });
             }
             _ => frames.push(frame),

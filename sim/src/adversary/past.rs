@@ -1,4 +1,5 @@
-//! What is over, brought up again: headers, certificates and batches of closed epochs.
+//! What is over, brought up again: headers, certificates and batches of closed epochs; and what was
+//! certified and will never be final.
 //!
 //! While an epoch is open, all but the Byzantine members keep their keys to themselves. Once it is
 //! closed for whoever relies on it, nothing that its committee ever signed, or signs now, may count
@@ -49,6 +50,15 @@ pub struct Sight {
     pub shards: Vec<ShardRecord>,
 }
 
+/// What all members have signed of a header.
+#[derive(Clone, Copy)]
+enum Standing {
+    /// That it is final.
+    Final,
+    /// That it may become so.
+    Certified,
+}
+
 /// What becomes of digging.
 pub(super) enum Find {
     /// A header for the beacon.
@@ -64,7 +74,7 @@ pub(super) struct Past {
     recipient: Option<Address>,
     links: BTreeMap<Place, CrossLink>,
     batches: BTreeMap<(ChainRef, Place), InboundBatch>,
-    /// Digests of headers that were signed when their epoch was closed.
+    /// Digests of headers that were signed when their epoch was closed, or that are never final.
     made: BTreeSet<Digest>,
 }
 
@@ -124,15 +134,39 @@ impl Past {
             let link = if random.chance(300) {
                 self.links.get(&place).cloned()
             } else {
-                self.make_link(forger, place, sight, random)
+                self.make_link(forger, (place, Standing::Final), sight, random)
             };
             return link.map(Box::new).map(Find::Link);
         }
         let inbound = match random.below(4) {
             0 => self.batches.get(&(destination, place)).cloned(),
             1 => self.wrap(forger, (destination, place), sight, random),
-            _ => self.make_batch(forger, (destination, place), sight, random),
+            _ => {
+                let of = (destination, (place, Standing::Final));
+                self.make_batch(forger, of, sight, random)
+            }
         };
+        inbound.map(Box::new).map(Find::Batch)
+    }
+
+    /// A sibling of a final header of an open epoch that all members have notarized, with what it would
+    /// bring to a destination.
+    pub(super) fn sibling(
+        &mut self,
+        forger: &Forger,
+        (sight, destination): (&Sight, ChainRef),
+        random: &mut Random,
+    ) -> Option<Find> {
+        let open = sight.open.iter();
+        let open = open.filter(|((to, from), _)| *to == destination && from != to);
+        let open: Vec<Place> = open.map(|((_, from), epoch)| (*from, *epoch)).collect();
+        let place = *random.pick(&open)?;
+        if destination.is_beacon() && random.chance(500) {
+            let link = self.make_link(forger, (place, Standing::Certified), sight, random);
+            return link.map(Box::new).map(Find::Link);
+        }
+        let of = (destination, (place, Standing::Certified));
+        let inbound = self.make_batch(forger, of, sight, random);
         inbound.map(Box::new).map(Find::Batch)
     }
 
@@ -195,7 +229,7 @@ impl Past {
     fn make_link(
         &mut self,
         forger: &Forger,
-        place: Place,
+        (place, standing): (Place, Standing),
         sight: &Sight,
         random: &mut Random,
     ) -> Option<CrossLink> {
@@ -205,7 +239,8 @@ impl Past {
             channels_root: record.channels_root,
             ..ExecutionResult::default()
         };
-        let (header, certificate) = self.make_header(forger, place, sight, (result, random))?;
+        let of = (place, standing);
+        let (header, certificate) = self.make_header(forger, of, sight, (result, random))?;
         let channels = record.channels.clone();
         Some(CrossLink {
             header,
@@ -219,7 +254,7 @@ impl Past {
     fn make_batch(
         &mut self,
         forger: &Forger,
-        (destination, place): (ChainRef, Place),
+        (destination, (place, standing)): (ChainRef, (Place, Standing)),
         sight: &Sight,
         random: &mut Random,
     ) -> Option<InboundBatch> {
@@ -228,7 +263,8 @@ impl Past {
             state_root: state.root(),
             ..ExecutionResult::default()
         };
-        let (header, certificate) = self.make_header(forger, place, sight, (result, random))?;
+        let of = (place, standing);
+        let (header, certificate) = self.make_header(forger, of, sight, (result, random))?;
         let proof = BatchProof {
             header,
             path: Vec::new(),
@@ -247,7 +283,8 @@ impl Past {
         random: &mut Random,
     ) -> Option<InboundBatch> {
         let Some(link) = self.links.get(&place).cloned() else {
-            return self.make_batch(forger, (destination, place), sight, random);
+            let of = (destination, (place, Standing::Final));
+            return self.make_batch(forger, of, sight, random);
         };
         let (batch, _, record) = self.loot((destination, place.0), sight, random)?;
         let proof = BatchProof {
@@ -299,26 +336,48 @@ impl Past {
         Some((batch, state, proof))
     }
 
-    /// A header after all that is known of a chain, final by all members that it had in an epoch.
+    /// A header after all that is known of a chain, signed by all members that it had in an epoch.
     fn make_header(
         &mut self,
         forger: &Forger,
-        place: Place,
+        (place, standing): (Place, Standing),
         sight: &Sight,
         (result, random): (ExecutionResult, &mut Random),
     ) -> Option<(Header, Certificate)> {
-        let (chain, epoch) = place;
+        let view = View::new(match standing {
+            Standing::Final => random.between(50, 500),
+            // So far off that none of them has said anything else in it.
+            Standing::Certified => random.between(1_000_000, 2_000_000),
+        });
+        let header = self.header(place, view, sight, (result, random));
+        let digest = header.digest();
+        let statement = match standing {
+            Standing::Final => Statement::Finalize { view, digest },
+            Standing::Certified => Statement::Notarize { view, digest },
+        };
+        let certificate = self.certify(forger, place, statement)?;
+        self.made.insert(digest);
+        Some((header, certificate))
+    }
+
+    fn header(
+        &self,
+        (chain, epoch): Place,
+        view: View,
+        sight: &Sight,
+        (result, random): (ExecutionResult, &mut Random),
+    ) -> Header {
         let record = sight.shards.iter().find(|it| it.chain == chain);
         let newest = record.map_or(Height::ZERO, |record| record.header.height);
         let reported = newest.saturating_add(random.between(1, 5));
         let nonsense = plain(&random.draw().to_le_bytes());
-        let header = Header {
+        Header {
             version: Version,
             chain_id: self.chain_id,
             chain,
             epoch,
             height: reported.next(),
-            view: View::new(random.between(50, 500)),
+            view,
             kind: BlockKind::Idle,
             parent: nonsense,
             proposer: MemberIndex::new(0),
@@ -338,16 +397,11 @@ impl Past {
             facts_root: Digest::ZERO,
             next: None,
             reveal: None,
-        };
-        let certificate = self.certify(forger, place, &header)?;
-        self.made.insert(header.digest());
-        Some((header, certificate))
+        }
     }
 
-    fn certify(&self, forger: &Forger, place: Place, header: &Header) -> Option<Certificate> {
+    fn certify(&self, forger: &Forger, place: Place, statement: Statement) -> Option<Certificate> {
         let committee = forger.committee(place)?;
-        let (view, digest) = (header.view, header.digest());
-        let statement = Statement::Finalize { view, digest };
         let message = statement.signing_digest(committee.instance());
         let members = &committee.committee().members;
         let signatures: Option<Vec<_>> = members

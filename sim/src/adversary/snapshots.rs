@@ -1,6 +1,7 @@
 //! What a Byzantine node serves to those that join: bases that are not, states with other balances,
 //! chunks with records left out, old offers.
 
+use crate::counts::Counts;
 use crate::random::Random;
 use skerry::snapshot::frames::{OfferedBase, REPLY_BYTES_MAX, Reply, SnapshotReply};
 use skerry_types::block::BlockRef;
@@ -8,6 +9,26 @@ use skerry_types::codec::{decode, encode};
 use skerry_types::crypto::hash::plain;
 use skerry_types::ids::Height;
 use std::sync::Arc;
+
+/// The batches of a base without what they bring, or none of them; `None` for any other reply.
+pub(super) fn strip(
+    payload: &Arc<[u8]>,
+    random: &mut Random,
+    counts: &mut Counts,
+) -> Option<Arc<[u8]>> {
+    let mut reply: SnapshotReply = decode(payload, REPLY_BYTES_MAX).ok()?;
+    let Reply::Batches(Some(batches)) = &mut reply.what else {
+        return None;
+    };
+    counts.note("snapshots without batches");
+    if random.chance(300) {
+        batches.clear();
+    }
+    for batch in batches {
+        batch.messages.clear();
+    }
+    Some(encode(&reply).into())
+}
 
 /// A reply that nobody may believe, or that leads nowhere.
 pub(super) fn forge(payload: &Arc<[u8]>, random: &mut Random) -> Arc<[u8]> {

@@ -1,5 +1,5 @@
 //! What a final block accepts is what its source has sent, proven by what is final there, no larger
-//! than it may be, and in time where that is foretold.
+//! than it may be; and it runs in time where that is foretold.
 //!
 //! What was sent is read off what executing the source's blocks gave, what is final off the votes that
 //! members had logged: none of it off the proofs that the code under test has checked.
@@ -7,11 +7,11 @@
 use super::Broken;
 use super::protocol::Protocol;
 use crate::counts::Counts;
-use crate::plan::{MILLI, Plan};
+use crate::plan::{Foretold, MILLI, Plan};
 use skerry_types::certificate::Certificate;
-use skerry_types::ids::{ChainRef, Digest, Height, Sequence};
+use skerry_types::ids::{ChainRef, Digest, Height, Sequence, View};
 use skerry_types::limits::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, MESSAGE_BYTES_MAX};
-use skerry_types::message::{Batch, InboundBatch};
+use skerry_types::message::{Batch, InboundBatch, MessageId};
 use skerry_types::vote::Statement;
 use std::collections::BTreeMap;
 
@@ -22,22 +22,36 @@ type Place = (ChainRef, ChainRef, Sequence);
 pub(super) struct Batches {
     /// When the first node knew that a block sends a batch: by place and root.
     sent: BTreeMap<(Place, Digest), u64>,
-    bound: Option<u64>,
-    slowest: u64,
+    /// When the messages of accepted batches were sent: by channel and position of the first.
+    sent_at: BTreeMap<(ChainRef, ChainRef), BTreeMap<u64, u64>>,
+    bound: Option<Foretold>,
+    /// When the Byzantine led, by chain and view.
+    leads: BTreeMap<(ChainRef, View), u64>,
+    /// The message that took most of what was foretold: what it took, and that.
+    slowest: (u64, u64),
 }
 
 impl Batches {
     pub(super) const fn new(plan: &Plan) -> Self {
         Self {
             sent: BTreeMap::new(),
+            sent_at: BTreeMap::new(),
             bound: plan.bound,
-            slowest: 0,
+            leads: BTreeMap::new(),
+            slowest: (0, 1),
         }
     }
 
-    /// The longest that a batch took, and the longest that was foretold.
+    /// The message that took most of what was foretold: what it took, and that.
     pub(super) fn slowest(&self) -> Option<(u64, u64)> {
-        Some((self.slowest, self.bound?))
+        self.bound.map(|_| self.slowest)
+    }
+
+    /// Somebody Byzantine leads a view.
+    pub(super) fn on_lead(&mut self, at: u64, chain: ChainRef, view: View) {
+        if self.bound.is_some() {
+            self.leads.entry((chain, view)).or_insert(at);
+        }
     }
 
     /// A node got the result of executing a block.
@@ -51,10 +65,9 @@ impl Batches {
     /// A final block accepts a batch.
     pub(super) fn on_accepted(
         &mut self,
-        (now, protocol): (u64, &Protocol),
+        protocol: &Protocol,
         (chain, height): (ChainRef, Height),
         inbound: &InboundBatch,
-        counts: &mut Counts,
     ) -> Broken {
         let InboundBatch { batch, proof } = inbound;
         let (source, first) = (batch.source, batch.first);
@@ -73,21 +86,48 @@ impl Batches {
             let epoch = header.epoch;
             format!("{chain} {height} takes a proof of epoch {epoch} of {source}: {what}")
         })?;
+        let channel = self.sent_at.entry((chain, source)).or_default();
+        channel.insert(first.get(), sent);
+        Ok(())
+    }
+
+    /// A message ran.
+    pub(super) fn on_ran(&mut self, now: u64, id: &MessageId, counts: &mut Counts) -> Broken {
+        let channel = self.sent_at.get(&(id.destination, id.source));
+        let newest = channel.and_then(|it| it.range(..=id.sequence.get()).next_back());
+        let sent = *newest
+            .ok_or_else(|| format!("{id} runs, and was never accepted"))?
+            .1;
+        let Some(foretold) = self.bound else {
+            return Ok(());
+        };
+        let Foretold {
+            honest, each_lead, ..
+        } = foretold;
         let took = now.saturating_sub(sent);
-        self.slowest = self.slowest.max(took);
-        match self.bound {
-            Some(bound) if took > bound => Err(format!(
-                "{chain} {height} accepts the batch of {source} at {first} {} ms after it was sent, \
-                 {} ms were foretold",
+        // A view that a liar led before may still last.
+        let from = sent.saturating_sub(each_lead);
+        let is_between = |((chain, _), at): &(&(ChainRef, View), &u64)| {
+            let concerns = chain.is_beacon() || [id.source, id.destination].contains(chain);
+            concerns && (from..=now).contains(*at)
+        };
+        let leads = u64::try_from(self.leads.iter().filter(is_between).count());
+        let leads = leads.map_or(foretold.leads, |leads| leads.min(foretold.leads));
+        let bound = honest.saturating_add(each_lead.saturating_mul(leads));
+        let part = |(took, bound): (u64, u64)| u128::from(took) * 1_000_000 / u128::from(bound);
+        if part((took, bound)) > part(self.slowest) {
+            self.slowest = (took, bound);
+        }
+        if took > bound {
+            return Err(format!(
+                "message {id} runs {} ms after it was sent, {} ms were foretold, {leads} views of \
+                 liars included",
                 took / MILLI,
                 bound / MILLI
-            )),
-            Some(_) => {
-                counts.note("batches within the foretold time");
-                Ok(())
-            }
-            None => Ok(()),
+            ));
         }
+        counts.note("messages within the foretold time");
+        Ok(())
     }
 }
 

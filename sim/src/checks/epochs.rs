@@ -60,7 +60,7 @@ impl Epochs {
         Ok(())
     }
 
-    /// Headers were signed with the keys of an epoch that is closed.
+    /// Headers were signed with the keys of an epoch that is closed, or are never final.
     pub(super) fn on_made(&mut self, headers: BTreeSet<Digest>) {
         self.made.extend(headers);
     }
@@ -71,8 +71,8 @@ impl Epochs {
         }
         let (source, epoch) = (proof.chain, proof.epoch);
         Err(format!(
-            "{chain} {height} takes a proof of epoch {epoch} of {source} that was signed when it was \
-             closed"
+            "{chain} {height} takes a proof of epoch {epoch} of {source} by a header that is never \
+             final, or was signed when that epoch was closed"
         ))
     }
 

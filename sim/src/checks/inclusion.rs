@@ -58,6 +58,8 @@ pub(super) struct Inclusion {
     notice: u64,
     told: BTreeMap<(usize, ChainRef, ChainRef, u64), Told>,
     proposed: BTreeMap<Digest, Proposed>,
+    /// What it sends may be more than is granted or allowed: then it is rightly left out.
+    captured: Option<ChainRef>,
     /// After each block: the sources that have marks.
     due: BTreeMap<Digest, BTreeMap<ChainRef, Source>>,
 }
@@ -72,6 +74,7 @@ impl Inclusion {
             notice: notice.saturating_add(if set_back { SET_BACK } else { 0 }),
             told: BTreeMap::new(),
             proposed: BTreeMap::new(),
+            captured: plan.captured.as_ref().map(|captured| captured.shard),
             due: BTreeMap::new(),
         }
     }
@@ -170,7 +173,7 @@ impl Inclusion {
         let Some(due) = self.due.get(&header.report.block.digest) else {
             return Ok(());
         };
-        for (source, of) in due {
+        for (source, of) in due.iter().filter(|it| Some(*it.0) != self.captured) {
             let first = *proposed.ends.get(source).unwrap_or(&of.cursor);
             let linked_at = of.due.linked_at(Sequence::new(first.saturating_add(1)));
             let is_due = linked_at.is_some_and(|at| is_due(at, header.beacon.height));

@@ -1,15 +1,17 @@
-//! What a seed means for messages between shards: who lies about them, which shard is bought, and the
-//! longest that one may take while leaders leave out what comes from elsewhere.
+//! What a seed means for messages between shards: who lies about them, which shard is bought, where all
+//! come at once, and the longest that one may take while leaders leave out what comes from elsewhere or
+//! more is sent than there is credit for.
 
 use super::{Malice, Plan, SECOND};
 use crate::plan::MILLI;
 use crate::random::Random;
+use skerry_execution::credit::{delay_bound, reply_room};
+use skerry_execution::network::NetworkInfo;
 use skerry_execution::views::DUE_AFTER;
 use skerry_types::crypto::ed25519::SecretKey;
 use skerry_types::genesis::Genesis;
-use skerry_types::ids::{Address, ChainRef, ValidatorId, Weight};
-use skerry_types::limits::{INBOUND_BYTES_MAX, MESSAGE_BYTES_MAX};
-use std::collections::BTreeMap;
+use skerry_types::ids::{Address, ChainRef, Gas, ValidatorId, Weight};
+use skerry_types::limits::{BATCH_MESSAGES_MAX, INBOUND_BYTES_MAX, MESSAGE_BYTES_MAX};
 use std::sync::Arc;
 
 /// A shard whose whole committee is bought.
@@ -32,6 +34,44 @@ pub enum Choke {
     Long,
     /// A batch without messages.
     Empty,
+    /// A transfer of more than the shard holds: no beacon block links it.
+    Plunder,
+    /// A batch that needs more than all the credit there is.
+    Greedy,
+    /// A batch of more replies than there is room for.
+    Replies,
+}
+
+impl Choke {
+    /// Each.
+    pub const ALL: [Self; 5] = [
+        Self::Long,
+        Self::Empty,
+        Self::Plunder,
+        Self::Greedy,
+        Self::Replies,
+    ];
+
+    /// What it counts as.
+    pub const fn row(self) -> &'static str {
+        match self {
+            Self::Long | Self::Empty => "channels choked",
+            Self::Plunder => "transfers above all supply",
+            Self::Greedy => "batches above all credit",
+            Self::Replies => "batches of replies above all room",
+        }
+    }
+
+    /// Whether a network lets it do what it is to do. What no beacon block links never ends its epoch;
+    /// and where the lane is large, no batch can hold more replies than there is room for.
+    fn fits(self, genesis: &Genesis) -> bool {
+        let room = reply_room(&NetworkInfo::of(genesis));
+        match self {
+            Self::Plunder => genesis.parameters.epoch_ms == 0,
+            Self::Replies => room < u64::try_from(BATCH_MESSAGES_MAX / 8).unwrap_or(0),
+            Self::Long | Self::Empty | Self::Greedy => true,
+        }
+    }
 }
 
 /// How much of what clients do, and of what the Byzantine do, is about messages.
@@ -42,6 +82,32 @@ pub enum Mix {
     /// Most of it.
     Messages,
 }
+
+/// A crowd: for some seconds clients send more than there is credit for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rush {
+    /// All from elsewhere to one shard; who lives there pays neighbours.
+    To(ChainRef),
+    /// Between all shards, by bundles that run elsewhere and bring something home.
+    Around,
+}
+
+/// The longest that something may take, computed before a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Foretold {
+    /// Where all leaders are honest, in virtual microseconds.
+    pub honest: u64,
+    /// By how much one view of a leader who is not makes it longer.
+    pub each_lead: u64,
+    /// How many such views there may be meanwhile, at most.
+    pub leads: u64,
+}
+
+/// Blocks in which a payment to a neighbour must be final: one that was under way when it came, those of a
+/// burst of others before it, and one to execute and report it.
+const LOCAL_BLOCKS: u64 = 8;
+/// Price of one unit of gas in a crowd: above whatever a base fee rises to in some seconds.
+pub const RUSH_PRICE: u128 = 1_000_000;
 
 /// Seats of the four members of a besieged shard: the first is the censor.
 const BESIEGED: [u32; 4] = [4, 3, 3, 3];
@@ -60,6 +126,14 @@ impl Mix {
         match self {
             Self::Usual => 30,
             Self::Messages => 200,
+        }
+    }
+
+    /// Of 1000 other seeds, those in which everybody comes at once.
+    pub(super) const fn rushed(self) -> u64 {
+        match self {
+            Self::Usual => 0,
+            Self::Messages => 250,
         }
     }
 
@@ -112,11 +186,8 @@ pub(super) fn draw_captured(
     let friends = friends
         .filter(|friend| genesis.home(friend) != shard)
         .collect();
-    let choke = match random.below(3) {
-        0 => Some(Choke::Long),
-        1 => Some(Choke::Empty),
-        _ => None,
-    };
+    let chokes = Choke::ALL.into_iter().filter(|choke| choke.fits(genesis));
+    let choke = random.pick(&chokes.collect::<Vec<_>>()).copied();
     Some(Captured {
         shard,
         key,
@@ -171,8 +242,50 @@ impl Plan {
         };
         let censor = censor.and_then(|censor| usize::try_from(censor).ok());
         plan.malice = censor.map(|censor| (censor, malice)).into_iter().collect();
-        plan.bound = Some(plan.delay_bound());
+        plan.bound = Some(plan.siege_bound());
         plan
+    }
+
+    /// The same seed with a crowd that sends more than there is credit for. Half of the seeds have no other
+    /// fault: for them it is foretold how long a message, and a payment to a neighbour, may take. `None`
+    /// where a captured shard or a newcomer needs the credit.
+    #[must_use]
+    pub(super) fn rushed(self, random: &mut Random) -> Option<Self> {
+        let is_quiet = random.chance(500);
+        let is_free = self.captured.is_none() && self.newcomer().is_none();
+        if !is_quiet && !is_free {
+            return None;
+        }
+        let mut plan = if is_quiet {
+            self.without_faults()
+        } else {
+            self
+        };
+        if is_quiet {
+            plan.genesis.parameters.epoch_ms = 0;
+            plan.keys.truncate(plan.genesis.validators.len());
+            plan.heal_at = 7 * SECOND;
+            plan.load_until = plan.heal_at.saturating_add(SECOND);
+        }
+        let shards = plan.genesis.chains().into_iter();
+        let shards: Vec<ChainRef> = shards.filter(|chain| !chain.is_beacon()).collect();
+        let rush = if random.chance(500) {
+            Rush::To(*random.pick(&shards)?)
+        } else {
+            Rush::Around
+        };
+        plan.rush = Some(rush);
+        let parameters = &mut plan.genesis.parameters;
+        parameters.inbound_gas = Gas::new(random.between(100_000, 200_000));
+        parameters.block_gas = Gas::new(600_000);
+        // Grants travel with the beacon's blocks: the slower they are, the more is under way.
+        parameters.beacon_interval_ms = random.between(300, 700);
+        plan.load_every = random.between(6, 12).saturating_mul(MILLI);
+        if is_quiet {
+            plan.bound = Some(plan.credit_bound());
+            plan.local_bound = Some(plan.shard_blocks_take(LOCAL_BLOCKS));
+        }
+        Some(plan)
     }
 
     /// δ: a message between two members, with what both do about it.
@@ -183,20 +296,9 @@ impl Plan {
         self.delay_max.saturating_add(own)
     }
 
-    /// The longest that some blocks by honest leaders of a chain take, whoever else leads between them:
-    /// the bag of leaders may end and begin with all seats of the Byzantine, and each costs a view.
+    /// The longest that some blocks of a chain take under honest leaders.
     fn blocks_take(&self, chain: ChainRef, blocks: u64) -> u64 {
         let parameters = &self.genesis.parameters;
-        let committee = self.genesis.committee(chain);
-        let mut weights: BTreeMap<bool, u64> = BTreeMap::new();
-        for member in committee.iter().flat_map(|committee| &committee.members) {
-            let node = usize::try_from(member.validator.get()).unwrap_or(usize::MAX);
-            let sum = weights.entry(self.malice.contains_key(&node)).or_default();
-            *sum = sum.saturating_add(member.weight.get());
-        }
-        let of = |kind| weights.get(&kind).copied().unwrap_or(0);
-        let (honest, others) = (of(false).max(1), of(true));
-        let bags = blocks.div_ceil(honest).saturating_add(1);
         let pause = if chain.is_beacon() {
             parameters.beacon_interval_ms
         } else {
@@ -204,34 +306,84 @@ impl Plan {
         };
         let pause = parameters.idle_interval_ms.saturating_add(pause);
         let block = pause.saturating_mul(MILLI).saturating_add(3 * self.hop());
-        let timeout = parameters.delta_ms.saturating_mul(3 * MILLI);
-        let timeout = timeout.saturating_add(2 * self.hop());
-        let lost = others.saturating_mul(bags).saturating_mul(timeout);
-        blocks.saturating_mul(block).saturating_add(lost)
+        blocks.saturating_mul(block)
     }
 
-    /// The longest from the execution of a block that sends a message to a final block that accepts it,
-    /// in virtual microseconds: five message delays and a second block until the source can prove it, the
-    /// cross-link, D + 2 blocks of the beacon until it is due and the reference there, blocks for what
-    /// came before it, and the views of all leaders that are Byzantine.
-    pub(super) fn delay_bound(&self) -> u64 {
+    /// The longest that some blocks of any shard take.
+    fn shard_blocks_take(&self, blocks: u64) -> u64 {
         let chains = self.genesis.chains();
-        let longest = |blocks| {
-            let shards = chains.iter().filter(|chain| !chain.is_beacon());
-            shards
-                .map(|chain| self.blocks_take(*chain, blocks))
-                .max()
-                .unwrap_or(0)
+        let shards = chains.iter().filter(|chain| !chain.is_beacon());
+        let each = shards.map(|chain| self.blocks_take(*chain, blocks));
+        each.max().unwrap_or(0)
+    }
+
+    /// The longest that a leader who is not honest keeps a view.
+    fn each_lead(&self) -> u64 {
+        let timeout = self.genesis.parameters.delta_ms.saturating_mul(3 * MILLI);
+        timeout.saturating_add(2 * self.hop())
+    }
+
+    /// How many views may be led by the Byzantine while some blocks of a chain come to be: each bag of leaders
+    /// has all of them, and the last one and the next may have them side by side.
+    fn leads_in_a_row(&self, blocks: u64) -> u64 {
+        let chains = self.genesis.chains().into_iter();
+        let of = |chain: ChainRef| {
+            let mut weights = (0_u64, 0_u64);
+            for member in self
+                .genesis
+                .committee(chain)
+                .iter()
+                .flat_map(|it| &it.members)
+            {
+                let node = usize::try_from(member.validator.get()).unwrap_or(usize::MAX);
+                let sum = if self.malice.contains_key(&node) {
+                    &mut weights.1
+                } else {
+                    &mut weights.0
+                };
+                *sum = sum.saturating_add(member.weight.get());
+            }
+            let bags = blocks.div_ceil(weights.0.max(1)).saturating_add(1);
+            weights.1.saturating_mul(bags)
         };
-        let beacon = |blocks| self.blocks_take(ChainRef::Beacon, blocks);
-        let proven = longest(2).saturating_add(self.hop().saturating_mul(5));
-        let due = beacon(1).saturating_add(beacon(DUE_AFTER.saturating_add(2)));
+        chains.map(of).max().unwrap_or(0)
+    }
+
+    /// The longest from the execution of a block that sends a message to a final block that runs it: five
+    /// message delays and a second block until the source can prove it, the cross-link, D + 2 blocks of
+    /// the beacon until it is due and the reference there, blocks for what came before it, and the views
+    /// of all leaders between them that are Byzantine.
+    fn siege_bound(&self) -> Foretold {
+        let proven = self.shard_blocks_take(2);
+        let proven = proven.saturating_add(self.hop().saturating_mul(5));
+        let due = self.blocks_take(ChainRef::Beacon, DUE_AFTER.saturating_add(3));
         let ready = proven.saturating_add(due);
         // Clients send twice now and then, and each message may be as long as one can be.
         let bytes = u64::try_from(MESSAGE_BYTES_MAX).unwrap_or(u64::MAX);
         let budget = u64::try_from(INBOUND_BYTES_MAX).unwrap_or(u64::MAX);
         let sent = (ready / self.load_every.max(MILLI)).saturating_mul(2);
         let backlog = sent.saturating_mul(bytes).div_ceil(budget);
-        ready.saturating_add(longest(backlog.saturating_add(1)))
+        let blocks = self.shard_blocks_take(backlog.saturating_add(1));
+        let shard = self.leads_in_a_row(backlog.saturating_add(3));
+        let beacon = self.leads_in_a_row(DUE_AFTER.saturating_add(3));
+        Foretold {
+            honest: ready.saturating_add(blocks),
+            each_lead: self.each_lead(),
+            leads: shard.saturating_add(beacon),
+        }
+    }
+
+    /// The same with as much before it as credit allows: what `skerry query channels` prints.
+    fn credit_bound(&self) -> Foretold {
+        let bound = delay_bound(&NetworkInfo::of(&self.genesis));
+        let proven = self.shard_blocks_take(2);
+        let proven = proven.saturating_add(self.hop().saturating_mul(bound.message_delays));
+        let due = self.blocks_take(ChainRef::Beacon, bound.beacon_blocks);
+        let blocks = self.shard_blocks_take(bound.blocks);
+        Foretold {
+            honest: proven.saturating_add(due).saturating_add(blocks),
+            each_lead: self.each_lead(),
+            leads: 0,
+        }
     }
 }

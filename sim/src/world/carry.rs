@@ -419,7 +419,7 @@ impl World {
         }
     }
 
-    /// What a Byzantine node signed for closed epochs is noted before anybody can take it.
+    /// What a Byzantine node made that never counts is noted before anybody can take it.
     fn take_made(&mut self, node: usize) {
         if let Some(adversary) = &mut self.machines[node].adversary {
             self.checks.on_made(adversary.take_made());
@@ -430,7 +430,7 @@ impl World {
     pub(super) fn dig(&mut self, node: usize) {
         let is_up = self.machines[node].is_up();
         let adversary = self.machines[node].adversary.as_mut();
-        let Some(adversary) = adversary.filter(|adversary| adversary.digs()) else {
+        let Some(adversary) = adversary.filter(|adversary| adversary.acts()) else {
             return;
         };
         let deeds = if is_up {
@@ -595,10 +595,12 @@ impl World {
         {
             Ok(false) => {}
             Ok(true) => {
-                let broken = self.checks.on_receipts(chain, &block.receipts);
+                let receipts = &block.receipts;
+                let broken = self.checks.on_receipts(chain, receipts, &mut self.counts);
                 self.judge(broken);
-                for receipt in block.receipts.iter() {
-                    let broken = self.load.on_receipt(chain, receipt, &mut self.counts);
+                for receipt in receipts.iter() {
+                    let place = (chain, self.now);
+                    let broken = self.load.on_receipt(place, receipt, &mut self.counts);
                     self.judge(broken.map_err(|what| format!("{chain} {height}: {what}")));
                 }
             }
